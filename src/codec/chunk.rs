@@ -1,0 +1,217 @@
+//! An immutable run of records in their one form.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{Offset, Timestamp};
+
+/// Values of records as they are read by everybody: each one's JSON text without white space between tokens, followed by
+/// `\n` (which JSON text so written never contains).
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    text: Bytes,
+    /// Position past each value's `\n`, ascending.
+    ends: Arc<[u32]>,
+    /// The run's part of `ends`.
+    from: usize,
+    to: usize,
+}
+
+impl Values {
+    /// Values whose ends are known: `ends[i]` is the position past the `\n` of value `i`, and the last one the length of
+    /// `text`.
+    pub fn new(text: Bytes, ends: Vec<u32>) -> Self {
+        debug_assert_eq!(ends.last().map_or(0, |end| *end as usize), text.len());
+        let to = ends.len();
+        Self { text, ends: ends.into(), from: 0, to }
+    }
+
+    /// Values found by their line ends; none where the text is over 4 GiB or its last value lacks its `\n`.
+    pub fn from_text(text: Bytes) -> Option<Self> {
+        u32::try_from(text.len()).ok()?;
+        if text.last().is_some_and(|last| *last != b'\n') {
+            return None;
+        }
+        let ends: Vec<u32> = memchr::memchr_iter(b'\n', &text).filter_map(|at| u32::try_from(at + 1).ok()).collect();
+        Some(Self::new(text, ends))
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.to - self.from
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn begin_of(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize)
+    }
+
+    fn end_of(&self, index: usize) -> usize {
+        self.ends.get(index).map_or(self.text.len(), |end| *end as usize)
+    }
+
+    /// The text of value `index`, without its `\n`; empty past the last.
+    pub fn get(&self, index: usize) -> &[u8] {
+        if index >= self.len() {
+            return &[];
+        }
+        let at = self.from + index;
+        self.text.get(self.begin_of(at)..self.end_of(at).saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// All values, each with its `\n`, one after the other.
+    pub fn text(&self) -> Bytes {
+        if self.is_empty() {
+            return Bytes::new();
+        }
+        self.text.slice(self.begin_of(self.from)..self.end_of(self.to - 1))
+    }
+
+    /// Bytes of the values with their `\n`.
+    pub fn bytes(&self) -> usize {
+        if self.is_empty() { 0 } else { self.end_of(self.to - 1) - self.begin_of(self.from) }
+    }
+
+    /// The values from `from` on, at most `count`; shares the text.
+    #[must_use]
+    pub fn slice(&self, from: usize, count: usize) -> Self {
+        let from = (self.from + from).min(self.to);
+        let to = from.saturating_add(count).min(self.to);
+        Self { text: self.text.clone(), ends: Arc::clone(&self.ends), from, to }
+    }
+}
+
+/// When the records of a chunk were appended.
+#[derive(Clone, Debug)]
+pub enum Times {
+    /// All of them at once.
+    One(Timestamp),
+    /// One time for each record, from `from` on.
+    Each {
+        /// The times of a run that this chunk is part of.
+        times: Arc<[Timestamp]>,
+        /// Where the chunk begins in it.
+        from: usize,
+    },
+}
+
+/// An immutable, reference-counted run of records with dense offsets. Cloning and slicing share the text.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    first: Offset,
+    times: Times,
+    values: Values,
+}
+
+impl Chunk {
+    /// Records appended at one time.
+    pub fn new(first: Offset, time: Timestamp, values: Values) -> Self {
+        Self { first, times: Times::One(time), values }
+    }
+
+    /// Records with a time each; a missing one is the last known.
+    pub fn with_times(first: Offset, times: Vec<Timestamp>, values: Values) -> Self {
+        Self { first, times: Times::Each { times: times.into(), from: 0 }, values }
+    }
+
+    /// The first record's offset.
+    pub fn first(&self) -> Offset {
+        self.first
+    }
+
+    /// The offset past the last record.
+    pub fn next(&self) -> Offset {
+        self.first.saturating_after(self.len() as u64)
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The records' values.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The text of the value of the record at `index` in the chunk.
+    pub fn value(&self, index: usize) -> &[u8] {
+        self.values.get(index)
+    }
+
+    /// When the record at `index` in the chunk was appended.
+    pub fn time(&self, index: usize) -> Timestamp {
+        match &self.times {
+            Times::One(time) => *time,
+            Times::Each { times, from } => {
+                times.get(from + index).or_else(|| times.last()).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// When the last record was appended.
+    pub fn last_time(&self) -> Timestamp {
+        self.time(self.len().saturating_sub(1))
+    }
+
+    /// Bytes of memory that the chunk's text holds on to when nobody shares it.
+    pub fn bytes(&self) -> usize {
+        self.values.bytes() + 4 * self.values.len() + std::mem::size_of::<Self>()
+    }
+
+    /// The records from index `from` on, at most `count`; shares the text.
+    #[must_use]
+    pub fn slice(&self, from: usize, count: usize) -> Self {
+        let from = from.min(self.len());
+        let times = match &self.times {
+            Times::One(time) => Times::One(*time),
+            Times::Each { times, from: begin } => Times::Each { times: Arc::clone(times), from: begin + from },
+        };
+        Self { first: self.first.saturating_after(from as u64), times, values: self.values.slice(from, count) }
+    }
+
+    /// The records with offsets from `offset` on, at most `count`; empty where the chunk ends before.
+    #[must_use]
+    pub fn from_offset(&self, offset: Offset, count: usize) -> Self {
+        let skip = usize::try_from(offset.since(self.first)).unwrap_or(usize::MAX);
+        self.slice(skip, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk() -> Chunk {
+        let values = Values::from_text(Bytes::from_static(b"{\"a\":1}\n{}\n{\"b\":\"x\"}\n")).unwrap();
+        Chunk::new(Offset::new(7).unwrap(), Timestamp::from_micros(5), values)
+    }
+
+    #[test]
+    fn slices_keep_offsets_and_text_together() {
+        let whole = chunk();
+        assert_eq!((whole.len(), whole.next().get()), (3, 10));
+        let part = whole.from_offset(Offset::new(8).unwrap(), 1);
+        assert_eq!((part.first().get(), part.value(0), part.len()), (8, &b"{}"[..], 1));
+        assert_eq!(part.values().text(), Bytes::from_static(b"{}\n"));
+        assert_eq!(part.slice(1, 5).len(), 0);
+        assert_eq!(whole.from_offset(Offset::new(99).unwrap(), 1).len(), 0);
+        assert_eq!(whole.slice(1, 2).slice(1, 9).value(0), b"{\"b\":\"x\"}");
+    }
+
+    #[test]
+    fn text_without_its_last_line_end_is_refused() {
+        assert!(Values::from_text(Bytes::from_static(b"{}")).is_none());
+        assert_eq!(Values::from_text(Bytes::new()).map(|v| v.len()), Some(0));
+    }
+}

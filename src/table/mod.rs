@@ -1,0 +1,120 @@
+//! The topic's dataset: what has been committed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::codec::Chunk;
+use crate::model::{Offset, Timestamp};
+use crate::schema::Schema;
+
+/// What the newest committed version of a table holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableHead {
+    /// The offset of the first row.
+    pub base: Offset,
+    /// The offset past the last row.
+    pub next: Offset,
+    /// The dataset version; 0 where no dataset exists yet.
+    pub version: u64,
+    /// How many fragments it has, oldest first: the offset past each one's rows and its bytes on disk.
+    pub fragments: Arc<[FragmentSummary]>,
+    /// The time of the last row, where it is known.
+    pub last_time: Option<Timestamp>,
+}
+
+/// One fragment of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentSummary {
+    /// The offset past its rows.
+    pub next: Offset,
+    /// Its bytes on disk.
+    pub bytes: u64,
+}
+
+/// Why a table cannot do what it was asked to. Causes go to the log.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// A read or write failed; it may go well later.
+    #[error("the dataset failed: {cause}")]
+    Failed {
+        /// What Lance or the disk answered.
+        cause: String,
+    },
+    /// What is there is not what this server has written: rows, order or offsets do not fit.
+    #[error("the dataset is not what was written: {reason}")]
+    Foreign {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+}
+
+/// Where a topic's dataset lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePlace {
+    /// The dataset's own folder, `{id}.lance`: the only path that the server opens.
+    pub dataset: PathBuf,
+    /// The symlink `{topic}.lance`, for other tools.
+    pub link: PathBuf,
+}
+
+/// One topic's table. One caller at a time appends, evolves or drops (the topic's lane); reads run beside it.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// The newest committed version.
+    fn head(&self) -> Arc<TableHead>;
+
+    /// Makes the dataset with the columns of `schema` and no rows, unless it is there.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing is committed then.
+    async fn create(&self, schema: &Schema) -> Result<Arc<TableHead>, TableError>;
+
+    /// Brings the columns to `schema` where they differ, then appends the records in one commit, synced before the call
+    /// returns. The chunks are dense and begin at the head's `next`.
+    ///
+    /// # Errors
+    /// [`TableError`]; the records are not committed then, or set aside as a torn head is.
+    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
+
+    /// Records from `from` on, in order, at most `records` of them and about `bytes` (at least one record), in the one
+    /// form that `schema` prints. Empty at or past the head's `next`; begins at `base` where `from` lies before it.
+    ///
+    /// # Errors
+    /// [`TableError`] when rows could not be read; nothing is skipped.
+    async fn read(&self, schema: &Schema, from: Offset, records: usize, bytes: usize)
+    -> Result<Vec<Chunk>, TableError>;
+
+    /// The first offset whose record was appended at or after `time`; the head's `next` where there is none.
+    ///
+    /// # Errors
+    /// [`TableError`] when rows could not be read.
+    async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError>;
+
+    /// Drops the leading fragments that hold nothing at or past `before`, in one synced commit.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing is dropped then.
+    async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError>;
+}
+
+/// Where tables come from.
+#[async_trait]
+pub trait Tables: Send + Sync {
+    /// Opens the table at a place, setting torn heads aside and making what it has read durable. A place without a
+    /// dataset is a table with no rows whose base and next are `base`; its first append makes the dataset and the link.
+    ///
+    /// # Errors
+    /// [`TableError::Foreign`] when the rows do not fit their offsets.
+    async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError>;
+
+    /// Removes dataset and link; succeeds where they are gone already.
+    ///
+    /// # Errors
+    /// [`TableError::Failed`]; the call can be repeated.
+    async fn remove(&self, place: &TablePlace) -> Result<(), TableError>;
+}
