@@ -1,0 +1,301 @@
+//! What every edge asks of a topic, and what it gets.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::Chunk;
+use crate::codec::{FieldSelection, Form};
+use crate::model::{
+    Ack, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+    Writer,
+};
+
+/// An append of one body, stored whole or not at all.
+#[derive(Clone, Debug)]
+pub struct AppendRequest {
+    /// The decoded (decompressed) body.
+    pub body: Bytes,
+    /// How records stand in it.
+    pub form: Form,
+    /// The level to wait for; none for the topic's default.
+    pub ack: Option<Ack>,
+    /// What the next offset to be assigned must be.
+    pub expected_offset: Option<Offset>,
+    /// Whether to close the topic behind the records.
+    pub close: bool,
+    /// Who writes.
+    pub writer: Writer,
+}
+
+/// The answer to an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The topic.
+    pub topic: TopicName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The first record's offset.
+    pub first_offset: Offset,
+    /// How many records were stored, at least 1.
+    pub count: u64,
+    /// The schema version that they were written under; none on backends without columns or before the first version.
+    pub schema_version: Option<SchemaVersion>,
+    /// The level reached.
+    pub durability: Durability,
+    /// Whether the level is all that the backend can ever give, so that the answer is final (200) all the same.
+    pub complete: bool,
+    /// Whether the records had been stored by an earlier request.
+    pub duplicate: bool,
+}
+
+/// Where a read begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this offset.
+    At(Offset),
+    /// This many records before the tail, but not below the earliest.
+    Last(u64),
+    /// At the earliest record kept.
+    Earliest,
+    /// With what comes next.
+    Latest,
+    /// At the first record appended at or after a time, else at the tail.
+    Since(Timestamp),
+}
+
+/// A read of one page, or of all up to the tail.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// Where to begin.
+    pub start: Start,
+    /// The epoch that the caller believes in.
+    pub epoch: Option<Epoch>,
+    /// The most records; none for as many as there are (NDJSON).
+    pub limit: Option<NonZeroU64>,
+    /// The most bytes of values in one page, but never below one record; none for no bound.
+    pub bytes_max: Option<usize>,
+    /// How long to wait at the tail for a record.
+    pub wait: Option<Duration>,
+    /// The fields to keep of each value.
+    pub fields: Option<FieldSelection>,
+}
+
+/// A page of records.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The topic's epoch.
+    pub epoch: Epoch,
+    /// The records, in order, dense; fields are selected already.
+    pub chunks: Vec<Chunk>,
+    /// The first offset not looked at.
+    pub next_offset: Offset,
+    /// The earliest offset kept.
+    pub earliest_offset: Offset,
+    /// The offset past the last readable record.
+    pub tail_offset: Offset,
+    /// Whether the topic is closed.
+    pub closed: bool,
+}
+
+/// Where a stream resumes, as its `Last-Event-ID` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// A bare number: after this offset of the present epoch.
+    Offset(Offset),
+    /// `{epoch}:{offset}`: after this offset of that epoch; none for −1, before the first record.
+    Position(Epoch, Option<Offset>),
+}
+
+/// What a stream is asked for.
+#[derive(Clone, Debug)]
+pub struct StreamRequest {
+    /// Where to begin, unless it resumes.
+    pub start: Start,
+    /// Where it resumes; wins over `start`.
+    pub resume: Option<Resume>,
+    /// The most records.
+    pub limit: Option<NonZeroU64>,
+    /// Whether to wait for more at the tail; otherwise it ends at the tail found when it began.
+    pub block: bool,
+    /// The fields to keep of each value.
+    pub fields: Option<FieldSelection>,
+}
+
+/// Why records are missing from a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// They are no longer kept.
+    Retention,
+    /// The topic has begun a new epoch.
+    Reset,
+}
+
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It has delivered as many records as it was asked for.
+    Limit,
+    /// It has reached the tail that it was asked to end at.
+    Tail,
+    /// The topic is closed and all of it is delivered.
+    Closed,
+    /// The topic is deleted.
+    Deleted,
+    /// The server shuts down.
+    Shutdown,
+}
+
+/// What a stream delivers, in this order at its start: a gap if there is one, the position, records.
+#[derive(Clone, Debug)]
+pub enum StreamItem {
+    /// Where the reader stands.
+    Position {
+        /// The topic's epoch.
+        epoch: Epoch,
+        /// The offset that comes next.
+        next_offset: Offset,
+        /// The offset past the last readable record.
+        tail_offset: Offset,
+    },
+    /// Records, in order, dense; fields are selected already.
+    Records {
+        /// The epoch of their ids.
+        epoch: Epoch,
+        /// The run.
+        chunk: Chunk,
+    },
+    /// The reader has reached the tail.
+    CaughtUp {
+        /// The offset that comes next.
+        next_offset: Offset,
+    },
+    /// Records will not come, or are void.
+    Gap {
+        /// The topic's epoch.
+        epoch: Epoch,
+        /// Where the client stood.
+        from: Offset,
+        /// Where reading goes on.
+        to: Offset,
+        /// Why.
+        reason: GapReason,
+    },
+    /// Records written under a newer version than the topic's when the stream began come next.
+    Schema {
+        /// The version.
+        version: SchemaVersion,
+    },
+    /// Reading failed; the stream tries again and skips nothing.
+    Problem(Box<Problem>),
+    /// The last item.
+    End {
+        /// Why.
+        reason: EndReason,
+        /// The offset that would have come next.
+        next_offset: Offset,
+    },
+}
+
+/// Whether a topic takes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicState {
+    /// It takes records.
+    Open,
+    /// It takes none any more.
+    Closed,
+    /// Its table cannot be written at present.
+    Degraded,
+}
+
+impl TopicState {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TopicState::Open => "open",
+            TopicState::Closed => "closed",
+            TopicState::Degraded => "degraded",
+        }
+    }
+}
+
+/// All that is told of a topic.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its name.
+    pub topic: TopicName,
+    /// Its identity.
+    pub id: TopicId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its backend's name.
+    pub backend: String,
+    /// Its backend's options, defaults filled in.
+    pub backend_options: serde_json::Map<String, serde_json::Value>,
+    /// The folder that was asked for.
+    pub storage_path: Option<String>,
+    /// None on backends without columns.
+    pub schema_mode: Option<SchemaMode>,
+    /// None before the first version.
+    pub schema_version: Option<SchemaVersion>,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// Whether it takes records.
+    pub state: TopicState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The earliest offset kept.
+    pub earliest_offset: Offset,
+    /// The offset past the last readable record.
+    pub tail_offset: Offset,
+    /// Absolute path of the dataset's symlink; none on backends without one.
+    pub dataset_uri: Option<String>,
+    /// Strong validator of the configuration, without quotes; appends do not change it.
+    pub etag: Arc<str>,
+}
+
+/// Answer to a flush; both are none where nothing is ever committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// The offset past the last committed record.
+    pub committed_offset: Option<Offset>,
+    /// The dataset's version.
+    pub version: Option<u64>,
+}
+
+/// Figures of a topic; what a backend lacks is none.
+#[derive(Clone, Debug, Default)]
+pub struct TopicStats {
+    /// Tail − earliest.
+    pub total_count: u64,
+    /// The earliest offset kept.
+    pub earliest_offset: Offset,
+    /// The offset past the last readable record.
+    pub tail_offset: Offset,
+    /// The offset past the last committed record.
+    pub committed_offset: Option<Offset>,
+    /// The topic's epoch, a number.
+    pub epoch: u64,
+    /// Records in memory.
+    pub buffered_records: Option<u64>,
+    /// Bytes of records in memory.
+    pub buffered_bytes: Option<u64>,
+    /// Bytes of JSON text appended since the server started.
+    pub raw_bytes: Option<u64>,
+    /// Bytes on disk of the dataset's data files.
+    pub stored_bytes: Option<u64>,
+    /// Bytes of the topic's entries in the log.
+    pub wal_bytes: Option<u64>,
+    /// Fragments of the dataset.
+    pub fragments: Option<u64>,
+    /// The dataset's version count.
+    pub versions: Option<u64>,
+    /// The newest schema version.
+    pub schema_version: Option<SchemaVersion>,
+    /// Open streams.
+    pub streams: u64,
+    /// Why the topic is degraded, in a sentence.
+    pub degraded: Option<String>,
+}
