@@ -1,5 +1,9 @@
 //! Bodies to records and back: pure functions, no I/O.
 
 mod chunk;
+mod form;
+mod project;
 
 pub use chunk::{Chunk, Times, Values};
+pub use form::Form;
+pub use project::{FieldSelection, InvalidFields};

@@ -30,6 +30,50 @@ pub struct AppendRequest {
     pub writer: Writer,
 }
 
+/// What a new topic is asked to be; what is absent is the default.
+#[derive(Clone, Debug, Default)]
+pub struct CreateTopic {
+    /// The backend's name.
+    pub backend: Option<String>,
+    /// Its options, checked by the backend; a null member is an omitted one.
+    pub backend_options: serde_json::Map<String, serde_json::Value>,
+    /// The folder for the dataset.
+    pub storage_path: Option<String>,
+    /// The declared schema, as sent.
+    pub schema: Option<serde_json::Value>,
+    /// Whether appends may bring new columns.
+    pub schema_mode: Option<SchemaMode>,
+    /// How long records are kept; a null member is an omitted one.
+    pub retention: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A JSON Merge Patch (RFC 7396) of a topic's configuration: the outer option is absence, null is the default.
+#[derive(Clone, Debug, Default)]
+pub struct TopicPatch {
+    /// Bounds to change.
+    pub retention: Option<serde_json::Value>,
+    /// Options to change.
+    pub backend_options: Option<serde_json::Value>,
+    /// The mode to change to.
+    pub schema_mode: Option<serde_json::Value>,
+}
+
+/// Which configurations a change may be made to (`If-Match`, RFC 9110).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Any that exists.
+    Any,
+    /// One of these strong validators, without quotes.
+    OneOf(Vec<String>),
+}
+
+/// One schema version, as `GET …/schemas` tells it.
+#[derive(Clone, Debug)]
+pub struct SchemaListing {
+    /// The member object of the API: `version`, `fields`, `fingerprint`, `created_at`, `cause`, `changes`.
+    pub json: serde_json::Value,
+}
+
 /// The answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -39,7 +83,9 @@ pub struct Receipt {
     pub epoch: Epoch,
     /// The first record's offset.
     pub first_offset: Offset,
-    /// How many records were stored, at least 1.
+    /// The last record's offset.
+    pub last_offset: Offset,
+    /// How many records were stored, at least 1. A load in pieces can have others' records between its own.
     pub count: u64,
     /// The schema version that they were written under; none on backends without columns or before the first version.
     pub schema_version: Option<SchemaVersion>,

@@ -3,6 +3,6 @@
 mod ask;
 
 pub use ask::{
-    AppendRequest, Description, EndReason, Flushed, GapReason, Page, ReadRequest, Receipt, Resume, Start, StreamItem,
-    StreamRequest, TopicState, TopicStats,
+    AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt,
+    Resume, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
