@@ -1,1 +1,307 @@
-//! (being written)
+//! Topics by name: made, opened on use, recovered, kept up, deleted.
+
+mod commits;
+mod create;
+mod entry;
+mod place;
+mod recover;
+mod shutdown;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use recover::{Parts, StartError};
+pub use shutdown::ShutdownReport;
+
+use crate::backend::{Admission, BackendRegistry, CommitQueue};
+use crate::catalog::{Catalog, Tombstone};
+use crate::engine::entry::Entry;
+use crate::engine::place::Places;
+use crate::io::Disk;
+use crate::metrics::Metrics;
+use crate::model::{ErrorCode, Problem, TopicId, TopicName};
+use crate::runtime::Tasks;
+use crate::topic::{CreateTopic, Description, Topic, TopicServices};
+use crate::wal::Wal;
+
+/// What the engine is asked to keep to; sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Folders outside the data folder in which datasets may lie.
+    pub storage_roots: Vec<PathBuf>,
+    /// Whether an append to an unknown topic makes it.
+    pub auto_create: bool,
+    /// The Tail's budget.
+    pub tail_bytes: u64,
+    /// The budget of all memory topics.
+    pub memory_limit_bytes: u64,
+    /// The log's bound.
+    pub wal_bytes_max: u64,
+    /// The log's size from which on leftovers are moved to free old segments.
+    pub wal_target_bytes: u64,
+    /// The size of a log segment.
+    pub wal_segment_bytes: u64,
+    /// Free space below which appends are refused.
+    pub disk_floor_bytes: u64,
+    /// The largest record.
+    pub record_bytes_max: u64,
+    /// The most records of one batch.
+    pub batch_records_max: u64,
+}
+
+/// Where the server stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The log is being read.
+    Recovering,
+    /// It serves.
+    Ready,
+    /// It was asked to stop.
+    Draining,
+}
+
+/// What keeps the server from being ready.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// The log's latch.
+    pub log_failed: bool,
+    /// The disk is at its floor.
+    pub disk_at_floor: bool,
+    /// Topics that cannot be written at present, with why.
+    pub degraded: Vec<(TopicName, String)>,
+}
+
+/// One page of topics.
+#[derive(Clone, Debug)]
+pub struct TopicList {
+    /// Ascending by name's bytes.
+    pub topics: Vec<Description>,
+    /// The name to go on after.
+    pub next_after: Option<TopicName>,
+}
+
+/// A topic that is deleted but has left something.
+struct Remains {
+    tombstone: Tombstone,
+    topic: Option<Arc<Topic>>,
+    removed: bool,
+}
+
+/// What is there once recovery has ended.
+pub(crate) struct Core {
+    options: EngineOptions,
+    services: Arc<TopicServices>,
+    catalog: Catalog,
+    disk: Arc<dyn Disk>,
+    wal: Arc<dyn Wal>,
+    places: Places,
+    queue: Arc<CommitQueue>,
+    admission: Arc<Admission>,
+    topics: RwLock<BTreeMap<TopicName, Arc<Entry>>>,
+    remains: Mutex<BTreeMap<TopicId, Remains>>,
+    /// Creations and deletions of one name come one at a time; names share locks by their hash.
+    names: Vec<tokio::sync::Mutex<()>>,
+    tasks: Tasks,
+    /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.
+    unsettled: Mutex<BTreeSet<TopicName>>,
+}
+
+/// All topics.
+pub struct Engine {
+    core: watch::Sender<Option<Arc<Core>>>,
+    draining: CancellationToken,
+    registry: Arc<std::sync::OnceLock<Vec<serde_json::Value>>>,
+    metrics: Arc<Metrics>,
+    auto_create: bool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine that recovers: it answers [`Phase::Recovering`] until [`Engine::recover`] has ended.
+    pub fn recovering(auto_create: bool, metrics: Arc<Metrics>, draining: CancellationToken) -> Arc<Self> {
+        let registry = Arc::default();
+        Arc::new(Self { core: watch::Sender::new(None), draining, registry, metrics, auto_create })
+    }
+
+    /// Where the server stands in its life.
+    pub fn phase(&self) -> Phase {
+        if self.draining.is_cancelled() {
+            Phase::Draining
+        } else if self.core.borrow().is_none() {
+            Phase::Recovering
+        } else {
+            Phase::Ready
+        }
+    }
+
+    /// Returns when recovery has ended (at once when it has).
+    pub async fn recovered(&self) {
+        let mut core = self.core.subscribe();
+        // The sender lives as long as `self`.
+        drop(core.wait_for(Option::is_some).await);
+    }
+
+    /// Cancelled when the server is asked to stop.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// The metrics that everything counts into.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    fn core(&self) -> Result<Arc<Core>, Problem> {
+        self.core
+            .borrow()
+            .clone()
+            .ok_or_else(|| Problem::new(ErrorCode::Recovering, "The server is still reading its write-ahead log."))
+    }
+
+    /// What keeps the server from being ready.
+    pub fn health(&self) -> Health {
+        let Ok(core) = self.core() else { return Health::default() };
+        Health {
+            log_failed: core.wal.failed().is_some(),
+            disk_at_floor: core.admission.disk_at_floor(),
+            degraded: core
+                .opened()
+                .iter()
+                .filter_map(|topic| Some((topic.name().clone(), topic.degraded_reason()?)))
+                .collect(),
+        }
+    }
+
+    /// The comparison table as the API serves it.
+    pub fn backends(&self) -> Vec<serde_json::Value> {
+        self.registry.get().cloned().unwrap_or_default()
+    }
+
+    /// Makes a topic, or finds that it is there; true when it was made. Dropping the future undoes nothing.
+    ///
+    /// # Errors
+    /// What API.md says of creation; nothing is made then.
+    pub async fn create(&self, name: &TopicName, ask: CreateTopic) -> Result<(Description, bool), Problem> {
+        let core = self.core()?;
+        let name = name.clone();
+        let services = Arc::clone(&core.services);
+        services.detach(async move { core.create(&name, ask).await }).await
+    }
+
+    /// The topic of a name.
+    ///
+    /// # Errors
+    /// `topic_not_found`; `internal` where its store cannot be opened.
+    pub async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
+        self.core()?.topic(name).await
+    }
+
+    /// The topic of a name, made with defaults where that is allowed.
+    ///
+    /// # Errors
+    /// As [`Engine::topic`] and [`Engine::create`].
+    pub async fn topic_to_append(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
+        match self.topic(name).await {
+            Err(problem) if problem.code == ErrorCode::TopicNotFound && self.auto_create => {
+                // Somebody else may make it first, with other options: that is the topic then.
+                match self.create(name, CreateTopic::default()).await {
+                    Err(problem) if problem.code != ErrorCode::TopicConflict => Err(problem),
+                    _ => self.topic(name).await,
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// Topics by name, ascending by bytes.
+    ///
+    /// # Errors
+    /// `internal` where the store of one cannot be opened.
+    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<TopicList, Problem> {
+        let core = self.core()?;
+        let mut names = core.names_from(prefix, after, limit.saturating_add(1));
+        let more = names.len() > limit;
+        names.truncate(limit);
+        let next_after = if more { names.last().cloned() } else { None };
+        let mut topics = Vec::with_capacity(names.len());
+        for name in &names {
+            match core.topic(name).await {
+                Ok(topic) => topics.push(topic.description()),
+                // Deleted meanwhile.
+                Err(problem) if problem.code == ErrorCode::TopicNotFound => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(TopicList { topics, next_after })
+    }
+
+    /// Deletes a topic; its name is free at once.
+    ///
+    /// # Errors
+    /// `topic_not_found`, `internal`.
+    pub async fn delete(&self, name: &TopicName) -> Result<(), Problem> {
+        let core = self.core()?;
+        let name = name.clone();
+        let services = Arc::clone(&core.services);
+        services.detach(async move { core.delete(&name).await }).await
+    }
+
+    pub(crate) fn set_registry(&self, registry: &BackendRegistry) {
+        // Set once, at the start of recovery.
+        drop(self.registry.set(registry.to_json()));
+    }
+}
+
+impl Core {
+    fn entry(&self, name: &TopicName) -> Option<Arc<Entry>> {
+        self.topics.read().get(name).cloned()
+    }
+
+    /// The names with a prefix, after a name, ascending.
+    fn names_from(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<TopicName> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let topics = self.topics.read();
+        let names = topics.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name);
+        names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
+    }
+
+    async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
+        let entry = self
+            .entry(name)
+            .ok_or_else(|| Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\".")))?;
+        self.open(&entry).await
+    }
+
+    /// Every topic that is open.
+    fn opened(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().values().filter_map(|entry| entry.opened()).collect()
+    }
+
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.topics.read().values().cloned().collect()
+    }
+
+    fn name_lock(&self, name: &TopicName) -> &tokio::sync::Mutex<()> {
+        let hash = blake3::hash(name.as_str().as_bytes());
+        let at = usize::from(hash.as_bytes()[0]) % self.names.len().max(1);
+        &self.names[at]
+    }
+}

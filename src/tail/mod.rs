@@ -1,1 +1,272 @@
-//! (being written)
+//! The recent chunks of a topic in memory, and the one value that its waiting readers watch.
+//!
+//! Readers *pull* by offset: there is no queue for each subscriber, so a slow reader costs nothing and loses nothing.
+
+mod budget;
+mod levels;
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use crate::codec::Chunk;
+use crate::model::{Offset, Timestamp};
+
+pub use budget::{Budget, BudgetFull, Reservation};
+pub use levels::{Ending, Levels, LevelsWatch};
+
+/// The recent chunks of one topic: dense, in offset order, immutable.
+#[derive(Debug, Default)]
+pub struct Tail {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    chunks: VecDeque<Held>,
+    records: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    chunk: Chunk,
+    /// When the chunk came in, for flushes by age.
+    since: Timestamp,
+    /// Gives the memory back when the chunk leaves.
+    reservation: Reservation,
+}
+
+/// What a tail holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailSize {
+    /// Records.
+    pub records: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// When the oldest chunk came in; none where it is empty.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Tail {
+    /// Adds a chunk at the end.
+    ///
+    /// # Errors
+    /// The offset that should have come, where the chunk does not follow the last one: nothing is added then.
+    pub fn push(&self, chunk: Chunk, reservation: Reservation) -> Result<(), Offset> {
+        let mut inner = self.inner.lock();
+        if let Some(last) = inner.chunks.back()
+            && last.chunk.next() != chunk.first()
+        {
+            return Err(last.chunk.next());
+        }
+        inner.records += chunk.len() as u64;
+        inner.bytes += reservation.bytes();
+        let since = chunk.last_time();
+        inner.chunks.push_back(Held { chunk, since, reservation });
+        Ok(())
+    }
+
+    /// Where the tail begins; none where it is empty.
+    pub fn first(&self) -> Option<Offset> {
+        self.inner.lock().chunks.front().map(|held| held.chunk.first())
+    }
+
+    /// What the tail holds.
+    pub fn size(&self) -> TailSize {
+        let inner = self.inner.lock();
+        TailSize { records: inner.records, bytes: inner.bytes, oldest: inner.chunks.front().map(|held| held.since) }
+    }
+
+    /// The chunks from `from` on and before `until`, at most `records` records and about `bytes` bytes of text, but at
+    /// least one record. None where `from` lies before what the tail holds: it is to be read from the table then.
+    pub fn read(&self, from: Offset, until: Offset, records: usize, bytes: usize) -> Option<Vec<Chunk>> {
+        let inner = self.inner.lock();
+        let first = inner.chunks.front()?.chunk.first();
+        if from < first {
+            return None;
+        }
+        let begin = inner.chunks.partition_point(|held| held.chunk.next() <= from);
+        let mut found = Vec::new();
+        let (mut records_left, mut bytes_left) = (records, bytes);
+        for held in inner.chunks.range(begin..) {
+            if records_left == 0 || held.chunk.first() >= until || (bytes_left == 0 && !found.is_empty()) {
+                break;
+            }
+            let span = usize::try_from(until.since(held.chunk.first().max(from))).unwrap_or(usize::MAX);
+            let mut part = held.chunk.from_offset(from.max(held.chunk.first()), records_left.min(span));
+            if part.values().bytes() > bytes_left {
+                part = cut_at_bytes(&part, bytes_left, found.is_empty());
+                bytes_left = 0;
+            } else {
+                bytes_left -= part.values().bytes();
+            }
+            records_left -= part.len();
+            if part.is_empty() {
+                break;
+            }
+            found.push(part);
+        }
+        Some(found)
+    }
+
+    /// The first offset whose record came at or after `time`; none where the first record held did already (an earlier one
+    /// may have as well) and where the tail is empty.
+    pub fn seek_time(&self, time: Timestamp) -> Option<Offset> {
+        let inner = self.inner.lock();
+        if inner.chunks.front()?.chunk.time(0) >= time {
+            return None;
+        }
+        let at = inner.chunks.partition_point(|held| held.chunk.last_time() < time);
+        match inner.chunks.get(at) {
+            None => inner.chunks.back().map(|held| held.chunk.next()),
+            Some(held) => {
+                let within = (0..held.chunk.len()).find(|index| held.chunk.time(*index) >= time).unwrap_or_default();
+                Some(held.chunk.first().saturating_after(within as u64))
+            }
+        }
+    }
+
+    /// Whole chunks from the front and before `until`, at most about `bytes` of text but at least one chunk.
+    pub fn front(&self, until: Offset, bytes: usize) -> Vec<Chunk> {
+        let inner = self.inner.lock();
+        let mut taken = 0;
+        inner
+            .chunks
+            .iter()
+            .take_while(|held| {
+                let fits = held.chunk.next() <= until && (taken == 0 || taken + held.chunk.values().bytes() <= bytes);
+                taken += held.chunk.values().bytes();
+                fits
+            })
+            .map(|held| held.chunk.clone())
+            .collect()
+    }
+
+    /// Lets go of everything before `until`; a chunk that reaches over it is cut.
+    pub fn evict(&self, until: Offset) {
+        let mut gone = Vec::new();
+        let mut inner = self.inner.lock();
+        while let Some(front) = inner.chunks.front() {
+            if front.chunk.next() > until {
+                break;
+            }
+            if let Some(held) = inner.chunks.pop_front() {
+                inner.records -= held.chunk.len() as u64;
+                inner.bytes -= held.reservation.bytes();
+                gone.push(held);
+            }
+        }
+        let mut cut = 0;
+        if let Some(front) = inner.chunks.front_mut()
+            && front.chunk.first() < until
+        {
+            cut = until.since(front.chunk.first());
+            front.chunk = front.chunk.from_offset(until, usize::MAX);
+        }
+        inner.records -= cut;
+        drop(inner);
+        drop(gone);
+    }
+
+    /// Bytes of memory of the records before `until`, and how many bytes the tail holds in all.
+    pub fn bytes(&self) -> u64 {
+        self.inner.lock().bytes
+    }
+
+    /// The lowest offset at which no more than `bytes` of memory are held from there on.
+    pub fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+        let inner = self.inner.lock();
+        let mut over = inner.bytes.checked_sub(bytes).filter(|over| *over > 0)?;
+        for held in &inner.chunks {
+            let size = held.reservation.bytes();
+            if size < over {
+                over -= size;
+                continue;
+            }
+            let each = (size / held.chunk.len().max(1) as u64).max(1);
+            return Some(held.chunk.first().saturating_after(over.div_ceil(each).min(held.chunk.len() as u64)));
+        }
+        inner.chunks.back().map(|held| held.chunk.next())
+    }
+}
+
+fn cut_at_bytes(part: &Chunk, bytes: usize, at_least_one: bool) -> Chunk {
+    let mut taken = 0;
+    let mut count = 0;
+    while count < part.len() {
+        taken += part.value(count).len() + 1;
+        if taken > bytes {
+            break;
+        }
+        count += 1;
+    }
+    part.slice(0, count.max(usize::from(at_least_one)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::codec::Values;
+
+    fn chunk(first: u64, count: usize) -> Chunk {
+        let text: String = (0..count).map(|i| format!("{{\"i\":{}}}\n", first as usize + i)).collect();
+        let values = Values::from_text(Bytes::from(text)).unwrap();
+        Chunk::new(Offset::new(first).unwrap(), Timestamp::from_micros(first as i64), values)
+    }
+
+    fn offset(n: u64) -> Offset {
+        Offset::new(n).unwrap()
+    }
+
+    fn tail() -> Tail {
+        let tail = Tail::default();
+        for (first, count) in [(10, 3), (13, 1), (14, 4)] {
+            tail.push(chunk(first, count), Reservation::none()).unwrap();
+        }
+        tail
+    }
+
+    fn offsets(chunks: &[Chunk]) -> Vec<u64> {
+        chunks.iter().flat_map(|c| (0..c.len() as u64).map(|i| c.first().get() + i)).collect()
+    }
+
+    #[test]
+    fn a_chunk_that_leaves_a_hole_is_refused() {
+        assert_eq!(tail().push(chunk(19, 1), Reservation::none()), Err(offset(18)));
+    }
+
+    #[test]
+    fn reads_are_dense_and_bounded() {
+        let tail = tail();
+        let all = tail.read(offset(11), offset(17), 100, 1 << 20).unwrap();
+        assert_eq!(offsets(&all), (11..17).collect::<Vec<_>>());
+        assert_eq!(offsets(&tail.read(offset(11), offset(18), 3, 1 << 20).unwrap()), [11, 12, 13]);
+        assert_eq!(offsets(&tail.read(offset(11), offset(18), 9, 1).unwrap()), [11]);
+        assert_eq!(offsets(&tail.read(offset(11), offset(18), 9, 19).unwrap()), [11, 12]);
+        assert!(tail.read(offset(9), offset(18), 9, 9).is_none());
+        assert_eq!(tail.read(offset(18), offset(18), 9, 9).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn eviction_cuts_at_the_offset() {
+        let tail = tail();
+        tail.evict(offset(15));
+        assert_eq!(tail.first(), Some(offset(15)));
+        assert_eq!(tail.size().records, 3);
+        tail.evict(offset(99));
+        assert_eq!(tail.first(), None);
+        assert_eq!(tail.size().records, 0);
+    }
+
+    #[test]
+    fn times_are_sought_in_the_tail_only_behind_its_first_record() {
+        let tail = tail();
+        assert_eq!(tail.seek_time(Timestamp::from_micros(10)), None);
+        assert_eq!(tail.seek_time(Timestamp::from_micros(11)), Some(offset(13)));
+        assert_eq!(tail.seek_time(Timestamp::from_micros(14)), Some(offset(14)));
+        assert_eq!(tail.seek_time(Timestamp::from_micros(15)), Some(offset(18)));
+    }
+}

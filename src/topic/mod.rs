@@ -1,8 +1,335 @@
 //! What every edge calls: a topic's records, positions and waiting readers.
 
+mod append;
 mod ask;
+mod configure;
+mod epoch;
+mod load;
+mod log;
+pub mod producers;
+mod read;
+mod retention;
+mod services;
+mod stream;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 pub use ask::{
-    AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt,
-    Resume, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
+    AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
+    SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
+pub(crate) use configure::Settings;
+pub use epoch::Epochs;
+pub(crate) use services::TopicServices;
+
+use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
+use crate::catalog::{CatalogError, TopicCheckpoint};
+use crate::model::{Ack, Epoch, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::schema::WideColumns;
+use crate::table::TablePlace;
+use crate::tail::Ending;
+use crate::topic::log::{Log, Phase};
+use crate::topic::producers::{DirtyKeys, DirtyProducers, IdempotencyKeys, Producers};
+
+/// What a topic is made of, as the engine found it.
+pub(crate) struct TopicParts {
+    pub(crate) name: TopicName,
+    pub(crate) id: TopicId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) factory: Arc<dyn BackendFactory>,
+    pub(crate) place: Option<TablePlace>,
+    pub(crate) storage_path: Option<String>,
+    pub(crate) settings: Settings,
+    pub(crate) schema: SchemaCell,
+    pub(crate) epochs: Epochs,
+    pub(crate) backend: Arc<dyn StorageBackend>,
+    pub(crate) next: Offset,
+    pub(crate) last_time: Timestamp,
+    pub(crate) closed: bool,
+    pub(crate) producers: Producers,
+    pub(crate) keys: IdempotencyKeys,
+    pub(crate) wide: WideColumns,
+    pub(crate) checkpointed: Offset,
+    pub(crate) services: Arc<TopicServices>,
+}
+
+/// A topic.
+pub struct Topic {
+    name: TopicName,
+    id: TopicId,
+    created_at: Timestamp,
+    factory: Arc<dyn BackendFactory>,
+    place: Option<TablePlace>,
+    storage_path: Option<String>,
+    settings: ArcSwap<Settings>,
+    schema: SchemaCell,
+    epochs: Epochs,
+    backend: Arc<dyn StorageBackend>,
+    log: Mutex<Log>,
+    evolution_done: tokio::sync::Notify,
+    /// Changes of the configuration come one at a time.
+    configuring: tokio::sync::Mutex<()>,
+    streams: AtomicU64,
+    raw_bytes: AtomicU64,
+    /// The committed offset that the catalog has.
+    checkpointed: AtomicU64,
+    services: Arc<TopicServices>,
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Topic {
+    pub(crate) fn new(parts: TopicParts) -> Self {
+        let log = Log {
+            next: parts.next,
+            last_time: parts.last_time,
+            phase: if parts.closed { Phase::Closed } else { Phase::Open },
+            producers: parts.producers,
+            keys: parts.keys,
+            wide: parts.wide,
+            evolving: false,
+            versions: Vec::new(),
+            dirty: false,
+        };
+        Self {
+            name: parts.name,
+            id: parts.id,
+            created_at: parts.created_at,
+            factory: parts.factory,
+            place: parts.place,
+            storage_path: parts.storage_path,
+            settings: ArcSwap::from_pointee(parts.settings),
+            schema: parts.schema,
+            epochs: parts.epochs,
+            backend: parts.backend,
+            log: Mutex::new(log),
+            evolution_done: tokio::sync::Notify::new(),
+            configuring: tokio::sync::Mutex::new(()),
+            streams: AtomicU64::new(0),
+            raw_bytes: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(parts.checkpointed.get()),
+            services: parts.services,
+        }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// Its identity.
+    pub const fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// The epoch that holds now.
+    pub const fn epoch(&self) -> Epoch {
+        self.epochs.current()
+    }
+
+    /// What stores its records.
+    pub fn backend(&self) -> &Arc<dyn StorageBackend> {
+        &self.backend
+    }
+
+    pub(crate) fn factory(&self) -> &Arc<dyn BackendFactory> {
+        &self.factory
+    }
+
+    pub(crate) const fn place(&self) -> Option<&TablePlace> {
+        self.place.as_ref()
+    }
+
+    /// Tells a client of a failure below, and the log of its cause.
+    fn storage_problem(&self, err: &StorageError) -> Problem {
+        if let StorageError::Failed { cause } = err {
+            tracing::error!(topic = %self.name, cause, "the record store of {} failed", self.name);
+        }
+        err.to_problem()
+    }
+
+    fn catalog_problem(&self, err: &CatalogError) -> Problem {
+        tracing::error!(topic = %self.name, error = %err, "the catalog failed for {}", self.name);
+        Problem::internal()
+    }
+
+    fn count_raw(&self, bytes: u64) {
+        self.raw_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The versions after `known` whose first record lies before `until`, oldest first.
+    fn versions_after(&self, known: Option<SchemaVersion>, until: Offset) -> Vec<(SchemaVersion, Offset)> {
+        if self.schema.load().as_ref().map(|versioned| versioned.version) == known {
+            return Vec::new();
+        }
+        let log = self.log.lock();
+        let newer = log.versions.iter().filter(|(version, first)| Some(*version) > known && *first < until);
+        newer.copied().collect()
+    }
+
+    /// All that is told of the topic.
+    ///
+    /// # Errors
+    /// None today; a backend that must look may fail.
+    pub async fn describe(&self) -> Result<Description, Problem> {
+        Ok(self.description())
+    }
+
+    pub(crate) fn description(&self) -> Description {
+        let settings = self.settings.load();
+        let levels = self.backend.levels().now();
+        Description {
+            topic: self.name.clone(),
+            id: self.id,
+            epoch: self.epoch(),
+            backend: self.factory.name().to_owned(),
+            backend_options: settings.options.clone(),
+            storage_path: self.storage_path.clone(),
+            schema_mode: settings.schema_mode,
+            schema_version: self.schema.load().as_ref().map(|versioned| versioned.version),
+            retention: settings.retention,
+            state: self.state(),
+            created_at: self.created_at,
+            earliest_offset: levels.earliest,
+            tail_offset: levels.readable,
+            dataset_uri: self.place.as_ref().map(|place| place.link.display().to_string()),
+            etag: Arc::clone(&settings.etag),
+        }
+    }
+
+    fn state(&self) -> TopicState {
+        let levels = self.backend.levels().now();
+        if levels.degraded {
+            return TopicState::Degraded;
+        }
+        if levels.closed { TopicState::Closed } else { TopicState::Open }
+    }
+
+    /// Why the topic is degraded, in a sentence; none where it is not.
+    pub(crate) fn degraded_reason(&self) -> Option<String> {
+        self.backend.lane().and_then(|lane| lane.degraded_reason())
+    }
+
+    /// Commits all that was acknowledged before.
+    ///
+    /// # Errors
+    /// 503 and 507 where it could not be committed.
+    pub async fn flush(&self) -> Result<Flushed, Problem> {
+        self.backend.flush().await.map_err(|err| self.storage_problem(&err))
+    }
+
+    /// Figures.
+    ///
+    /// # Errors
+    /// `internal` where the dataset could not be looked at.
+    pub async fn stats(&self) -> Result<TopicStats, Problem> {
+        let store = self.backend.stats().await.map_err(|err| self.storage_problem(&err))?;
+        let levels = self.backend.levels().now();
+        Ok(TopicStats {
+            total_count: self.backend.total_count(),
+            earliest_offset: levels.earliest,
+            tail_offset: levels.readable,
+            committed_offset: self.backend.lane().map(|_| levels.committed),
+            epoch: self.epoch().get(),
+            buffered_records: store.buffered_records,
+            buffered_bytes: store.buffered_bytes,
+            raw_bytes: Some(self.raw_bytes.load(Ordering::Relaxed)),
+            stored_bytes: store.stored_bytes,
+            wal_bytes: store.wal_bytes,
+            fragments: store.fragments,
+            versions: store.versions,
+            schema_version: self.schema.load().as_ref().map(|versioned| versioned.version),
+            streams: self.streams.load(Ordering::Relaxed),
+            degraded: self.degraded_reason(),
+        })
+    }
+
+    /// Takes no more appends: the topic is being deleted. Returns when no schema version is being made.
+    pub(crate) async fn begin_delete(&self) {
+        self.log.lock().phase = Phase::Deleting;
+        self.evolved().await;
+    }
+
+    pub(crate) fn epoch_rule(&self) -> EpochRule {
+        self.factory.epoch_rule(&self.settings.load().options)
+    }
+
+    /// Whether accepted records are in memory alone, and can be committed.
+    pub(crate) fn needs_flush_at_stop(&self) -> bool {
+        self.epoch_rule() == EpochRule::UncleanStop
+    }
+
+    /// Records that are accepted but not committed.
+    pub(crate) fn uncommitted(&self) -> u64 {
+        let levels = self.backend.levels().now();
+        levels.durable.since(levels.committed)
+    }
+
+    /// The deletion could not be stored: the topic goes on.
+    pub(crate) fn abandon_delete(&self) {
+        let closed = self.backend.levels().now().closed;
+        self.log.lock().phase = if closed { Phase::Closed } else { Phase::Open };
+    }
+
+    /// Sends readers and writers away.
+    pub(crate) fn end(&self) {
+        self.backend.levels().change(|levels| levels.ending = Some(Ending::Deleted));
+    }
+
+    /// What the catalog's checkpoint should hold now; none where nothing has changed. The state rests on records that are
+    /// durable when this returns.
+    ///
+    /// # Errors
+    /// [`StorageError`] where they could not be made durable; what has changed is kept for the next time.
+    pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
+        let (next, wide, producers, keys) = {
+            let mut log = self.log.lock();
+            let committed = self.backend.levels().now().committed.get();
+            if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            (log.next, log.wide.to_text(), log.producers.take_dirty(), log.keys.take_dirty())
+        };
+        if let Err(err) = self.backend.reached(next, self.durable_level()).await {
+            let mut log = self.log.lock();
+            log.dirty = true;
+            log.producers.give_back(producers);
+            log.keys.give_back(keys);
+            return Err(err);
+        }
+        let committed = self.backend.levels().now().committed;
+        self.checkpointed.store(committed.get(), Ordering::Relaxed);
+        Ok(Some(TopicCheckpoint {
+            id: self.id,
+            next: committed,
+            wide,
+            producers: producers.changed,
+            removed_producers: producers.removed,
+            keys: keys.changed,
+            removed_keys: keys.removed,
+        }))
+    }
+
+    /// The checkpoint was not stored: everything in it has to go into the next one.
+    pub(crate) fn checkpoint_failed(&self, checkpoint: TopicCheckpoint) {
+        let mut log = self.log.lock();
+        log.dirty = true;
+        let TopicCheckpoint { producers, removed_producers, keys, removed_keys, .. } = checkpoint;
+        log.producers.give_back(DirtyProducers { changed: producers, removed: removed_producers });
+        log.keys.give_back(DirtyKeys { changed: keys, removed: removed_keys });
+    }
+
+    fn durable_level(&self) -> Ack {
+        let levels = &self.settings.load().acks.available;
+        if levels.contains(&Ack::Wal) { Ack::Wal } else { Ack::Accepted }
+    }
+}

@@ -1,0 +1,99 @@
+//! Room for records before they get offsets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::backend::StorageError;
+use crate::backend::layered::CommitQueue;
+use crate::model::ErrorCode;
+use crate::tail::{Budget, Reservation};
+use crate::wal::Wal;
+
+/// How long an append waits for room before it is refused.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Decides whether a batch is let in: the Tail's budget, the log's bound, the disk's floor.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    tail: Arc<Budget>,
+    wal_bytes_max: u64,
+    disk_at_floor: AtomicBool,
+    log_freed: Notify,
+    queue: Arc<CommitQueue>,
+}
+
+impl Admission {
+    /// Admission within these bounds.
+    pub(crate) fn new(tail: Arc<Budget>, wal_bytes_max: u64, queue: Arc<CommitQueue>) -> Self {
+        Self { tail, wal_bytes_max, disk_at_floor: AtomicBool::new(false), log_freed: Notify::new(), queue }
+    }
+
+    /// Tells whether the disk is at its floor.
+    pub(crate) fn set_disk_at_floor(&self, at_floor: bool) {
+        self.disk_at_floor.store(at_floor, Ordering::Relaxed);
+    }
+
+    /// Whether the disk is at its floor.
+    pub(crate) fn disk_at_floor(&self) -> bool {
+        self.disk_at_floor.load(Ordering::Relaxed)
+    }
+
+    /// Tells that the log has let go of a segment.
+    pub(crate) fn log_released(&self) {
+        self.log_freed.notify_waiters();
+    }
+
+    /// The Tail's budget.
+    pub(crate) const fn tail(&self) -> &Arc<Budget> {
+        &self.tail
+    }
+
+    /// Lets a batch in, or refuses it after [`PATIENCE`].
+    ///
+    /// # Errors
+    /// [`StorageError::Unwritable`] for a failed log or a disk at its floor, [`StorageError::Full`] for lack of room.
+    pub(crate) async fn reserve(&self, bytes: u64, wal: Option<&dyn Wal>) -> Result<Reservation, StorageError> {
+        if self.disk_at_floor() {
+            return Err(StorageError::Unwritable { code: ErrorCode::DiskFull });
+        }
+        if let Some(wal) = wal {
+            if wal.failed().is_some() {
+                return Err(StorageError::Unwritable { code: ErrorCode::LogFailed });
+            }
+            self.wait_for_log(bytes, wal).await?;
+        }
+        if let Ok(reservation) = self.tail.try_reserve(bytes) {
+            return Ok(reservation);
+        }
+        self.queue.wake();
+        self.tail
+            .reserve(bytes, PATIENCE)
+            .await
+            .map_err(|full| StorageError::Full { code: ErrorCode::Overloaded, limit: full.limit })
+    }
+
+    async fn wait_for_log(&self, bytes: u64, wal: &dyn Wal) -> Result<(), StorageError> {
+        let has_room = || wal.bytes().saturating_add(bytes) <= self.wal_bytes_max;
+        let waiting = async {
+            loop {
+                let freed = self.log_freed.notified();
+                tokio::pin!(freed);
+                freed.as_mut().enable();
+                if has_room() {
+                    return;
+                }
+                self.queue.wake();
+                freed.await;
+            }
+        };
+        if has_room() {
+            return Ok(());
+        }
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .map_err(|_| StorageError::Full { code: ErrorCode::Overloaded, limit: self.wal_bytes_max })
+    }
+}

@@ -1,0 +1,419 @@
+//! One topic's way from the tail into the table: one commit at a time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::backend::layered::CommitQueue;
+use crate::backend::{OpenTopic, SchemaCell, StorageError};
+use crate::codec::Chunk;
+use crate::model::{ErrorCode, Offset, TopicId, TopicName};
+use crate::schema::Schema;
+use crate::table::{Table, TableError, TablePlace, Tables};
+use crate::tail::{Levels, LevelsWatch, Reservation, Tail};
+
+/// Text that is due for a commit however young it is.
+const DUE_BYTES: u64 = 32 << 20;
+/// The most text that one commit takes (at least one chunk).
+const COMMIT_BYTES: usize = 64 << 20;
+/// Failures in a row that make a topic degraded.
+const FAILURES_MAX: u32 = 3;
+/// The longest pause between two tries of a degraded topic.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Waiters start at most one commit in this time.
+const WAITER_PAUSE: Duration = Duration::from_millis(500);
+
+/// One topic's way from the tail into the table.
+pub struct Lane {
+    id: TopicId,
+    name: TopicName,
+    place: TablePlace,
+    tables: Arc<dyn Tables>,
+    table: tokio::sync::OnceCell<Arc<dyn Table>>,
+    schema: SchemaCell,
+    tail: Tail,
+    levels: LevelsWatch,
+    queue: Arc<CommitQueue>,
+    has_wal: bool,
+    queued: AtomicBool,
+    /// Whether a commit was started and has not ended.
+    running: AtomicBool,
+    /// One writer at a time; readers do not take it.
+    writing: tokio::sync::Mutex<()>,
+    pace: Mutex<Pace>,
+    batch_size: AtomicU64,
+    flush_interval_ms: AtomicU64,
+    /// Whether records can be read only once they are committed.
+    reads_committed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Pace {
+    /// Somebody waits for a commit of everything before it.
+    wanted: Offset,
+    started: Option<Instant>,
+    failures: u32,
+    retry_at: Option<Instant>,
+    reason: Option<String>,
+}
+
+/// Why a commit is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// By size, or because somebody waits.
+    Now,
+    /// By age alone, for so many milliseconds.
+    Aged(u64),
+    /// Not yet.
+    Not,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("topic", &self.name).field("levels", &self.levels.now()).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn storage_error(err: &TableError) -> StorageError {
+    match err {
+        TableError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull },
+        TableError::Failed { .. } | TableError::Foreign { .. } => StorageError::Failed { cause: err.to_string() },
+    }
+}
+
+impl Lane {
+    /// The lane of a topic whose tail is empty and whose table is opened at first use.
+    pub(super) fn new(
+        topic: &OpenTopic,
+        place: TablePlace,
+        tables: Arc<dyn Tables>,
+        queue: Arc<CommitQueue>,
+        has_wal: bool,
+    ) -> Self {
+        let mut levels = Levels::at(topic.earliest, topic.committed);
+        levels.closed = topic.closed;
+        Self {
+            id: topic.id,
+            name: topic.name.clone(),
+            place,
+            tables,
+            table: tokio::sync::OnceCell::new(),
+            schema: Arc::clone(&topic.schema),
+            tail: Tail::default(),
+            levels: LevelsWatch::new(levels),
+            queue,
+            has_wal,
+            queued: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            writing: tokio::sync::Mutex::new(()),
+            pace: Mutex::new(Pace::default()),
+            batch_size: AtomicU64::new(u64::MAX),
+            flush_interval_ms: AtomicU64::new(u64::MAX),
+            reads_committed: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets when commits are due, and whether records can be read before they are committed.
+    pub(crate) fn configure(&self, batch_size: u64, flush_interval_ms: u64, reads_committed: bool) {
+        self.batch_size.store(batch_size, Ordering::Relaxed);
+        self.flush_interval_ms.store(flush_interval_ms, Ordering::Relaxed);
+        self.reads_committed.store(reads_committed, Ordering::Relaxed);
+        self.levels.change(|levels| self.settle_readable(levels));
+    }
+
+    /// The topic's identity.
+    pub const fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// The topic's name.
+    pub const fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// How far the topic has come.
+    pub const fn levels(&self) -> &LevelsWatch {
+        &self.levels
+    }
+
+    pub(super) const fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The newest schema; without columns before the first version.
+    pub(super) fn schema(&self) -> Arc<Schema> {
+        self.schema.load().as_ref().map(|versioned| Arc::clone(&versioned.schema)).unwrap_or_default()
+    }
+
+    /// Everything readable never goes back: a default that becomes stronger holds for what comes.
+    fn settle_readable(&self, levels: &mut Levels) {
+        let reached = if self.reads_committed.load(Ordering::Relaxed) { levels.committed } else { levels.durable };
+        levels.readable = levels.readable.max(reached);
+    }
+
+    /// Takes records that are as safe as the log makes them, in offset order.
+    pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) {
+        let next = chunk.next();
+        if let Err(expected) = self.tail.push(chunk, reservation) {
+            tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
+            return self.fail(ErrorCode::Internal);
+        }
+        self.levels.change(|levels| {
+            levels.durable = next;
+            self.settle_readable(levels);
+        });
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.queue.add(Arc::clone(self));
+        }
+    }
+
+    /// Takes what the log had kept at the start of the server.
+    pub(super) fn restore(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) {
+        self.publish(chunk, reservation);
+    }
+
+    /// Gives up: nothing in flight is acknowledged, nothing new is taken.
+    pub(super) fn fail(&self, code: ErrorCode) {
+        self.levels.change(|levels| {
+            levels.failed.get_or_insert(code);
+        });
+    }
+
+    /// The table, opened at first use.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be opened; the next call tries again.
+    pub(super) async fn table(&self) -> Result<Arc<dyn Table>, StorageError> {
+        self.open_table().await.map_err(|err| {
+            tracing::warn!(topic = %self.name, error = %err, "the dataset of {} cannot be opened", self.name);
+            storage_error(&err)
+        })
+    }
+
+    async fn open_table(&self) -> Result<Arc<dyn Table>, TableError> {
+        let table = self
+            .table
+            .get_or_try_init(|| async {
+                let table = self.tables.open(&self.place, Offset::ZERO).await?;
+                self.check_head(table.head().next)?;
+                Ok::<_, TableError>(table)
+            })
+            .await?;
+        Ok(Arc::clone(table))
+    }
+
+    /// What a dataset holds must fit what the catalog and the log know.
+    fn check_head(&self, next: Offset) -> Result<(), TableError> {
+        let levels = self.levels.now();
+        if next < levels.committed {
+            let reason = format!("it ends at offset {next}, but {} was committed before", levels.committed);
+            return Err(TableError::Foreign { reason });
+        }
+        if self.has_wal && next > levels.durable {
+            let reason = format!("it ends at offset {next}, but the log only at {}", levels.durable);
+            return Err(TableError::Foreign { reason });
+        }
+        self.adopt(next);
+        Ok(())
+    }
+
+    /// Everything before `next` is committed.
+    fn adopt(&self, next: Offset) {
+        self.levels.change(|levels| {
+            levels.committed = levels.committed.max(next);
+            levels.durable = levels.durable.max(next);
+            self.settle_readable(levels);
+        });
+        self.tail.evict(next);
+    }
+
+    /// The offset past the last row of the dataset, which is the topic's tail where there is no log.
+    pub(super) async fn recover_next(&self) -> Result<Offset, StorageError> {
+        Ok(self.table().await?.head().next)
+    }
+
+    /// The dataset's version; none before the first.
+    pub(super) async fn version(&self) -> Result<Option<u64>, StorageError> {
+        let version = self.table().await?.head().version;
+        Ok((version > 0).then_some(version))
+    }
+
+    /// Makes the dataset with the topic's columns, unless it is there.
+    pub(super) async fn create_table(&self) -> Result<(), StorageError> {
+        let _writing = self.writing.lock().await;
+        let table = self.table().await?;
+        table.create(&self.schema()).await.map_err(|err| storage_error(&err))?;
+        Ok(())
+    }
+
+    /// Somebody waits until everything before `next` is committed.
+    pub(crate) fn demand(&self, next: Offset) {
+        let mut pace = self.pace.lock();
+        pace.wanted = pace.wanted.max(next);
+        drop(pace);
+        self.queue.wake();
+    }
+
+    /// Whether a commit is due.
+    pub(crate) fn due(&self, now: Instant, wall_ms: u64) -> Due {
+        let size = self.tail.size();
+        let Some(oldest) = size.oldest else { return Due::Not };
+        if self.running.load(Ordering::Acquire) {
+            return Due::Not;
+        }
+        let pace = self.pace.lock();
+        if pace.retry_at.is_some_and(|at| now < at) {
+            return Due::Not;
+        }
+        let waited_for = pace.wanted > self.levels.now().committed;
+        let rested = pace.started.is_none_or(|started| now.duration_since(started) >= WAITER_PAUSE);
+        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed) {
+            return Due::Now;
+        }
+        let age_ms = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());
+        if age_ms >= self.flush_interval_ms.load(Ordering::Relaxed) { Due::Aged(age_ms) } else { Due::Not }
+    }
+
+    /// Bytes of memory that wait for a commit.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.tail.bytes()
+    }
+
+    /// Whether a commit of it is failing or has to pause before the next try.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.pace.lock().failures > 0
+    }
+
+    /// Why the topic is degraded, in a sentence; none where it is not.
+    pub(crate) fn degraded_reason(&self) -> Option<String> {
+        if self.levels.now().degraded { self.pace.lock().reason.clone() } else { None }
+    }
+
+    /// Takes the turn to commit; false where a commit runs already.
+    pub(crate) fn begin(&self) -> bool {
+        !self.running.swap(true, Ordering::AcqRel)
+    }
+
+    /// Commits what waits, at most [`COMMIT_BYTES`] of it; true when something was committed. Failures are counted, logged
+    /// and paced here.
+    pub(crate) async fn commit(self: &Arc<Self>) -> bool {
+        let writing = self.writing.lock().await;
+        self.pace.lock().started = Some(Instant::now());
+        let outcome = self.commit_once().await;
+        drop(writing);
+        let committed = match outcome {
+            Ok(committed) => {
+                self.succeeded();
+                committed
+            }
+            Err(err) => {
+                self.note_failure(&err);
+                false
+            }
+        };
+        self.running.store(false, Ordering::Release);
+        self.leave_queue_when_empty();
+        committed
+    }
+
+    fn leave_queue_when_empty(self: &Arc<Self>) {
+        if self.tail.first().is_some() && self.levels.now().ending.is_none() {
+            return;
+        }
+        self.queue.remove(self.id);
+        self.queued.store(false, Ordering::Release);
+        // Records may have come between the look and the leave.
+        if self.tail.first().is_some()
+            && self.levels.now().ending.is_none()
+            && !self.queued.swap(true, Ordering::AcqRel)
+        {
+            self.queue.add(Arc::clone(self));
+        }
+    }
+
+    async fn commit_once(&self) -> Result<bool, TableError> {
+        if self.levels.now().ending.is_some() {
+            return Ok(false);
+        }
+        let table = self.open_table().await?;
+        self.adopt(table.head().next);
+        let chunks = self.tail.front(self.levels.now().durable, COMMIT_BYTES);
+        if chunks.is_empty() {
+            return Ok(false);
+        }
+        let head = table.append(&self.schema(), chunks).await?;
+        self.adopt(head.next);
+        Ok(true)
+    }
+
+    fn succeeded(&self) {
+        let mut pace = self.pace.lock();
+        pace.failures = 0;
+        pace.retry_at = None;
+        pace.reason = None;
+        drop(pace);
+        if self.levels.now().degraded {
+            tracing::info!(topic = %self.name, "{} can be written again", self.name);
+            self.levels.change(|levels| levels.degraded = false);
+        }
+    }
+
+    fn note_failure(&self, err: &TableError) {
+        let mut pace = self.pace.lock();
+        pace.failures = match err {
+            TableError::Foreign { .. } => pace.failures.max(FAILURES_MAX - 1) + 1,
+            TableError::Failed { .. } | TableError::DiskFull => pace.failures.saturating_add(1),
+        };
+        let pause = Duration::from_millis(250).saturating_mul(1 << pace.failures.min(16)).min(BACKOFF_MAX);
+        pace.retry_at = Some(Instant::now() + pause);
+        pace.reason = Some(match err {
+            TableError::Foreign { .. } => "its dataset is not what was written".to_owned(),
+            TableError::DiskFull => "the disk is full".to_owned(),
+            TableError::Failed { .. } => "its dataset cannot be written".to_owned(),
+        });
+        let failures = pace.failures;
+        drop(pace);
+        tracing::warn!(topic = %self.name, failures, error = %err, "a commit of {} failed", self.name);
+        if failures >= FAILURES_MAX {
+            self.levels.change(|levels| levels.degraded = true);
+        }
+    }
+
+    /// Waits until no commit runs; none starts any more once the topic has ended.
+    pub(crate) async fn quiesce(&self) {
+        drop(self.writing.lock().await);
+        self.queue.remove(self.id);
+    }
+
+    /// Drops whole fragments before the earliest offset.
+    pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
+        let levels = self.levels.now();
+        if levels.committed == Offset::ZERO || levels.ending.is_some() {
+            return Ok(());
+        }
+        let _writing = self.writing.lock().await;
+        let table = self.table().await?;
+        if table.head().fragments.first().is_some_and(|fragment| fragment.next <= levels.earliest) {
+            table.drop_before(levels.earliest).await.map_err(|err| storage_error(&err))?;
+        }
+        Ok(())
+    }
+
+    /// The end of the leading fragments that must go so that the rest holds at most `bytes`.
+    pub(super) fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+        let head = self.table.get()?.head();
+        let mut over = head.fragments.iter().map(|fragment| fragment.bytes).sum::<u64>().checked_sub(bytes)?;
+        let mut keep_from = None;
+        for fragment in head.fragments.iter() {
+            if over == 0 {
+                break;
+            }
+            over = over.saturating_sub(fragment.bytes);
+            keep_from = Some(fragment.next);
+        }
+        keep_from
+    }
+}

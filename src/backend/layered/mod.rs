@@ -1,0 +1,211 @@
+//! `lance` and `persisting`: a tail over a table, with or without a write-ahead log in front.
+
+mod admission;
+mod factory;
+mod lane;
+mod queue;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::backend::{BackendStats, Commit, Flushed, Sequenced, StorageBackend, StorageError};
+use crate::codec::Chunk;
+use crate::model::{Ack, Durability, ErrorCode, Offset, Timestamp};
+use crate::tail::{Levels, LevelsWatch, Reservation};
+use crate::wal::{Wal, WalEntry, WalError};
+
+pub(crate) use admission::Admission;
+pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
+pub use lane::Lane;
+pub(crate) use lane::Due;
+pub(crate) use queue::CommitQueue;
+
+/// The records of one topic with a dataset.
+pub(super) struct Layered {
+    lane: Arc<Lane>,
+    wal: Option<Arc<dyn Wal>>,
+    admission: Arc<Admission>,
+}
+
+impl Layered {
+    fn append_to_log(&self, wal: &Arc<dyn Wal>, batch: Sequenced) {
+        let Sequenced { chunk, schema, writer, close, reservation } = batch;
+        let entry = WalEntry {
+            topic: self.lane.id(),
+            first: chunk.first(),
+            count: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
+            schema,
+            time: chunk.time(0),
+            close,
+            relocated: false,
+            writer,
+            values: chunk.values().text(),
+        };
+        let lane = Arc::clone(&self.lane);
+        wal.append(
+            entry,
+            Box::new(move |outcome| match outcome {
+                Ok(()) => lane.publish(chunk, reservation),
+                Err(WalError::DiskFull) => lane.fail(ErrorCode::DiskFull),
+                Err(_) => lane.fail(ErrorCode::LogFailed),
+            }),
+        );
+    }
+
+    /// The strongest level that everything before `next` has reached.
+    fn durability(has_wal: bool, levels: &Levels, next: Offset) -> Durability {
+        if levels.committed >= next {
+            Ack::Committed
+        } else if has_wal && levels.durable >= next {
+            Ack::Wal
+        } else {
+            Ack::Accepted
+        }
+    }
+
+    fn failure(levels: &Levels, ack: Ack) -> Option<StorageError> {
+        if levels.ending.is_some() {
+            return Some(StorageError::Deleted);
+        }
+        if let Some(code) = levels.failed {
+            return Some(StorageError::Unwritable { code });
+        }
+        (ack == Ack::Committed && levels.degraded).then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
+    }
+
+    async fn from_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
+        let table = self.lane.table().await?;
+        let schema = self.lane.schema();
+        let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| lane::storage_error(&err))?;
+        let readable = self.lane.levels().now().readable;
+        Ok(chunks
+            .into_iter()
+            .map(|chunk| {
+                let count = usize::try_from(readable.since(chunk.first())).unwrap_or(usize::MAX);
+                chunk.slice(0, count)
+            })
+            .filter(|chunk| !chunk.is_empty())
+            .collect())
+    }
+}
+
+#[async_trait]
+impl StorageBackend for Layered {
+    fn put_batch(&self, batch: Sequenced, ack: Ack) -> Commit {
+        let next = batch.chunk.next();
+        match &self.wal {
+            Some(wal) => self.append_to_log(wal, batch),
+            None => self.lane.publish(batch.chunk, batch.reservation),
+        }
+        self.reached(next, ack)
+    }
+
+    async fn get(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offset < levels.earliest {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        if offset >= levels.readable || limit == 0 {
+            return Ok(Vec::new());
+        }
+        // The tail first: it lets go only of what the published table holds.
+        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
+            return Ok(chunks);
+        }
+        let chunks = self.from_table(offset, limit, bytes).await?;
+        match chunks.first().map(Chunk::first) {
+            Some(first) if first == offset => Ok(chunks),
+            // Dropped while it was read: what is left begins later.
+            _ if self.lane.levels().now().earliest > offset => {
+                Err(StorageError::Expired { earliest: self.lane.levels().now().earliest })
+            }
+            found => Err(StorageError::Failed {
+                cause: format!("the dataset gave {found:?} where a read of offset {offset} begins"),
+            }),
+        }
+    }
+
+    async fn flush(&self) -> Result<Flushed, StorageError> {
+        let levels = self.lane.levels().now();
+        let target = levels.durable;
+        if levels.committed < target {
+            self.reached(target, Ack::Committed).await?;
+        }
+        let version = self.lane.version().await?;
+        Ok(Flushed { committed_offset: Some(self.lane.levels().now().committed), version })
+    }
+
+    async fn stats(&self) -> Result<BackendStats, StorageError> {
+        let size = self.lane.tail().size();
+        let head = match self.lane.table().await {
+            Ok(table) => Some(table.head()),
+            Err(_) if self.lane.levels().now().degraded => None,
+            Err(err) => return Err(err),
+        };
+        Ok(BackendStats {
+            buffered_records: Some(size.records),
+            buffered_bytes: Some(size.bytes),
+            stored_bytes: head.as_ref().map(|head| head.fragments.iter().map(|fragment| fragment.bytes).sum()),
+            wal_bytes: self.wal.as_ref().map(|wal| wal.topic_bytes(self.lane.id())),
+            fragments: head.as_ref().map(|head| head.fragments.len() as u64),
+            versions: head.as_ref().map(|head| head.version),
+        })
+    }
+
+    fn levels(&self) -> &LevelsWatch {
+        self.lane.levels()
+    }
+
+    async fn reserve(&self, bytes: u64) -> Result<Reservation, StorageError> {
+        if let Some(failure) = Self::failure(&self.lane.levels().now(), Ack::Committed) {
+            return Err(failure);
+        }
+        self.admission.reserve(bytes, self.wal.as_deref()).await
+    }
+
+    fn reached(&self, next: Offset, ack: Ack) -> Commit {
+        let has_wal = self.wal.is_some();
+        if ack == Ack::Accepted {
+            let durability = Self::durability(has_wal, &self.lane.levels().now(), next);
+            return Box::pin(std::future::ready(Ok(durability)));
+        }
+        let lane = Arc::clone(&self.lane);
+        Box::pin(async move {
+            if ack == Ack::Committed {
+                // What is not durable yet cannot be committed: the demand stands until it is.
+                lane.demand(next);
+            }
+            let levels = lane
+                .levels()
+                .wait_for(|levels| levels.reached(ack) >= next || Self::failure(levels, ack).is_some())
+                .await;
+            if levels.reached(ack) >= next {
+                return Ok(Self::durability(has_wal, &levels, next));
+            }
+            Err(Self::failure(&levels, ack).unwrap_or(StorageError::Deleted))
+        })
+    }
+
+    async fn seek_time(&self, time: Timestamp) -> Result<Offset, StorageError> {
+        let levels = self.lane.levels().now();
+        let clip = |offset: Offset| offset.max(levels.earliest).min(levels.readable.max(levels.earliest));
+        if let Some(offset) = self.lane.tail().seek_time(time) {
+            return Ok(clip(offset));
+        }
+        let table = self.lane.table().await?;
+        table.seek_time(time).await.map(clip).map_err(|err| lane::storage_error(&err))
+    }
+
+    async fn trim(&self) -> Result<(), StorageError> {
+        self.lane.drop_expired().await
+    }
+
+    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+        self.lane.offset_within_bytes(bytes)
+    }
+
+    fn lane(&self) -> Option<Arc<Lane>> {
+        Some(Arc::clone(&self.lane))
+    }
+}

@@ -1,0 +1,239 @@
+//! Creation and deletion: safe at any crash.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::backend::{BackendFactory, OpenTopic, RecordForm, check_options};
+use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, SchemaRow, Tombstone, TopicDefinition, TopicRow};
+use crate::engine::entry::{Entry, versioned};
+use crate::engine::{Core, Remains};
+use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::schema::Schema;
+use crate::topic::configure::{check_mode, merge_retention};
+use crate::topic::{CreateTopic, Description, Topic};
+
+/// The backend of topics that name none.
+const DEFAULT_BACKEND: &str = "persisting";
+
+/// A creation whose members are sound.
+struct Checked {
+    factory: Arc<dyn BackendFactory>,
+    options: Map<String, Value>,
+    mode: Option<SchemaMode>,
+    retention: Retention,
+    schema: Option<Schema>,
+}
+
+impl Core {
+    pub(super) async fn create(self: &Arc<Self>, name: &TopicName, ask: CreateTopic) -> Result<(Description, bool), Problem> {
+        if name.is_reserved() {
+            let detail = "Names that end in \".quarantine\" are the service's own.";
+            return Err(Problem::new(ErrorCode::InvalidTopicName, detail));
+        }
+        let _alone = self.name_lock(name).lock().await;
+        if let Some(entry) = self.entry(name) {
+            let topic = self.open(&entry).await?;
+            self.compare(&entry, &topic, &ask)?;
+            return Ok((topic.description(), false));
+        }
+        let checked = self.check(&ask)?;
+        if self.admission.disk_at_floor() {
+            return Err(Problem::new(ErrorCode::DiskFull, "The disk is at its floor; no topic can be made."));
+        }
+        let row = self.store(name, &ask, &checked).await?;
+        let entry = Arc::new(Entry::new(row, None, Timestamp::default(), false));
+        let made = async {
+            self.prepare(&entry, &*checked.factory).await?;
+            self.open(&entry).await
+        };
+        match made.await {
+            Ok(topic) => {
+                self.topics.write().insert(name.clone(), entry);
+                self.count_topics();
+                Ok((topic.description(), true))
+            }
+            Err(problem) => {
+                self.bury(&entry, None).await?;
+                Err(problem)
+            }
+        }
+    }
+
+    fn check(&self, ask: &CreateTopic) -> Result<Checked, Problem> {
+        let backend = ask.backend.as_deref().unwrap_or(DEFAULT_BACKEND);
+        let Some(factory) = self.services.registry.get(backend).cloned() else {
+            let detail = format!("There is no backend \"{backend}\".");
+            return Err(Problem::new(ErrorCode::InvalidBody, detail).allowing(self.services.registry.names()));
+        };
+        let given = check_options(&factory.options(), &ask.backend_options)?;
+        let options = factory.complete(&given)?;
+        let form = factory.form();
+        let mode = check_mode(&self.services, form, ask.schema_mode)?;
+        if form == RecordForm::Documents && (ask.schema.is_some() || ask.storage_path.is_some()) {
+            let detail = "The backend keeps JSON text without columns or a dataset: it takes neither schema nor storage_path.";
+            return Err(self.services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
+        }
+        let schema = ask.schema.as_ref().map(declared).transpose()?;
+        let retention = match &ask.retention {
+            Some(members) => merge_retention(Retention::default(), members)?,
+            None => Retention::default(),
+        };
+        Ok(Checked { factory, options, mode, retention, schema })
+    }
+
+    async fn store(&self, name: &TopicName, ask: &CreateTopic, checked: &Checked) -> Result<TopicRow, Problem> {
+        let id = TopicId::fresh();
+        let now = self.services.clock.now();
+        let place = match checked.factory.form() {
+            RecordForm::Documents => None,
+            _ => Some(self.places.of(id, name, ask.storage_path.as_deref())?),
+        };
+        let definition = TopicDefinition {
+            id,
+            name: name.clone(),
+            backend: checked.factory.name().to_owned(),
+            options: checked.options.clone(),
+            storage_path: ask.storage_path.clone(),
+            place,
+            declared_schema: checked.schema.as_ref().map(Schema::to_json),
+            schema_mode: checked.mode,
+            retention: checked.retention,
+            created_at: now,
+        };
+        let schema = checked
+            .schema
+            .as_ref()
+            .map(|schema| SchemaRow::new(SchemaVersion::FIRST, schema, SchemaCause::Declared, &[], now));
+        let schema_version = schema.as_ref().map(|row| row.version);
+        let made = self.catalog.create_topic(NewTopic { definition: definition.clone(), schema }).await;
+        let epoch = made.map_err(|err| catalog_problem(name, &err))?;
+        Ok(TopicRow {
+            definition,
+            closed: false,
+            earliest: Offset::ZERO,
+            next: Offset::ZERO,
+            wide: String::new(),
+            epochs: vec![EpochStart { epoch, start: Offset::ZERO }],
+            schema_version,
+        })
+    }
+
+    async fn prepare(&self, entry: &Entry, factory: &dyn BackendFactory) -> Result<(), Problem> {
+        let row = entry.row();
+        let schema = match row.schema_version {
+            Some(_) => {
+                let found = self.catalog.newest_schema(row.definition.id).await;
+                found.map_err(|err| catalog_problem(&row.definition.name, &err))?.map(|found| versioned(&found)).transpose()?
+            }
+            None => None,
+        };
+        let topic = OpenTopic {
+            id: row.definition.id,
+            name: row.definition.name.clone(),
+            options: row.definition.options.clone(),
+            place: entry.place(),
+            schema: Arc::new(arc_swap::ArcSwapOption::from(schema.map(Arc::new))),
+            earliest: row.earliest,
+            committed: row.next,
+            replayed: Vec::new(),
+            closed: false,
+        };
+        factory.prepare(&topic).await.map_err(|err| {
+            tracing::error!(topic = %row.definition.name, error = %err, "a dataset cannot be made");
+            err.to_problem()
+        })
+    }
+
+    /// What is given must equal what the topic is.
+    fn compare(&self, entry: &Entry, topic: &Topic, ask: &CreateTopic) -> Result<(), Problem> {
+        let present = topic.description();
+        let row = entry.row();
+        let mut differs = Vec::new();
+        if ask.backend.as_ref().is_some_and(|backend| *backend != present.backend) {
+            if self.services.registry.get(ask.backend.as_deref().unwrap_or_default()).is_none() {
+                self.check(ask)?;
+            }
+            differs.push("backend".to_owned());
+        } else {
+            for (name, value) in check_options(&topic.factory().options(), &ask.backend_options)? {
+                if present.backend_options.get(&name) != Some(&value) {
+                    differs.push(format!("backend_options.{name}"));
+                }
+            }
+        }
+        if let Some(path) = ask.storage_path.as_deref() {
+            let same = row.definition.place.as_ref().is_some_and(|place| {
+                let asked = self.places.of(row.definition.id, &row.definition.name, Some(path));
+                row.definition.storage_path.is_some() && asked.is_ok_and(|asked| asked == *place)
+            });
+            if !same {
+                differs.push("storage_path".to_owned());
+            }
+        }
+        if let Some(schema) = &ask.schema
+            && row.definition.declared_schema.as_ref() != Some(&declared(schema)?.to_json())
+        {
+            differs.push("schema".to_owned());
+        }
+        if ask.schema_mode.is_some() && ask.schema_mode != present.schema_mode {
+            differs.push("schema_mode".to_owned());
+        }
+        if let Some(members) = &ask.retention {
+            let mut given = members.clone();
+            given.retain(|_, value| !value.is_null());
+            if merge_retention(present.retention, &given)? != present.retention {
+                differs.push("retention".to_owned());
+            }
+        }
+        if differs.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("The topic exists with another configuration; different are: {}.", differs.join(", "));
+        Err(Problem::new(ErrorCode::TopicConflict, detail))
+    }
+
+    pub(super) async fn delete(self: &Arc<Self>, name: &TopicName) -> Result<(), Problem> {
+        let _alone = self.name_lock(name).lock().await;
+        let missing = || Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\"."));
+        let entry = self.entry(name).ok_or_else(missing)?;
+        // A topic whose store cannot be opened can be deleted all the same.
+        let topic = self.open(&entry).await.ok();
+        if let Some(topic) = &topic {
+            topic.begin_delete().await;
+        }
+        self.bury(&entry, topic.clone()).await.inspect_err(|_| {
+            if let Some(topic) = &topic {
+                topic.abandon_delete();
+            }
+        })?;
+        self.topics.write().remove(name);
+        if let Some(topic) = &topic {
+            topic.end();
+        }
+        self.count_topics();
+        Ok(())
+    }
+
+    async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {
+        let definition = &entry.row().definition;
+        self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
+        let tombstone =
+            Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
+        self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
+        Ok(())
+    }
+}
+
+fn declared(schema: &Value) -> Result<Schema, Problem> {
+    Schema::from_json(schema).map_err(|err| {
+        let mut problem = err.into_problem();
+        problem.detail = format!("The schema cannot be had: {}", problem.detail).into();
+        problem
+    })
+}
+
+fn catalog_problem(name: &TopicName, err: &CatalogError) -> Problem {
+    tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
+    Problem::internal()
+}

@@ -1,0 +1,196 @@
+//! One topic as the catalog and the log know it, opened at first use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, VersionedSchema};
+use crate::catalog::{CatalogError, TopicRow, WriterRows};
+use crate::codec::{Chunk, Decoded, Form, Target, decode};
+use crate::engine::Core;
+use crate::model::{Epoch, Offset, Problem, SchemaMode, Timestamp, Writer};
+use crate::schema::{Schema, WideColumns};
+use crate::table::TablePlace;
+use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
+use crate::topic::{Epochs, Settings, Topic, TopicParts};
+
+/// What the log still had of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    /// Runs by their first offset; relocated copies fall on their originals.
+    pub(super) chunks: BTreeMap<Offset, Chunk>,
+    /// Who wrote them, in log order.
+    pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
+    /// Whether the topic was closed behind one of them.
+    pub(super) closed: bool,
+}
+
+/// One topic.
+pub(super) struct Entry {
+    row: TopicRow,
+    replayed: Mutex<Option<Replayed>>,
+    /// The earliest moment that its next record can have.
+    time_floor: Timestamp,
+    /// Whether records may be gone since the last start.
+    may_have_lost: bool,
+    cell: OnceCell<Arc<Topic>>,
+}
+
+impl Entry {
+    pub(super) fn new(row: TopicRow, replayed: Option<Replayed>, time_floor: Timestamp, may_have_lost: bool) -> Self {
+        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, cell: OnceCell::new() }
+    }
+
+    pub(super) const fn row(&self) -> &TopicRow {
+        &self.row
+    }
+
+    pub(super) fn opened(&self) -> Option<Arc<Topic>> {
+        self.cell.get().cloned()
+    }
+
+    /// Whether the log still has records of it that wait for being opened.
+    pub(super) fn has_replayed(&self) -> bool {
+        self.replayed.lock().is_some()
+    }
+
+    pub(super) fn place(&self) -> Option<TablePlace> {
+        let place = self.row.definition.place.as_ref()?;
+        Some(TablePlace { dataset: place.dataset.clone(), link: place.link.clone() })
+    }
+}
+
+impl Core {
+    /// The topic of an entry, opened if it is not; whoever comes first opens it for all.
+    pub(super) async fn open(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
+        if let Some(topic) = entry.cell.get() {
+            return Ok(Arc::clone(topic));
+        }
+        let opening = entry.cell.get_or_try_init(|| async { self.open_entry(entry).await.map(Arc::new) });
+        opening.await.cloned()
+    }
+
+    async fn open_entry(&self, entry: &Entry) -> Result<Topic, Problem> {
+        let row = &entry.row;
+        let definition = &row.definition;
+        let name = &definition.name;
+        let fail = |err: CatalogError| {
+            tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
+            Problem::internal()
+        };
+        let Some(factory) = self.services.registry.get(&definition.backend).cloned() else {
+            tracing::error!(topic = %name, backend = definition.backend, "the backend of {name} is not registered");
+            return Err(Problem::internal());
+        };
+        let options = factory.complete(&definition.options)?;
+        let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);
+        let schema = match row.schema_version {
+            Some(_) => self.catalog.newest_schema(definition.id).await.map_err(fail)?.map(|found| versioned(&found)).transpose()?,
+            None => None,
+        };
+        let writers = if settings.exactly_once && factory.epoch_rule(&options) == EpochRule::Never {
+            self.catalog.writers(definition.id).await.map_err(fail)?
+        } else {
+            WriterRows::default()
+        };
+        let schema = Arc::new(arc_swap::ArcSwapOption::from(schema.map(Arc::new)));
+        let mut replayed = entry.replayed.lock().take().unwrap_or_default();
+        let chunks: Vec<Chunk> = std::mem::take(&mut replayed.chunks).into_values().collect();
+        let mut wide = WideColumns::from_text(&row.wide).unwrap_or_default();
+        if let Some(versioned) = schema.load_full()
+            && factory.form() == RecordForm::EvolvingColumns
+        {
+            remember_wide(&mut wide, &versioned.schema, &chunks, self);
+        }
+        let last_time = chunks.iter().map(Chunk::last_time).max().unwrap_or_default().max(entry.time_floor);
+        let opened = factory
+            .open(OpenTopic {
+                id: definition.id,
+                name: name.clone(),
+                options: options.clone(),
+                place: entry.place(),
+                schema: Arc::clone(&schema),
+                earliest: row.earliest,
+                committed: row.next,
+                replayed: chunks.clone(),
+                closed: row.closed,
+            })
+            .await;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(err) => {
+                // What the log had is needed by the next try.
+                replayed.chunks = chunks.into_iter().map(|chunk| (chunk.first(), chunk)).collect();
+                *entry.replayed.lock() = Some(replayed);
+                tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
+                return Err(err.to_problem());
+            }
+        };
+        let rule = factory.epoch_rule(&options);
+        let epochs = self.epochs(entry, rule, &opened).await.map_err(fail)?;
+        self.settle(name);
+        let mut producers = Producers::restore(writers.producers);
+        let mut keys = IdempotencyKeys::restore(writers.keys);
+        for (writer, receipt, time) in replayed.writers {
+            match writer {
+                Writer::Plain => {}
+                Writer::Producer(write) => producers.record(&write, receipt, time),
+                Writer::Keyed(write) => keys.record(&write, receipt, time),
+            }
+        }
+        Ok(Topic::new(TopicParts {
+            name: name.clone(),
+            id: definition.id,
+            created_at: definition.created_at,
+            place: entry.place(),
+            storage_path: definition.storage_path.clone(),
+            settings,
+            schema,
+            epochs,
+            backend: opened.backend,
+            next: opened.next,
+            last_time,
+            closed: row.closed,
+            producers,
+            keys,
+            wide,
+            checkpointed: row.next,
+            services: Arc::clone(&self.services),
+            factory,
+        }))
+    }
+
+    /// The topic's epochs, with a new one where accepted records may be gone.
+    async fn epochs(&self, entry: &Entry, rule: EpochRule, opened: &Opened) -> Result<Epochs, CatalogError> {
+        let mut all: Vec<(Epoch, Offset)> = entry.row.epochs.iter().map(|start| (start.epoch, start.start)).collect();
+        let begins = entry.may_have_lost && rule != EpochRule::Never;
+        if begins || all.is_empty() {
+            let begun = self.catalog.begin_epochs(&[(entry.row.definition.id, opened.next)]).await?;
+            all.extend(begun.into_iter().map(|epoch| (epoch, opened.next)));
+        }
+        Epochs::new(all).ok_or_else(|| CatalogError::NotFound)
+    }
+}
+
+/// A stored schema version.
+pub(super) fn versioned(row: &crate::catalog::SchemaRow) -> Result<VersionedSchema, Problem> {
+    let schema = Schema::from_json(&serde_json::json!({ "fields": row.fields })).map_err(|err| {
+        tracing::error!(error = %err, "a stored schema cannot be read");
+        Problem::internal()
+    })?;
+    Ok(VersionedSchema { version: row.version, schema: Arc::new(schema) })
+}
+
+/// Integer columns that the records in the log have held more than 2^53 in.
+fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk], core: &Core) {
+    let known = wide.clone();
+    for chunk in chunks {
+        let target = Target::Columns { schema: Some(schema), mode: SchemaMode::Strict, wide: &known };
+        let text = chunk.values().text();
+        if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &core.services.decode_limits.unbounded()) {
+            wide.union(&records.wide);
+        }
+    }
+}

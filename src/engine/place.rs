@@ -1,0 +1,108 @@
+//! Where datasets may lie.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::catalog::DatasetPlace;
+use crate::model::{ErrorCode, Problem, TopicId, TopicName};
+
+/// The folders of the data folder, and those that the operator has allowed.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    data_dir: PathBuf,
+    roots: Vec<PathBuf>,
+}
+
+impl Places {
+    pub(super) const WAL: &'static str = "wal";
+    pub(super) const DATASETS: &'static str = "datasets";
+    pub(super) const TOPICS: &'static str = "topics";
+
+    /// Places under these folders, whose links are resolved already.
+    pub(super) const fn new(data_dir: PathBuf, roots: Vec<PathBuf>) -> Self {
+        Self { data_dir, roots }
+    }
+
+    pub(super) fn wal(&self) -> PathBuf {
+        self.data_dir.join(Self::WAL)
+    }
+
+    /// Where the dataset of a topic lies, and its symlink for other tools.
+    ///
+    /// # Errors
+    /// `invalid_body` for a folder that is not allowed.
+    pub(super) fn of(&self, id: TopicId, name: &TopicName, folder: Option<&str>) -> Result<DatasetPlace, Problem> {
+        let (datasets, links) = match folder {
+            None => (self.data_dir.join(Self::DATASETS), self.data_dir.join(Self::TOPICS)),
+            Some(folder) => {
+                let folder = self.resolve(folder)?;
+                (folder.clone(), folder)
+            }
+        };
+        Ok(DatasetPlace { dataset: datasets.join(format!("{id}.lance")), link: links.join(format!("{name}.lance")) })
+    }
+
+    /// A folder as a client named it, links resolved as far as it exists.
+    fn resolve(&self, asked: &str) -> Result<PathBuf, Problem> {
+        let refuse = |detail: &'static str| Problem::new(ErrorCode::InvalidBody, detail);
+        const WHERE: &str = "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
+        let path = Path::new(asked);
+        if asked.is_empty() || asked.contains('\0') || asked.len() > 1_024 {
+            return Err(refuse(WHERE));
+        }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(refuse("\"storage_path\" must not contain \"..\"."));
+        }
+        let whole: PathBuf = self.data_dir.join(path).components().collect();
+        let mut existing = whole.as_path();
+        let mut rest = Vec::new();
+        let resolved = loop {
+            match existing.canonicalize() {
+                Ok(resolved) => break resolved,
+                Err(_) if existing.is_symlink() => return Err(refuse(WHERE)),
+                Err(_) => match (existing.parent(), existing.file_name()) {
+                    (Some(parent), Some(name)) => {
+                        rest.push(name.to_owned());
+                        existing = parent;
+                    }
+                    _ => return Err(refuse(WHERE)),
+                },
+            }
+        };
+        if !resolved.is_dir() {
+            return Err(refuse("\"storage_path\" names something that is no folder."));
+        }
+        let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
+        let allowed = folder.starts_with(&self.data_dir) || self.roots.iter().any(|root| folder.starts_with(root));
+        if !allowed || folder.starts_with(self.wal()) {
+            return Err(refuse(WHERE));
+        }
+        Ok(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_that_are_allowed_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().canonicalize().unwrap().join("data");
+        let outside = folder.path().canonicalize().unwrap().join("outside");
+        std::fs::create_dir_all(data.join("wal")).unwrap();
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::write(data.join("file"), b"x").unwrap();
+        std::os::unix::fs::symlink(&outside, data.join("leak")).unwrap();
+        std::os::unix::fs::symlink("nowhere", data.join("dangling")).unwrap();
+        let places = Places::new(data.clone(), vec![]);
+        let inside = data.join("mine");
+        for good in ["mine", "a/b/c", inside.to_str().unwrap(), "./mine"] {
+            assert!(places.resolve(good).is_ok(), "{good}");
+        }
+        let foreign = outside.to_str().unwrap();
+        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "/etc", foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
+            assert!(places.resolve(bad).is_err(), "{bad}");
+        }
+        assert!(Places::new(data, vec![outside]).resolve(foreign).is_ok());
+    }
+}

@@ -1,0 +1,278 @@
+//! Start: catalog + log to topics. Opens no dataset.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::backend::{
+    Admission, AlreadyRegistered, BackendFactory, BackendRegistry, CommitQueue, EpochRule, LanceFactory,
+    LayeredServices, MemoryFactory, PersistingFactory,
+};
+use crate::catalog::{Catalog, CatalogError, Loaded, TopicRow};
+use crate::codec::{Chunk, DecodeLimits, Values};
+use crate::engine::entry::{Entry, Replayed};
+use crate::engine::place::Places;
+use crate::engine::{Core, Engine, EngineOptions, Remains};
+use crate::io::{Clock, Disk};
+use crate::model::{Offset, Timestamp, TopicId, TopicName};
+use crate::runtime::Tasks;
+use crate::table::Tables;
+use crate::tail::Budget;
+use crate::topic::TopicServices;
+use crate::topic::producers::StoredReceipt;
+use crate::wal::{self, WalEntry, WalError, WalOptions};
+
+/// Locks that creations and deletions share by their name's hash.
+const NAME_LOCKS: usize = 64;
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be made or resolved.
+    #[error("the folder {folder} cannot be used: {cause}")]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What the file system answered.
+        cause: std::io::Error,
+    },
+    /// The catalog cannot be used.
+    #[error("the catalog cannot be used: {0}")]
+    Catalog(#[from] CatalogError),
+    /// The log cannot be used.
+    #[error("{0}")]
+    Wal(#[from] WalError),
+    /// The log holds records of a topic that the catalog has never heard of.
+    #[error(
+        "the write-ahead log holds records of topic {id}, which the catalog has never heard of: \
+         was an old catalog.sqlite put back?"
+    )]
+    UnknownTopic {
+        /// The topic's identity.
+        id: TopicId,
+    },
+    /// Records between what is committed and what the log holds are missing.
+    #[error("records {from} to {to} of topic {name} are neither in the dataset nor in the log")]
+    Hole {
+        /// The topic.
+        name: TopicName,
+        /// The first missing offset.
+        from: Offset,
+        /// The offset past the last missing one.
+        to: Offset,
+    },
+    /// Two backends have one name.
+    #[error(transparent)]
+    Backend(#[from] AlreadyRegistered),
+}
+
+/// What a start needs beside its options.
+pub struct Parts {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Where datasets come from.
+    pub tables: Arc<dyn Tables>,
+    /// Tasks on the runtime of the edge.
+    pub tasks: Tasks,
+    /// Backends beside the built-in ones.
+    pub backends: Vec<Arc<dyn BackendFactory>>,
+    /// Observes the log's syncs.
+    pub wal_observer: Option<Arc<dyn wal::WalObserver>>,
+}
+
+impl Engine {
+    /// Reads catalog and log, then serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was changed that a later start would miss.
+    pub async fn recover(self: &Arc<Self>, options: EngineOptions, parts: Parts) -> Result<(), StartError> {
+        let data_dir = resolve_folder(&options.data_dir)?;
+        let roots = options.storage_roots.iter().map(resolve_folder).collect::<Result<Vec<_>, _>>()?;
+        let places = Places::new(data_dir.clone(), roots);
+        let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
+        let loaded = catalog.load().await?;
+        catalog.set_clean(false).await?;
+
+        let replaying = {
+            let (disk, folder) = (Arc::clone(&parts.disk), places.wal());
+            let wal_options = WalOptions {
+                segment_bytes: options.wal_segment_bytes,
+                observer: parts.wal_observer.clone(),
+                ..WalOptions::default()
+            };
+            let mut replay = Replay::new(&loaded);
+            tokio::task::spawn_blocking(move || {
+                let opened = wal::open(disk, &folder, wal_options, &mut |entry| replay.take(entry));
+                opened.map(|(log, _)| (log, replay))
+            })
+        };
+        let (log, replay) = match replaying.await {
+            Ok(outcome) => outcome?,
+            Err(err) => std::panic::resume_unwind(err.into_panic()),
+        };
+        if let Some(id) = replay.unknown {
+            return Err(StartError::UnknownTopic { id });
+        }
+        let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
+        core.restore(loaded, replay).await?;
+        self.core.send_replace(Some(Arc::clone(&core)));
+        core.start_upkeep();
+        Ok(())
+    }
+}
+
+fn resolve_folder(folder: &PathBuf) -> Result<PathBuf, StartError> {
+    let fail = |cause| StartError::Folder { folder: folder.clone(), cause };
+    folder.canonicalize().map_err(fail)
+}
+
+fn assemble(
+    engine: &Engine,
+    options: EngineOptions,
+    parts: Parts,
+    places: Places,
+    catalog: Catalog,
+    log: Arc<dyn wal::Wal>,
+) -> Result<Arc<Core>, StartError> {
+    let queue = Arc::new(CommitQueue::default());
+    let tail = Budget::new(options.tail_bytes);
+    let admission = Arc::new(Admission::new(tail, options.wal_bytes_max, Arc::clone(&queue)));
+    let layered = LayeredServices {
+        wal: Arc::clone(&log),
+        tables: Arc::clone(&parts.tables),
+        queue: Arc::clone(&queue),
+        admission: Arc::clone(&admission),
+    };
+    let mut registry = BackendRegistry::new();
+    registry.register(Arc::new(MemoryFactory::new(Budget::new(options.memory_limit_bytes))))?;
+    registry.register(Arc::new(LanceFactory::new(layered.clone())))?;
+    registry.register(Arc::new(PersistingFactory::new(layered)))?;
+    for factory in parts.backends {
+        registry.register(factory)?;
+    }
+    engine.set_registry(&registry);
+    let decode_limits =
+        DecodeLimits { record_bytes_max: options.record_bytes_max, records_max: options.batch_records_max };
+    let services = Arc::new(TopicServices {
+        catalog: catalog.clone(),
+        registry: Arc::new(registry),
+        clock: parts.clock,
+        metrics: engine.metrics(),
+        tasks: parts.tasks.child(),
+        draining: engine.draining(),
+        decode_limits,
+    });
+    Ok(Arc::new(Core {
+        options,
+        services,
+        catalog,
+        disk: parts.disk,
+        wal: log,
+        places,
+        queue,
+        admission,
+        topics: RwLock::default(),
+        remains: Mutex::default(),
+        names: std::iter::repeat_with(|| tokio::sync::Mutex::new(())).take(NAME_LOCKS).collect(),
+        tasks: parts.tasks.child(),
+        unsettled: Mutex::default(),
+    }))
+}
+
+/// Collects what the log holds.
+struct Replay {
+    committed: HashMap<TopicId, Offset>,
+    buried: HashSet<TopicId>,
+    found: HashMap<TopicId, Replayed>,
+    unknown: Option<TopicId>,
+    newest: Timestamp,
+}
+
+impl Replay {
+    fn new(loaded: &Loaded) -> Self {
+        Self {
+            committed: loaded.topics.iter().map(|row| (row.definition.id, row.next)).collect(),
+            buried: loaded.tombstones.iter().map(|tombstone| tombstone.id).collect(),
+            found: HashMap::new(),
+            unknown: None,
+            newest: Timestamp::default(),
+        }
+    }
+
+    /// Takes an entry by its offset, not by its position: relocated copies are repeats.
+    fn take(&mut self, entry: WalEntry) -> Result<(), WalError> {
+        self.newest = self.newest.max(entry.time);
+        let Some(committed) = self.committed.get(&entry.topic) else {
+            if !self.buried.contains(&entry.topic) {
+                self.unknown.get_or_insert(entry.topic);
+            }
+            return Ok(());
+        };
+        let found = self.found.entry(entry.topic).or_default();
+        let receipt = StoredReceipt { first: entry.first, count: u64::from(entry.count), schema: entry.schema };
+        found.writers.push((entry.writer, receipt, entry.time));
+        found.closed |= entry.close;
+        if entry.first.saturating_after(u64::from(entry.count)) > *committed
+            && let Some(values) = Values::from_text(entry.values)
+        {
+            let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
+            found.chunks.insert(chunk.first(), chunk);
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    async fn restore(self: &Arc<Self>, loaded: Loaded, mut replay: Replay) -> Result<(), StartError> {
+        let mut topics = BTreeMap::new();
+        for mut row in loaded.topics {
+            let found = replay.found.remove(&row.definition.id);
+            if let Some(found) = &found {
+                check_dense(&row, found)?;
+                if found.closed && !row.closed {
+                    self.catalog.set_closed(row.definition.id).await?;
+                    row.closed = true;
+                }
+            }
+            let name = row.definition.name.clone();
+            let rule = self.epoch_rule(&row);
+            let lost = match rule {
+                EpochRule::EveryRestart => true,
+                EpochRule::UncleanStop => !loaded.was_clean,
+                EpochRule::Never => false,
+            };
+            if lost && rule == EpochRule::UncleanStop {
+                self.unsettled.lock().insert(name.clone());
+            }
+            topics.insert(name, Arc::new(Entry::new(row, found, replay.newest, lost)));
+        }
+        *self.topics.write() = topics;
+        let remains = loaded.tombstones.into_iter().map(|tombstone| {
+            (tombstone.id, Remains { tombstone, topic: None, removed: false })
+        });
+        self.remains.lock().extend(remains);
+        self.count_topics();
+        Ok(())
+    }
+
+    fn epoch_rule(&self, row: &TopicRow) -> EpochRule {
+        let factory = self.services.registry.get(&row.definition.backend);
+        factory.map_or(EpochRule::Never, |factory| factory.epoch_rule(&row.definition.options))
+    }
+}
+
+/// The log must go on where the dataset ends, without a hole.
+fn check_dense(row: &TopicRow, found: &Replayed) -> Result<(), StartError> {
+    let mut next = row.next;
+    for chunk in found.chunks.values() {
+        if chunk.first() > next {
+            return Err(StartError::Hole { name: row.definition.name.clone(), from: next, to: chunk.first() });
+        }
+        next = next.max(chunk.next());
+    }
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! What goes on by itself: retention, checkpoints, the log's release, the remains of deleted topics, the disk's floor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::EpochRule;
+use crate::catalog::TopicCheckpoint;
+use crate::engine::commits::Committer;
+use crate::engine::Core;
+use crate::model::{Offset, TopicId, TopicName};
+use crate::table::TablePlace;
+use crate::topic::Topic;
+use crate::wal::{Plan, plan};
+
+/// How often the log is looked at.
+const RELEASE_EVERY: Duration = Duration::from_millis(250);
+/// How often the catalog learns how far datasets and writers have come, so that a restart reads less.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// How often retention is enforced.
+const RETENTION_EVERY: Duration = Duration::from_secs(2);
+/// How often free space is looked at.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+/// Leftovers of a topic up to this size are moved rather than committed.
+const LEFTOVER_BYTES_MAX: u64 = 1 << 20;
+/// Topics that are opened at the same time after a start.
+const OPEN_AT_ONCE: usize = 4;
+
+impl Core {
+    pub(super) fn start_upkeep(self: &Arc<Self>) {
+        let committer = Committer::new(Arc::clone(self));
+        self.tasks.spawn("commits", async move {
+            committer.run().await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        self.every("release", RELEASE_EVERY, |core| async move { core.release().await });
+        self.every("checkpoint", CHECKPOINT_EVERY, |core| async move {
+            core.checkpoint().await;
+        });
+        self.every("retention", RETENTION_EVERY, |core| async move { core.enforce_retention().await });
+        self.every("remains", RELEASE_EVERY, |core| async move { core.clear_remains().await });
+        self.every("disk", DISK_EVERY, |core| async move { core.look_at_disk().await });
+        let core = Arc::clone(self);
+        self.tasks.spawn("opening", async move {
+            core.open_replayed().await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+
+    fn every<F>(self: &Arc<Self>, name: &'static str, pause: Duration, work: impl Fn(Arc<Self>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let core = Arc::clone(self);
+        let stopping = self.tasks.stopping();
+        self.tasks.spawn(name, async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stopping.cancelled() => return Ok::<(), std::convert::Infallible>(()),
+                }
+                work(Arc::clone(&core)).await;
+            }
+        });
+    }
+
+    /// Opens the topics whose records the log still has, and those that owe a new epoch, a few at a time.
+    async fn open_replayed(self: &Arc<Self>) {
+        use futures::StreamExt;
+        let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
+        let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
+        entries.extend(self.entries().into_iter().filter(|entry| entry.has_replayed()));
+        let stopping = self.tasks.stopping();
+        let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
+            if let Err(problem) = self.open(&entry).await {
+                tracing::warn!(topic = %entry.row().definition.name, detail = %problem.detail, "a topic cannot be opened");
+            }
+        });
+        tokio::select! {
+            () = opening => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    /// The topic's epoch says by now that records may be gone.
+    pub(super) fn settle(&self, name: &TopicName) {
+        self.unsettled.lock().remove(name);
+    }
+
+    /// Whether every topic that may have lost records has begun a new epoch.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.lock().is_empty()
+    }
+
+    async fn look_at_disk(&self) {
+        let (disk, folder) = (Arc::clone(&self.disk), self.places.wal());
+        let looked = tokio::task::spawn_blocking(move || disk.free_bytes(&folder)).await;
+        match looked {
+            Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
+            Ok(Err(err)) => tracing::warn!(error = %err, "free space cannot be looked at"),
+            Err(err) => tracing::error!(error = %err, "looking at free space panicked"),
+        }
+    }
+
+    async fn enforce_retention(self: &Arc<Self>) {
+        let now = self.services.clock.now();
+        for entry in self.entries() {
+            let topic = match entry.opened() {
+                Some(topic) => topic,
+                None if entry.row().definition.retention.is_unbounded() => continue,
+                None => match self.open(&entry).await {
+                    Ok(topic) => topic,
+                    Err(_) => continue,
+                },
+            };
+            topic.enforce_retention(now).await;
+        }
+    }
+
+    /// Stores how far datasets and writers have come; false where it could not be.
+    pub(super) async fn checkpoint(&self) -> bool {
+        let mut gathered: Vec<(Arc<Topic>, TopicCheckpoint)> = Vec::new();
+        let mut whole = true;
+        for topic in self.opened() {
+            if topic.epoch_rule() != EpochRule::Never && topic.backend().lane().is_none() {
+                continue;
+            }
+            match topic.checkpoint().await {
+                Ok(Some(checkpoint)) => gathered.push((topic, checkpoint)),
+                Ok(None) => {}
+                Err(err) => {
+                    tracing::warn!(topic = %topic.name(), error = %err, "the state of {} cannot be stored", topic.name());
+                    whole = false;
+                }
+            }
+        }
+        let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
+        if let Err(err) = self.catalog.checkpoint(&rows).await {
+            tracing::error!(error = %err, "the state of topics cannot be stored");
+            for (topic, checkpoint) in gathered {
+                topic.checkpoint_failed(checkpoint);
+            }
+            return false;
+        }
+        whole
+    }
+
+    /// Lets the log go of what datasets hold; frees old segments from leftovers.
+    async fn release(self: &Arc<Self>) {
+        let segments = self.wal.segments();
+        if segments.len() < 2 {
+            return;
+        }
+        let committed = self.committed_offsets();
+        let known = |id: TopicId| committed.get(&id).map(|(next, _)| *next);
+        let stuck = |id: TopicId| committed.get(&id).is_some_and(|(_, stuck)| *stuck);
+        match plan(&segments, &known, &stuck, self.options.wal_target_bytes, LEFTOVER_BYTES_MAX) {
+            Plan::Nothing => {}
+            Plan::Release { through } => self.release_through(through).await,
+            Plan::Flush(topics) => self.demand_commits(&topics),
+            Plan::Relocate { segment } => {
+                let wal = Arc::clone(&self.wal);
+                let next: HashMap<TopicId, Offset> = committed.into_iter().map(|(id, (next, _))| (id, next)).collect();
+                let moved = tokio::task::spawn_blocking(move || {
+                    wal.relocate(segment, &|id, _, end| next.get(&id).is_some_and(|committed| end > *committed))
+                });
+                match moved.await {
+                    Ok(Ok(())) => self.release_through(segment).await,
+                    Ok(Err(err)) => tracing::error!(error = %err, "leftovers in the log cannot be moved"),
+                    Err(err) => tracing::error!(error = %err, "moving leftovers panicked"),
+                }
+            }
+        }
+    }
+
+    async fn release_through(&self, segment: u64) {
+        if !self.checkpoint().await {
+            return;
+        }
+        let wal = Arc::clone(&self.wal);
+        match tokio::task::spawn_blocking(move || wal.release(segment)).await {
+            Ok(Ok(())) => self.admission.log_released(),
+            Ok(Err(err)) => tracing::error!(error = %err, "a log segment cannot be removed"),
+            Err(err) => tracing::error!(error = %err, "removing a log segment panicked"),
+        }
+    }
+
+    /// For each living topic: everything before it is committed; whether its commits fail.
+    fn committed_offsets(&self) -> HashMap<TopicId, (Offset, bool)> {
+        let entries = self.entries();
+        let known = entries.iter().map(|entry| {
+            let id = entry.row().definition.id;
+            match entry.opened() {
+                Some(topic) => {
+                    let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
+                    (id, (topic.backend().levels().now().committed, stuck))
+                }
+                None => (id, (entry.row().next, false)),
+            }
+        });
+        known.collect()
+    }
+
+    fn demand_commits(self: &Arc<Self>, topics: &[TopicId]) {
+        for entry in self.entries() {
+            if topics.contains(&entry.row().definition.id)
+                && let Some(lane) = entry.opened().and_then(|topic| topic.backend().lane())
+            {
+                lane.demand(lane.levels().now().durable);
+            }
+        }
+    }
+
+    /// Removes what deleted topics have left, and forgets them once the log does not mention them any more.
+    async fn clear_remains(&self) {
+        let ids: Vec<TopicId> = self.remains.lock().keys().copied().collect();
+        for id in ids {
+            let Some((place, topic, removed)) = self.remains.lock().get(&id).map(|remains| {
+                let place = remains.tombstone.place.as_ref();
+                let place = place.map(|place| TablePlace { dataset: place.dataset.clone(), link: place.link.clone() });
+                (place, remains.topic.clone(), remains.removed)
+            }) else {
+                continue;
+            };
+            if !removed {
+                if let Some(lane) = topic.and_then(|topic| topic.backend().lane()) {
+                    lane.quiesce().await;
+                }
+                if !self.remove_remains(id, place.as_ref()).await {
+                    continue;
+                }
+                if let Some(remains) = self.remains.lock().get_mut(&id) {
+                    remains.removed = true;
+                    remains.topic = None;
+                }
+            }
+            if self.wal.topic_bytes(id) == 0 && self.catalog.forget(id).await.is_ok() {
+                self.remains.lock().remove(&id);
+            }
+        }
+    }
+
+    async fn remove_remains(&self, id: TopicId, place: Option<&TablePlace>) -> bool {
+        for factory in self.services.registry.list() {
+            if let Err(err) = factory.remove(id, place).await {
+                tracing::warn!(topic_id = %id, error = %err, "what a deleted topic has left cannot be removed yet");
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn observe_commit(&self, took: Duration) {
+        self.services.metrics.observe_commit(took);
+    }
+
+    pub(super) fn count_topics(&self) {
+        let mut counts: HashMap<String, i64> = HashMap::new();
+        for entry in self.topics.read().values() {
+            *counts.entry(entry.row().definition.backend.clone()).or_default() += 1;
+        }
+        for name in self.services.registry.names() {
+            self.services.metrics.set_topics(&name, counts.get(&name).copied().unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! How far a topic has come at each level: the one value that readers and writers wait on.
+
+use tokio::sync::watch;
+
+use crate::model::{Ack, ErrorCode, Offset};
+
+/// How far a topic has come. All offsets are exclusive but `earliest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// The first offset that is still kept.
+    pub earliest: Offset,
+    /// Everything before it can be read: it has reached the topic's default level.
+    pub readable: Offset,
+    /// Everything before it is in the write-ahead log, fsynced; the same as `readable` where there is no log.
+    pub durable: Offset,
+    /// Everything before it is in the dataset, fsynced.
+    pub committed: Offset,
+    /// Whether the topic takes no more records, so that `readable` moves no more once it has all.
+    pub closed: bool,
+    /// Why nothing comes any more.
+    pub ending: Option<Ending>,
+    /// Whether commits to the dataset keep failing; they are tried again.
+    pub degraded: bool,
+    /// Why writing has failed; records in flight are not acknowledged.
+    pub failed: Option<ErrorCode>,
+}
+
+/// Why a topic's readers and writers are sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The topic is deleted.
+    Deleted,
+}
+
+impl Levels {
+    /// A topic of which everything from `earliest` to `next` is known at every level.
+    pub const fn at(earliest: Offset, next: Offset) -> Self {
+        Self { earliest, readable: next, durable: next, committed: next, closed: false, ending: None, degraded: false, failed: None }
+    }
+
+    /// The offset up to which a level is reached.
+    pub const fn reached(&self, level: Ack) -> Offset {
+        match level {
+            Ack::Accepted | Ack::Wal => self.durable,
+            Ack::Committed => self.committed,
+        }
+    }
+}
+
+/// The sending side of a topic's [`Levels`].
+#[derive(Debug)]
+pub struct LevelsWatch {
+    sender: watch::Sender<Levels>,
+}
+
+impl LevelsWatch {
+    /// Begins at these levels.
+    pub fn new(levels: Levels) -> Self {
+        Self { sender: watch::Sender::new(levels) }
+    }
+
+    /// The levels now.
+    pub fn now(&self) -> Levels {
+        *self.sender.borrow()
+    }
+
+    /// Changes the levels and wakes whoever waits, where they differ then.
+    pub fn change(&self, change: impl FnOnce(&mut Levels)) {
+        self.sender.send_if_modified(|levels| {
+            let before = *levels;
+            change(levels);
+            before != *levels
+        });
+    }
+
+    /// The receiving side.
+    pub fn subscribe(&self) -> watch::Receiver<Levels> {
+        self.sender.subscribe()
+    }
+
+    /// Waits until the condition holds.
+    pub async fn wait_for(&self, condition: impl FnMut(&Levels) -> bool) -> Levels {
+        let mut receiver = self.sender.subscribe();
+        match receiver.wait_for(condition).await {
+            Ok(levels) => *levels,
+            // The sender lives as long as `self` does.
+            Err(_) => self.now(),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! An append: look, decode, evolve, sequence, wait.
+
+use std::sync::Arc;
+
+use crate::backend::{Commit, RecordForm, VersionedSchema};
+use crate::catalog::SchemaRow;
+use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Evolution, Records, Target, decode};
+use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Writer};
+use crate::schema::WideColumns;
+use crate::tail::Reservation;
+use crate::topic::log::{Log, Phase, Ruling};
+use crate::topic::producers::StoredReceipt;
+use crate::topic::{AppendRequest, Receipt, Topic};
+
+/// Bodies from this size on are decoded on a thread of their own, so that they hold up nobody else.
+const DECODE_INLINE_BYTES: usize = 64 << 10;
+
+/// What a body was decoded against.
+struct Basis {
+    schema: Option<Arc<VersionedSchema>>,
+    wide: WideColumns,
+}
+
+/// What became of a try to sequence.
+enum Step {
+    /// The records have their offsets.
+    Sequenced { receipt: StoredReceipt, commit: Commit },
+    /// They had been stored before.
+    Duplicate(StoredReceipt),
+    /// The schema has moved since they were decoded.
+    Again(Reservation),
+    /// A schema version is being made.
+    Busy(Reservation),
+    /// They need a schema version of their own, which may be made now: nothing else is sequenced meanwhile.
+    Evolve(Reservation),
+    /// They are refused, on grounds of everything before this offset.
+    Refused(Problem, Offset),
+}
+
+impl Topic {
+    /// Refuses what the backend cannot do, before the body is read.
+    ///
+    /// # Errors
+    /// `ack_unsupported` and `unsupported_by_backend`.
+    pub fn check_append(&self, ack: Option<Ack>, writer: &Writer) -> Result<(), Problem> {
+        let settings = self.settings.load();
+        if let Some(ack) = ack
+            && !settings.acks.available.contains(&ack)
+        {
+            let detail = format!("The topic cannot give the level \"{ack}\".");
+            let words = settings.acks.available.iter().map(|level| level.as_str());
+            return Err(Problem::new(ErrorCode::AckUnsupported, detail).allowing(words));
+        }
+        if *writer != Writer::Plain && !settings.exactly_once {
+            let detail = "The topic keeps no state of producers and idempotency keys.";
+            return Err(self.services.unsupported(detail, "exactly_once", |able| able.exactly_once));
+        }
+        Ok(())
+    }
+
+    /// Appends one body, whole or not at all. Dropping the future undoes nothing.
+    ///
+    /// # Errors
+    /// What API.md says of appends; nothing is stored then.
+    pub async fn append(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
+        self.check_append(ask.ack, &ask.writer)?;
+        let outcome = if ask.close {
+            // Closing goes on when the client leaves.
+            let topic = Arc::clone(self);
+            self.services.detach(async move { topic.append_and_settle(ask).await }).await
+        } else {
+            self.append_and_settle(ask).await
+        };
+        self.services.count_append(&outcome);
+        outcome
+    }
+
+    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
+        let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
+        if let Some(known) = self.look(&ask, ack).await? {
+            return Ok(known);
+        }
+        let mut room: Option<Reservation> = None;
+        loop {
+            let basis = self.basis();
+            let decoded = self.decode(&ask, &basis).await.map_err(DecodeError::into_problem)?;
+            let reservation = match room.take() {
+                Some(room) => room,
+                None => self.reserve(&decoded).await?,
+            };
+            let step = match decoded {
+                Decoded::Fits(records) => self.sequence(&ask, ack, &basis, records, reservation),
+                Decoded::Evolves(evolution) => match self.may_evolve(&ask, &basis, reservation) {
+                    Step::Evolve(reservation) => self.evolve(&ask, ack, &basis, *evolution, reservation).await?,
+                    other => other,
+                },
+            };
+            match step {
+                Step::Sequenced { receipt, commit } => {
+                    let reached = commit.await.map_err(|err| self.storage_problem(&err))?;
+                    if ask.close {
+                        self.settle_close().await?;
+                    }
+                    return Ok(self.receipt(receipt, reached, false));
+                }
+                Step::Duplicate(receipt) => return self.answer_duplicate(receipt, ack).await,
+                Step::Again(back) => room = Some(back),
+                Step::Busy(back) => {
+                    room = Some(back);
+                    self.evolved().await;
+                }
+                Step::Refused(problem, rests_on) => return self.refuse(problem, rests_on, ack).await,
+                Step::Evolve(_) => return Err(Problem::internal()),
+            }
+        }
+    }
+
+    /// API.md's order of checks, before the records are looked at.
+    async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
+        let (ruling, next) = {
+            let log = self.log.lock();
+            (log.rule(ask, self.services.clock.now()), log.next)
+        };
+        match ruling {
+            Ruling::Admit => Ok(None),
+            Ruling::Duplicate(receipt) => self.answer_duplicate(receipt, ack).await.map(Some),
+            Ruling::Refuse(problem) => self.refuse(problem, next, ack).await.map(Some),
+        }
+    }
+
+    /// A refusal that rests on records in flight waits until they are as durable as asked.
+    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack) -> Result<Receipt, Problem> {
+        if problem.code != ErrorCode::TopicNotFound {
+            self.backend.reached(rests_on, ack).await.map_err(|err| self.storage_problem(&err))?;
+        }
+        Err(problem)
+    }
+
+    async fn answer_duplicate(&self, receipt: StoredReceipt, ack: Ack) -> Result<Receipt, Problem> {
+        let next = receipt.first.saturating_after(receipt.count);
+        let reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
+        Ok(self.receipt(receipt, reached, true))
+    }
+
+    fn receipt(&self, stored: StoredReceipt, durability: Durability, duplicate: bool) -> Receipt {
+        Receipt {
+            topic: self.name.clone(),
+            epoch: self.epoch(),
+            first_offset: stored.first,
+            last_offset: stored.first.saturating_after(stored.count.saturating_sub(1)),
+            count: stored.count,
+            schema_version: stored.schema,
+            durability,
+            complete: self.settings.load().acks.complete,
+            duplicate,
+        }
+    }
+
+    fn basis(&self) -> Basis {
+        let log = self.log.lock();
+        Basis { schema: self.schema.load_full(), wide: log.wide.clone() }
+    }
+
+    async fn decode(&self, ask: &AppendRequest, basis: &Basis) -> Result<Decoded, DecodeError> {
+        let limits = self.services.decode_limits;
+        let form = self.factory.form();
+        let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
+        if ask.body.len() < DECODE_INLINE_BYTES {
+            return decode_body(ask, form, mode, basis.schema.as_deref(), &basis.wide, &limits);
+        }
+        let (ask, schema, wide) = (ask.clone(), basis.schema.clone(), basis.wide.clone());
+        let decoding = move || decode_body(&ask, form, mode, schema.as_deref(), &wide, &limits);
+        match tokio::task::spawn_blocking(decoding).await {
+            Ok(decoded) => decoded,
+            Err(err) => std::panic::resume_unwind(err.into_panic()),
+        }
+    }
+
+    async fn reserve(&self, decoded: &Decoded) -> Result<Reservation, Problem> {
+        let values = match decoded {
+            Decoded::Fits(records) => &records.values,
+            Decoded::Evolves(evolution) => &evolution.records.values,
+        };
+        let bytes = Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64;
+        self.backend.reserve(bytes).await.map_err(|err| self.storage_problem(&err))
+    }
+
+    fn schema_is(&self, basis: &Basis) -> bool {
+        match (self.schema.load_full(), &basis.schema) {
+            (None, None) => true,
+            (Some(now), Some(then)) => now.version == then.version,
+            _ => false,
+        }
+    }
+
+    /// The ruling under the lock; then offsets, and the batch is handed on in their order.
+    fn sequence(
+        &self,
+        ask: &AppendRequest,
+        ack: Ack,
+        basis: &Basis,
+        records: Records,
+        reservation: Reservation,
+    ) -> Step {
+        let mut log = self.log.lock();
+        if log.evolving {
+            return Step::Busy(reservation);
+        }
+        if !self.schema_is(basis) {
+            return Step::Again(reservation);
+        }
+        self.sequence_in(&mut log, ask, ack, basis, records, reservation)
+    }
+
+    fn sequence_in(
+        &self,
+        log: &mut Log,
+        ask: &AppendRequest,
+        ack: Ack,
+        basis: &Basis,
+        records: Records,
+        reservation: Reservation,
+    ) -> Step {
+        let now = self.services.clock.now();
+        match log.rule(ask, now) {
+            Ruling::Admit => {}
+            Ruling::Duplicate(receipt) => return Step::Duplicate(receipt),
+            Ruling::Refuse(problem) => return Step::Refused(problem, log.next),
+        }
+        let bytes = records.values.bytes() as u64;
+        let before = log.next;
+        match log.assign(ask, records, basis.schema.as_deref(), reservation, now) {
+            Ok((batch, receipt)) => {
+                self.count_raw(bytes);
+                Step::Sequenced { receipt, commit: self.backend.put_batch(batch, ack) }
+            }
+            Err(problem) => Step::Refused(problem, before),
+        }
+    }
+
+    /// Whether a schema version may be made for this append; if so, nothing else is sequenced from here on.
+    fn may_evolve(&self, ask: &AppendRequest, basis: &Basis, reservation: Reservation) -> Step {
+        let mut log = self.log.lock();
+        if log.evolving {
+            return Step::Busy(reservation);
+        }
+        if !self.schema_is(basis) || log.wide != basis.wide {
+            return Step::Again(reservation);
+        }
+        match log.rule(ask, self.services.clock.now()) {
+            Ruling::Admit => {
+                log.evolving = true;
+                Step::Evolve(reservation)
+            }
+            Ruling::Duplicate(receipt) => Step::Duplicate(receipt),
+            Ruling::Refuse(problem) => Step::Refused(problem, log.next),
+        }
+    }
+
+    /// Makes the version durable in the catalog, then sequences the records that need it. Goes on when the client leaves,
+    /// so that the topic is never left evolving.
+    async fn evolve(
+        self: &Arc<Self>,
+        ask: &AppendRequest,
+        ack: Ack,
+        basis: &Basis,
+        evolution: Evolution,
+        reservation: Reservation,
+    ) -> Result<Step, Problem> {
+        let topic = Arc::clone(self);
+        let ask = ask.clone();
+        let version = basis.schema.as_ref().map_or(SchemaVersion::FIRST, |schema| schema.version.next());
+        let first = basis.schema.is_none();
+        self.services
+            .detach(async move {
+                let Evolution { schema, changes, records } = evolution;
+                let cause = if first { "inferred" } else { "evolved" };
+                let row = SchemaRow::new(version, &schema, cause, &changes, topic.services.clock.now());
+                let stored = topic.services.catalog.insert_schema(topic.id, row).await;
+                let step = match stored {
+                    Ok(()) => {
+                        let versioned = Arc::new(VersionedSchema { version, schema: Arc::new(schema) });
+                        topic.schema.store(Some(Arc::clone(&versioned)));
+                        let mut log = topic.log.lock();
+                        let starts = log.next;
+                        log.versions.push((version, starts));
+                        log.evolving = false;
+                        let basis = Basis { schema: Some(versioned), wide: WideColumns::default() };
+                        Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
+                    }
+                    Err(err) => {
+                        tracing::error!(topic = %topic.name, error = %err, "a schema version could not be stored");
+                        topic.log.lock().evolving = false;
+                        Err(Problem::internal())
+                    }
+                };
+                topic.evolution_done.notify_waiters();
+                step
+            })
+            .await
+    }
+
+    /// Returns when no schema version is being made.
+    pub(super) async fn evolved(&self) {
+        loop {
+            let done = self.evolution_done.notified();
+            tokio::pin!(done);
+            done.as_mut().enable();
+            if !self.log.lock().evolving {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// Closes the topic; nothing is taken any more. Doing it again does nothing.
+    ///
+    /// # Errors
+    /// 503 where records in flight could not be made durable, 500 where the catalog failed: closing can be repeated.
+    pub async fn close(self: &Arc<Self>) -> Result<Offset, Problem> {
+        let topic = Arc::clone(self);
+        self.services
+            .detach(async move {
+                topic.evolved().await;
+                let next = {
+                    let mut log = topic.log.lock();
+                    if log.phase == Phase::Open {
+                        log.phase = Phase::Closing;
+                    }
+                    log.next
+                };
+                let ack = topic.settings.load().acks.default;
+                topic.backend.reached(next, ack).await.map_err(|err| topic.storage_problem(&err))?;
+                topic.settle_close().await
+            })
+            .await
+    }
+
+    /// Tells the catalog, then the readers, that the topic is closed.
+    async fn settle_close(&self) -> Result<Offset, Problem> {
+        let (phase, next) = {
+            let log = self.log.lock();
+            (log.phase, log.next)
+        };
+        match phase {
+            Phase::Closed => return Ok(next),
+            Phase::Deleting => return Err(crate::topic::log::topic_gone()),
+            Phase::Open | Phase::Closing => {}
+        }
+        self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        let mut log = self.log.lock();
+        if log.phase == Phase::Closing {
+            log.phase = Phase::Closed;
+        }
+        drop(log);
+        self.backend.levels().change(|levels| levels.closed = true);
+        Ok(next)
+    }
+}
+
+fn decode_body(
+    ask: &AppendRequest,
+    form: RecordForm,
+    mode: SchemaMode,
+    schema: Option<&VersionedSchema>,
+    wide: &WideColumns,
+    limits: &DecodeLimits,
+) -> Result<Decoded, DecodeError> {
+    let target = match form {
+        RecordForm::Documents => Target::Documents,
+        RecordForm::StrictColumns | RecordForm::EvolvingColumns => {
+            Target::Columns { schema: schema.map(|versioned| &*versioned.schema), mode, wide }
+        }
+    };
+    decode(&ask.body, ask.form, target, limits)
+}

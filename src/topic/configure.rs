@@ -1,0 +1,233 @@
+//! A topic's configuration: what it is, how it is checked, how it is changed.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm, check_options};
+use crate::catalog::SchemaRow;
+use crate::model::{ErrorCode, Problem, Retention, SchemaMode, SchemaVersion};
+use crate::topic::services::TopicServices;
+use crate::topic::{Description, IfMatch, SchemaListing, Topic, TopicPatch};
+
+/// What can be changed of a topic, and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) options: OptionValues,
+    pub(crate) schema_mode: Option<SchemaMode>,
+    pub(crate) retention: Retention,
+    pub(crate) acks: AckLevels,
+    pub(crate) exactly_once: bool,
+    pub(crate) etag: Arc<str>,
+}
+
+impl Settings {
+    /// Settings with all that follows from them; the options have their defaults.
+    pub(crate) fn new(
+        factory: &dyn BackendFactory,
+        options: OptionValues,
+        schema_mode: Option<SchemaMode>,
+        retention: Retention,
+    ) -> Self {
+        let told = json!({
+            "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
+        });
+        let hash = blake3::hash(told.to_string().as_bytes()).to_hex();
+        Self {
+            acks: factory.acks(&options),
+            exactly_once: factory.exactly_once(&options),
+            etag: hash.chars().take(16).collect::<String>().into(),
+            options,
+            schema_mode,
+            retention,
+        }
+    }
+}
+
+/// The mode of topics of this form that name none.
+pub(crate) const fn default_mode(form: RecordForm) -> Option<SchemaMode> {
+    match form {
+        RecordForm::Documents => None,
+        RecordForm::StrictColumns => Some(SchemaMode::Strict),
+        RecordForm::EvolvingColumns => Some(SchemaMode::Evolve),
+    }
+}
+
+/// Checks a mode that was asked for.
+pub(crate) fn check_mode(
+    services: &TopicServices,
+    form: RecordForm,
+    asked: Option<SchemaMode>,
+) -> Result<Option<SchemaMode>, Problem> {
+    match (form, asked) {
+        (_, None) => Ok(default_mode(form)),
+        (RecordForm::Documents, Some(_)) => {
+            let detail = "The backend keeps JSON text and has no columns, so it takes no schema_mode.";
+            Err(services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()))
+        }
+        (RecordForm::StrictColumns, Some(SchemaMode::Evolve)) => {
+            let detail = "The columns of this backend do not evolve by appends: its schema_mode is always \"strict\".";
+            Err(services.unsupported(detail, "schema_evolution", |able| able.schema_evolution == Some(true)))
+        }
+        (_, mode) => Ok(mode),
+    }
+}
+
+/// Applies members of a retention object to what there is; null is no bound.
+pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Value>) -> Result<Retention, Problem> {
+    for (name, value) in given {
+        let bound = match name.as_str() {
+            "max_age_secs" => &mut retention.max_age_secs,
+            "max_records" => &mut retention.max_records,
+            "max_bytes" => &mut retention.max_bytes,
+            _ => {
+                let detail = format!("A retention has no member \"{name}\".");
+                let known = ["max_age_secs", "max_records", "max_bytes"];
+                return Err(Problem::new(ErrorCode::InvalidBody, detail).allowing(known));
+            }
+        };
+        *bound = match value {
+            Value::Null => None,
+            value => match value.as_u64().filter(|n| (1..=crate::model::MAX_SAFE_INTEGER).contains(n)) {
+                Some(number) => Some(number),
+                None => {
+                    let detail = format!("The retention's \"{name}\" takes a whole number from 1 to 2^53-1, or null.");
+                    return Err(Problem::new(ErrorCode::InvalidBody, detail));
+                }
+            },
+        };
+    }
+    Ok(retention)
+}
+
+fn object<'v>(value: &'v Value, name: &str) -> Result<&'v Map<String, Value>, Problem> {
+    value.as_object().ok_or_else(|| Problem::new(ErrorCode::InvalidBody, format!("\"{name}\" takes an object or null.")))
+}
+
+fn patched_options(
+    factory: &dyn BackendFactory,
+    present: &OptionValues,
+    patch: &Value,
+) -> Result<OptionValues, Problem> {
+    let specs = factory.options();
+    let fixed: OptionValues = specs
+        .iter()
+        .filter(|spec| !spec.changeable)
+        .filter_map(|spec| Some((spec.name.to_owned(), present.get(spec.name)?.clone())))
+        .collect();
+    if patch.is_null() {
+        return factory.complete(&fixed);
+    }
+    let patch = object(patch, "backend_options")?;
+    let checked = check_options(&specs, patch)?;
+    for (name, value) in patch {
+        let new = if value.is_null() { specs.iter().find(|spec| spec.name == name).map(|spec| &spec.default) } else { Some(value) };
+        if fixed.get(name).is_some_and(|present| Some(present) != new) {
+            let detail = format!("The option \"{name}\" cannot be changed after the topic is made.");
+            return Err(Problem::new(ErrorCode::Immutable, detail));
+        }
+    }
+    let mut merged = present.clone();
+    merged.retain(|name, _| !patch.contains_key(name) || fixed.contains_key(name));
+    merged.extend(checked);
+    factory.complete(&merged)
+}
+
+impl Topic {
+    /// Changes the configuration by a JSON Merge Patch (RFC 7396); null is the default.
+    ///
+    /// # Errors
+    /// `precondition_failed`, `immutable`, `invalid_body`, `unsupported_by_backend`; nothing is changed then.
+    pub async fn patch(
+        self: &Arc<Self>,
+        patch: TopicPatch,
+        condition: Option<IfMatch>,
+    ) -> Result<Description, Problem> {
+        let topic = Arc::clone(self);
+        self.services.detach(async move { topic.patch_alone(patch, condition).await }).await
+    }
+
+    async fn patch_alone(&self, patch: TopicPatch, condition: Option<IfMatch>) -> Result<Description, Problem> {
+        let _alone = self.configuring.lock().await;
+        let present = self.settings.load_full();
+        if let Some(IfMatch::OneOf(tags)) = condition
+            && !tags.iter().any(|tag| **tag == *present.etag)
+        {
+            let detail = "The configuration has another ETag by now.";
+            return Err(Problem::new(ErrorCode::PreconditionFailed, detail));
+        }
+        let form = self.factory.form();
+        let retention = match &patch.retention {
+            None => present.retention,
+            Some(Value::Null) => Retention::default(),
+            Some(value) => merge_retention(present.retention, object(value, "retention")?)?,
+        };
+        let options = match &patch.backend_options {
+            None => present.options.clone(),
+            Some(value) => patched_options(&*self.factory, &present.options, value)?,
+        };
+        let mode = match &patch.schema_mode {
+            None => present.schema_mode,
+            Some(Value::Null) => default_mode(form),
+            Some(value) => {
+                let mode = value.as_str().and_then(SchemaMode::parse).ok_or_else(|| {
+                    let detail = "\"schema_mode\" takes \"strict\", \"evolve\" or null.";
+                    Problem::new(ErrorCode::InvalidBody, detail).allowing(["strict", "evolve"])
+                })?;
+                check_mode(&self.services, form, Some(mode))?
+            }
+        };
+        let stored = self.services.catalog.set_config(self.id, retention, options.clone(), mode).await;
+        stored.map_err(|err| self.catalog_problem(&err))?;
+        self.factory.reconfigure(&*self.backend, &options);
+        self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention)));
+        Ok(self.description())
+    }
+
+    fn check_columns(&self) -> Result<(), Problem> {
+        if self.factory.form() == RecordForm::Documents {
+            let detail = "The topic's backend keeps JSON text and has no columns.";
+            return Err(self
+                .services
+                .unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
+        }
+        Ok(())
+    }
+
+    /// All schema versions, oldest first.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend`, `internal`.
+    pub async fn schemas(&self) -> Result<Vec<SchemaListing>, Problem> {
+        self.check_columns()?;
+        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        Ok(rows.iter().map(listing).collect())
+    }
+
+    /// One schema version, none for the newest.
+    ///
+    /// # Errors
+    /// `not_found` where there is none, and as [`Topic::schemas`].
+    pub async fn schema(&self, version: Option<SchemaVersion>) -> Result<SchemaListing, Problem> {
+        self.check_columns()?;
+        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        let wanted = match version {
+            None => rows.last(),
+            Some(version) => rows.iter().find(|row| row.version == version),
+        };
+        wanted.map(listing).ok_or_else(|| Problem::new(ErrorCode::NotFound, "The topic has no such schema version."))
+    }
+}
+
+fn listing(row: &SchemaRow) -> SchemaListing {
+    SchemaListing {
+        json: json!({
+            "version": row.version.get(),
+            "fields": row.fields,
+            "fingerprint": row.fingerprint,
+            "created_at": row.created_at.to_string(),
+            "cause": row.cause.as_str(),
+            "changes": row.changes,
+        }),
+    }
+}

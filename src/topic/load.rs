@@ -1,0 +1,114 @@
+//! Loads of any length, in pieces (`atomic=false`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::codec::{DecodeError, Form, Piece, Pieces};
+use crate::model::{Ack, ErrorCode, Problem, StoredBefore, Writer};
+use crate::topic::{AppendRequest, Receipt, Topic};
+
+/// The most bytes of one piece; a single record may be larger.
+const PIECE_BYTES_MAX: usize = 8 << 20;
+/// The most records of one piece.
+const PIECE_RECORDS_MAX: usize = 10_000;
+
+/// What a load has stored so far.
+#[derive(Default)]
+struct Progress {
+    stored: Option<Receipt>,
+}
+
+impl Progress {
+    fn add(&mut self, receipt: Receipt) {
+        self.stored = Some(match self.stored.take() {
+            None => receipt,
+            Some(before) => Receipt {
+                first_offset: before.first_offset,
+                count: before.count + receipt.count,
+                durability: before.durability.min(receipt.durability),
+                ..receipt
+            },
+        });
+    }
+
+    fn count(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |receipt| receipt.count)
+    }
+}
+
+impl Topic {
+    /// Loads a body of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
+    /// by a piece.
+    ///
+    /// # Errors
+    /// What stopped it, with what *is* stored.
+    pub async fn load(
+        self: &Arc<Self>,
+        mut body: BoxStream<'_, Result<Bytes, Problem>>,
+        form: Form,
+        ack: Option<Ack>,
+    ) -> Result<Receipt, Problem> {
+        self.check_append(ack, &Writer::Plain)?;
+        let record_bytes_max = self.services.decode_limits.record_bytes_max;
+        let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, PIECE_RECORDS_MAX, record_bytes_max);
+        let mut progress = Progress::default();
+        let outcome = async {
+            while let Some(bytes) = body.next().await {
+                let complete = pieces.push(&bytes?).map_err(DecodeError::into_problem);
+                for piece in complete? {
+                    self.store(piece, ack, &mut progress).await?;
+                }
+            }
+            if let Some(piece) = pieces.finish().map_err(DecodeError::into_problem)? {
+                self.store(piece, ack, &mut progress).await?;
+            }
+            Ok(())
+        }
+        .await;
+        match (outcome, progress.stored.clone()) {
+            (Ok(()), Some(receipt)) => Ok(receipt),
+            (Ok(()), None) => {
+                let problem = Problem::new(ErrorCode::EmptyBatch, "The body holds no record.");
+                Err(self.stopped(problem, &progress))
+            }
+            (Err(problem), _) => Err(self.stopped(problem, &progress)),
+        }
+    }
+
+    async fn store(self: &Arc<Self>, piece: Piece, ack: Option<Ack>, progress: &mut Progress) -> Result<(), Problem> {
+        let ask = AppendRequest {
+            body: piece.body,
+            form: piece.form,
+            ack,
+            expected_offset: None,
+            close: false,
+            writer: Writer::Plain,
+        };
+        let before = progress.count();
+        match self.append(ask).await {
+            Ok(receipt) => progress.add(receipt),
+            Err(problem) if problem.code == ErrorCode::EmptyBatch => {}
+            Err(mut problem) => {
+                problem.line = Some(problem.line.unwrap_or(1) + piece.first_line.saturating_sub(1));
+                for error in &mut problem.errors {
+                    error.record += before;
+                }
+                return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, mut problem: Problem, progress: &Progress) -> Problem {
+        let next_offset = match &progress.stored {
+            Some(receipt) => receipt.last_offset.saturating_after(1),
+            None => self.log.lock().next,
+        };
+        let first_offset = progress.stored.as_ref().map(|receipt| receipt.first_offset);
+        problem.stored = Some(StoredBefore { first_offset, next_offset, count: progress.count() });
+        problem
+    }
+}

@@ -1,0 +1,152 @@
+//! The order of a topic: offsets, times, phase, who has written what. Pure: no I/O, no waiting.
+
+use crate::backend::{Sequenced, VersionedSchema};
+use crate::codec::{Chunk, Records};
+use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, Timestamp, Writer};
+use crate::schema::WideColumns;
+use crate::tail::Reservation;
+use crate::topic::AppendRequest;
+use crate::topic::producers::{IdempotencyKeys, KeyVerdict, Producers, StoredReceipt, Verdict};
+
+/// Whether a topic takes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It does.
+    Open,
+    /// It takes none any more, but the catalog has not heard of it yet.
+    Closing,
+    /// It takes none any more.
+    Closed,
+    /// It is being deleted.
+    Deleting,
+}
+
+/// What is decided of an append before its records are looked at.
+#[derive(Debug)]
+pub(super) enum Ruling {
+    /// It goes on.
+    Admit,
+    /// It has been stored before.
+    Duplicate(StoredReceipt),
+    /// It is refused; the answer rests on everything sequenced so far.
+    Refuse(Problem),
+}
+
+/// The order of a topic, under its lock.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// The offset that the next record gets.
+    pub(super) next: Offset,
+    /// The time of the last record.
+    pub(super) last_time: Timestamp,
+    /// Whether it takes records.
+    pub(super) phase: Phase,
+    /// Who writes with producer headers.
+    pub(super) producers: Producers,
+    /// Which idempotency keys were used.
+    pub(super) keys: IdempotencyKeys,
+    /// Integer columns that have held more than 2^53.
+    pub(super) wide: WideColumns,
+    /// Whether a schema version is being made; nothing is sequenced meanwhile.
+    pub(super) evolving: bool,
+    /// Versions made since the topic was opened, with the offset of their first record.
+    pub(super) versions: Vec<(SchemaVersion, Offset)>,
+    /// Whether something has changed that the catalog's checkpoint should hold.
+    pub(super) dirty: bool,
+}
+
+impl Log {
+    /// Decides by API.md's order: duplicate, closed, fence and gap, expected offset.
+    pub(super) fn rule(&self, ask: &AppendRequest, now: Timestamp) -> Ruling {
+        if self.phase == Phase::Deleting {
+            return Ruling::Refuse(topic_gone());
+        }
+        let verdict = match &ask.writer {
+            Writer::Plain => Verdict::New,
+            Writer::Producer(write) => self.producers.look(write, now),
+            Writer::Keyed(write) => match self.keys.look(write, now) {
+                KeyVerdict::New => Verdict::New,
+                KeyVerdict::Duplicate(receipt) => Verdict::Duplicate(receipt),
+                KeyVerdict::Mismatch => {
+                    let detail = "The Idempotency-Key was used before with another body.";
+                    return Ruling::Refuse(Problem::new(ErrorCode::IdempotencyMismatch, detail));
+                }
+            },
+        };
+        match verdict {
+            Verdict::Duplicate(receipt) => return Ruling::Duplicate(receipt),
+            Verdict::DuplicateExpired => {
+                let detail = "The request was stored before, but its answer is no longer kept.";
+                return Ruling::Refuse(Problem::new(ErrorCode::DuplicateExpired, detail));
+            }
+            Verdict::New | Verdict::Gap { .. } | Verdict::Fenced { .. } => {}
+        }
+        if self.phase != Phase::Open {
+            let detail = format!("The topic is closed at offset {}.", self.next);
+            return Ruling::Refuse(Problem::new(ErrorCode::TopicClosed, detail).with_tail(self.next));
+        }
+        match verdict {
+            Verdict::Gap { expected_seq } => {
+                let detail = format!("The producer's next sequence number is {expected_seq}.");
+                let mut problem = Problem::new(ErrorCode::ProducerGap, detail);
+                problem.expected_seq = Some(expected_seq);
+                return Ruling::Refuse(problem);
+            }
+            Verdict::Fenced { current_epoch } => {
+                let detail = format!("Another producer of this id writes in epoch {current_epoch}.");
+                let mut problem = Problem::new(ErrorCode::ProducerFenced, detail);
+                problem.current_epoch = Some(current_epoch);
+                return Ruling::Refuse(problem);
+            }
+            Verdict::New | Verdict::Duplicate(_) | Verdict::DuplicateExpired => {}
+        }
+        match ask.expected_offset {
+            Some(expected) if expected != self.next => {
+                let detail = format!("The next offset to be assigned is {}, not {expected}.", self.next);
+                Ruling::Refuse(Problem::new(ErrorCode::OffsetMismatch, detail).with_tail(self.next))
+            }
+            _ => Ruling::Admit,
+        }
+    }
+
+    /// Gives records their offsets and time, and remembers who wrote them. The ruling has been [`Ruling::Admit`] under the
+    /// same lock.
+    ///
+    /// # Errors
+    /// A problem where offsets have run out.
+    pub(super) fn assign(
+        &mut self,
+        ask: &AppendRequest,
+        records: Records,
+        schema: Option<&VersionedSchema>,
+        reservation: Reservation,
+        now: Timestamp,
+    ) -> Result<(Sequenced, StoredReceipt), Problem> {
+        let count = records.values.len() as u64;
+        let Some(next) = self.next.after(count) else {
+            return Err(Problem::new(ErrorCode::OffsetOutOfRange, "The topic has no offsets left."));
+        };
+        let version = schema.map(|versioned| versioned.version);
+        let receipt = StoredReceipt { first: self.next, count, schema: version };
+        match &ask.writer {
+            Writer::Plain => {}
+            Writer::Producer(write) => self.producers.record(write, receipt, now),
+            Writer::Keyed(write) => self.keys.record(write, receipt, now),
+        }
+        self.last_time = self.last_time.max(now);
+        let chunk = Chunk::new(self.next, self.last_time, records.values);
+        self.wide.union(&records.wide);
+        self.next = next;
+        self.dirty = true;
+        if ask.close {
+            self.phase = Phase::Closing;
+        }
+        let writer = ask.writer.clone();
+        Ok((Sequenced { chunk, schema: version, writer, close: ask.close, reservation }, receipt))
+    }
+}
+
+/// What is told of a topic that was deleted meanwhile.
+pub(super) fn topic_gone() -> Problem {
+    Problem::new(ErrorCode::TopicNotFound, "There is no such topic.")
+}

@@ -1,0 +1,187 @@
+//! Reads: a page, one record, all records up to the tail.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+
+use crate::backend::StorageError;
+use crate::codec::{Chunk, FieldSelection};
+use crate::model::{ErrorCode, Offset, Problem};
+use crate::tail::Levels;
+use crate::topic::{Page, ReadRequest, Start, Topic};
+
+/// How much one pull from the backend asks for.
+pub(super) const PULL_RECORDS: usize = 8_192;
+pub(super) const PULL_BYTES: usize = 1 << 20;
+
+impl Topic {
+    /// A page of records.
+    ///
+    /// # Errors
+    /// `epoch_changed`, `offset_expired`, `offset_out_of_range`, `internal`.
+    pub async fn read(&self, ask: ReadRequest) -> Result<Page, Problem> {
+        self.check_epoch(&ask)?;
+        let from = self.begin_read(&ask).await?;
+        if let Some(patience) = ask.wait {
+            self.wait_at_tail(from, patience).await;
+        }
+        let mut chunks = Vec::new();
+        let mut next = from;
+        let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
+        let mut bytes_left = ask.bytes_max.unwrap_or(usize::MAX);
+        while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
+            let found = self.get(next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
+            if found.is_empty() {
+                break;
+            }
+            for chunk in found {
+                // The backend's bound is about right; the page's is exact.
+                let chunk = within_bytes(chunk, bytes_left, chunks.is_empty());
+                if chunk.is_empty() {
+                    bytes_left = 0;
+                    break;
+                }
+                next = chunk.next();
+                records_left -= chunk.len().min(records_left);
+                bytes_left = bytes_left.saturating_sub(chunk.values().bytes());
+                chunks.push(select(ask.fields.as_ref(), chunk));
+            }
+        }
+        Ok(self.page(chunks, next))
+    }
+
+    fn page(&self, chunks: Vec<Chunk>, next_offset: Offset) -> Page {
+        let levels = self.backend.levels().now();
+        Page {
+            epoch: self.epoch(),
+            chunks,
+            next_offset,
+            earliest_offset: levels.earliest,
+            tail_offset: levels.readable,
+            closed: levels.closed,
+        }
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// `offset_expired` below the earliest, `offset_out_of_range` at the tail and past it.
+    pub async fn read_one(&self, offset: Offset) -> Result<Page, Problem> {
+        let chunks = self.get(offset, 1, 1).await?;
+        if chunks.is_empty() {
+            return Err(past_tail(offset, &self.backend.levels().now()));
+        }
+        Ok(self.page(chunks, offset.saturating_after(1)))
+    }
+
+    /// All records from the request's start up to the tail found now, some at a time.
+    ///
+    /// # Errors
+    /// As [`Topic::read`] before the first record; later ones end the stream.
+    pub async fn read_all(
+        self: &Arc<Self>,
+        ask: ReadRequest,
+    ) -> Result<BoxStream<'static, Result<Vec<Chunk>, Problem>>, Problem> {
+        self.check_epoch(&ask)?;
+        let mut next = self.begin_read(&ask).await?;
+        if let Some(patience) = ask.wait {
+            self.wait_at_tail(next, patience).await;
+        }
+        let end = self.backend.levels().now().readable;
+        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let topic = Arc::clone(self);
+        Ok(Box::pin(async_stream::try_stream! {
+            while next < end {
+                let records = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_RECORDS);
+                let chunks = topic.get(next, records, PULL_BYTES).await?;
+                let Some(last) = chunks.last() else { break };
+                next = last.next();
+                yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
+            }
+        }))
+    }
+
+    /// Records from the backend, failures as problems.
+    pub(super) async fn get(&self, from: Offset, records: usize, bytes: usize) -> Result<Vec<Chunk>, Problem> {
+        self.backend.get(from, records, bytes).await.map_err(|err| self.storage_problem(&err))
+    }
+
+    fn check_epoch(&self, ask: &ReadRequest) -> Result<(), Problem> {
+        match ask.epoch {
+            Some(epoch) if epoch != self.epoch() => {
+                let detail = format!("The topic's epoch is {} now, not {epoch}.", self.epoch());
+                let mut problem = Problem::new(ErrorCode::EpochChanged, detail);
+                problem.current_epoch = Some(self.epoch().get());
+                Err(problem)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn begin_read(&self, ask: &ReadRequest) -> Result<Offset, Problem> {
+        let from = self.resolve(ask.start).await?;
+        let levels = self.backend.levels().now();
+        if from < levels.earliest {
+            if matches!(ask.start, Start::At(_)) {
+                let expired = StorageError::Expired { earliest: levels.earliest };
+                return Err(expired.to_problem());
+            }
+            return Ok(levels.earliest);
+        }
+        if from > levels.readable && ask.wait.is_none() {
+            return Err(past_tail(from, &levels));
+        }
+        Ok(from)
+    }
+
+    /// The offset that a start means now.
+    pub(super) async fn resolve(&self, start: Start) -> Result<Offset, Problem> {
+        let levels = self.backend.levels().now();
+        Ok(match start {
+            Start::At(offset) => offset,
+            Start::Last(count) => levels.readable.saturating_before(count).max(levels.earliest),
+            Start::Earliest => levels.earliest,
+            Start::Latest => levels.readable,
+            Start::Since(time) => self.backend.seek_time(time).await.map_err(|err| self.storage_problem(&err))?,
+        })
+    }
+
+    /// Returns when there is a record at `from`, nothing more will come, or patience ends.
+    async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) {
+        let draining = self.services.draining.cancelled();
+        let coming =
+            self.backend.levels().wait_for(|levels| levels.readable > from || levels.closed || levels.ending.is_some());
+        tokio::select! {
+            _ = coming => {}
+            () = draining => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+    }
+}
+
+fn past_tail(offset: Offset, levels: &Levels) -> Problem {
+    let detail = format!("Offset {offset} is not there yet: the tail is {}.", levels.readable);
+    Problem::new(ErrorCode::OffsetOutOfRange, detail).with_tail(levels.readable)
+}
+
+/// The chunk's records that fit into `bytes`, at least one if asked so.
+fn within_bytes(chunk: Chunk, bytes: usize, at_least_one: bool) -> Chunk {
+    if chunk.values().bytes() <= bytes {
+        return chunk;
+    }
+    let mut taken = 0_usize;
+    let fits = (0..chunk.len())
+        .take_while(|index| {
+            taken = taken.saturating_add(chunk.value(*index).len() + 1);
+            taken <= bytes
+        })
+        .count();
+    chunk.slice(0, fits.max(usize::from(at_least_one)))
+}
+
+pub(super) fn select(fields: Option<&FieldSelection>, chunk: Chunk) -> Chunk {
+    match fields {
+        Some(fields) => fields.apply(&chunk),
+        None => chunk,
+    }
+}

@@ -1,0 +1,235 @@
+//! A stream of items that never refuses a position and never skips silently.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+
+use crate::backend::StorageError;
+use crate::codec::Chunk;
+use crate::model::{Offset, Problem, SchemaVersion};
+use crate::tail::Levels;
+use crate::topic::epoch::Resumption;
+use crate::topic::read::{PULL_BYTES, PULL_RECORDS, select};
+use crate::topic::{EndReason, GapReason, StreamItem, StreamRequest, Topic};
+
+/// The pause before a failed read is tried again: doubled each time up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// Counts an open stream for as long as it lives.
+struct OpenStream(Arc<Topic>);
+
+impl OpenStream {
+    fn new(topic: &Arc<Topic>) -> Self {
+        topic.streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(topic))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let streams: &AtomicU64 = &self.0.streams;
+        streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a stream stands.
+struct Reader {
+    topic: Arc<Topic>,
+    levels: watch::Receiver<Levels>,
+    next: Offset,
+    left: u64,
+    /// The tail at which a stream that does not block ends.
+    end: Option<Offset>,
+    /// The newest schema version that the client has been told of.
+    version: Option<SchemaVersion>,
+    caught_up: bool,
+}
+
+/// What comes next.
+enum Step {
+    Items(Vec<StreamItem>),
+    End(EndReason),
+    /// Nothing until the levels change.
+    Wait,
+    Failed(StorageError),
+}
+
+impl Topic {
+    /// A stream from where the request says; its last item is [`StreamItem::End`].
+    ///
+    /// # Errors
+    /// Only where a start by time could not be looked up.
+    pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
+        let levels = self.backend.levels().subscribe();
+        let version = self.schema.load().as_ref().map(|versioned| versioned.version);
+        let earliest = self.backend.levels().now().earliest;
+        let resumption = match ask.resume {
+            Some(resume) => self.epochs.resume(resume, earliest),
+            None => Resumption { next: self.resolve(ask.start).await?, gap: None },
+        };
+        let end = (!ask.block).then(|| self.backend.levels().now().readable);
+        let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
+        let reader = Reader {
+            topic: Arc::clone(self),
+            levels,
+            next: resumption.next,
+            left,
+            end,
+            version,
+            caught_up: false,
+        };
+        Ok(run(reader, resumption, ask))
+    }
+}
+
+fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStream<'static, StreamItem> {
+    let open = OpenStream::new(&reader.topic);
+    let draining = reader.topic.services.draining.clone();
+    Box::pin(async_stream::stream! {
+        let _open = open;
+        for item in reader.opening(resumption) {
+            yield item;
+        }
+        let mut pause = RETRY_FIRST;
+        let reason = loop {
+            if draining.is_cancelled() {
+                break EndReason::Shutdown;
+            }
+            match reader.step(&ask).await {
+                Step::Items(items) => {
+                    pause = RETRY_FIRST;
+                    for item in items {
+                        yield item;
+                    }
+                }
+                Step::End(reason) => break reason,
+                Step::Wait => {
+                    tokio::select! {
+                        changed = reader.levels.changed() => if changed.is_err() { break EndReason::Deleted },
+                        () = draining.cancelled() => {}
+                    }
+                }
+                Step::Failed(err) => {
+                    let problem = reader.topic.storage_problem(&err);
+                    yield StreamItem::Problem(Box::new(problem));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = draining.cancelled() => {}
+                    }
+                    pause = (pause * 2).min(RETRY_LONGEST);
+                }
+            }
+        };
+        if reader.owes_caught_up(reason) {
+            yield StreamItem::CaughtUp { next_offset: reader.next };
+        }
+        yield StreamItem::End { reason, next_offset: reader.next };
+    })
+}
+
+impl Reader {
+    fn gap(&self, from: Offset, to: Offset, reason: GapReason) -> StreamItem {
+        StreamItem::Gap { epoch: self.topic.epoch(), from, to, reason }
+    }
+
+    /// A gap if there is one, then the position.
+    fn opening(&mut self, resumption: Resumption) -> Vec<StreamItem> {
+        let levels = *self.levels.borrow_and_update();
+        let mut items = Vec::new();
+        match resumption.gap {
+            Some((from, to, reason)) => items.push(self.gap(from, to, reason)),
+            None if self.next < levels.earliest => {
+                items.push(self.gap(self.next, levels.earliest, GapReason::Retention));
+                self.next = levels.earliest;
+            }
+            None => {}
+        }
+        items.push(StreamItem::Position {
+            epoch: self.topic.epoch(),
+            next_offset: self.next,
+            tail_offset: levels.readable,
+        });
+        items
+    }
+
+    /// A stream that ends at the tail says first that it has reached it.
+    fn owes_caught_up(&self, reason: EndReason) -> bool {
+        !self.caught_up && matches!(reason, EndReason::Tail | EndReason::Closed)
+    }
+
+    async fn step(&mut self, ask: &StreamRequest) -> Step {
+        let levels = *self.levels.borrow_and_update();
+        if levels.ending.is_some() {
+            return Step::End(EndReason::Deleted);
+        }
+        if self.left == 0 {
+            return Step::End(EndReason::Limit);
+        }
+        if self.next < levels.earliest {
+            return self.expired(levels.earliest);
+        }
+        if let Some(end) = self.end
+            && self.next >= end
+        {
+            return Step::End(EndReason::Tail);
+        }
+        if self.next >= levels.readable {
+            return self.at_tail(&levels);
+        }
+        let until = self.end.map_or(levels.readable, |end| end.min(levels.readable));
+        let records = self.left.min(until.since(self.next)).min(PULL_RECORDS as u64);
+        let records = usize::try_from(records).unwrap_or(PULL_RECORDS);
+        match self.topic.backend.get(self.next, records, PULL_BYTES).await {
+            Ok(chunks) => Step::Items(self.deliver(chunks, ask)),
+            Err(StorageError::Expired { earliest }) => self.expired(earliest),
+            Err(StorageError::Deleted) => Step::End(EndReason::Deleted),
+            Err(err) => Step::Failed(err),
+        }
+    }
+
+    fn expired(&mut self, earliest: Offset) -> Step {
+        let gap = self.gap(self.next, earliest, GapReason::Retention);
+        self.next = earliest;
+        self.caught_up = false;
+        Step::Items(vec![gap])
+    }
+
+    fn at_tail(&mut self, levels: &Levels) -> Step {
+        if levels.closed {
+            return Step::End(EndReason::Closed);
+        }
+        if self.caught_up || self.next > levels.readable {
+            return Step::Wait;
+        }
+        self.caught_up = true;
+        Step::Items(vec![StreamItem::CaughtUp { next_offset: self.next }])
+    }
+
+    /// Records, with a schema item before the first one of each version that is new to the client.
+    fn deliver(&mut self, chunks: Vec<Chunk>, ask: &StreamRequest) -> Vec<StreamItem> {
+        let epoch = self.topic.epoch();
+        let mut items = Vec::with_capacity(chunks.len());
+        for mut chunk in chunks {
+            self.next = chunk.next();
+            self.left = self.left.saturating_sub(chunk.len() as u64);
+            for (version, first) in self.topic.versions_after(self.version, self.next) {
+                let before = usize::try_from(first.since(chunk.first())).unwrap_or(usize::MAX).min(chunk.len());
+                if before > 0 {
+                    let head = chunk.slice(0, before);
+                    items.push(StreamItem::Records { epoch, chunk: select(ask.fields.as_ref(), head) });
+                    chunk = chunk.slice(before, usize::MAX);
+                }
+                items.push(StreamItem::Schema { version });
+                self.version = Some(version);
+            }
+            if !chunk.is_empty() {
+                items.push(StreamItem::Records { epoch, chunk: select(ask.fields.as_ref(), chunk) });
+            }
+        }
+        items
+    }
+}
