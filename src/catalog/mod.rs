@@ -1,1 +1,220 @@
-//! (being written)
+//! What is known of topics beside their records: a SQLite file, `{data_dir}/catalog.sqlite`. All SQL is in this folder.
+//!
+//! - One connection writes. Changes submitted while it commits are committed together by its next transaction, each in a
+//!   savepoint of its own, and answered after the commit: one fsync for all of them, and the failure of one leaves the
+//!   others alone. A change whose caller has gone is made all the same.
+//! - Journal mode WAL with `synchronous=FULL`: what is answered has been fsynced. What a start finds, it makes durable
+//!   before anything rests on it.
+//! - A commit that fails, except for want of room, latches: the file is not written again until a restart, and
+//!   [`Health`](crate::runtime::Health) names it. The failed change may come to light then.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::{Epoch, Offset, Retention, SchemaMode, TopicId};
+use crate::runtime::Tasks;
+
+mod decode;
+mod error;
+mod load;
+mod open;
+mod rows;
+mod schemas;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod writer;
+mod writers;
+
+pub use error::CatalogError;
+pub use rows::{
+    DatasetPlace, EpochStart, KeyRow, Loaded, NewTopic, ProducerRow, SchemaCause, SchemaRow, StoredReceipt, Tombstone,
+    TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
+};
+
+use writer::{Change, Message, QUEUE_MAX, Submitted, WriterTask};
+
+/// The catalog. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    submit: mpsc::Sender<Message>,
+    readers: SqlitePool,
+}
+
+impl Catalog {
+    /// The file's name in the data folder.
+    pub const FILE_NAME: &'static str = "catalog.sqlite";
+
+    /// Opens the file, making it where it is missing (its folder must be there) and bringing an older form up to date. What
+    /// it held is durable when the call returns. The writer runs as one of `tasks`, until [`Catalog::close`].
+    ///
+    /// # Errors
+    /// [`CatalogError::Unsupported`] for the file of a newer version, else [`CatalogError::Failed`].
+    pub async fn open(path: &Path, tasks: &Tasks) -> Result<Self, CatalogError> {
+        let connection = open::open_writer(path).await?;
+        let readers = open::open_readers(path);
+        let (submit, queue) = mpsc::channel(QUEUE_MAX);
+        let writer = WriterTask::new(connection, queue, tasks.health().clone());
+        tasks.spawn("catalog", writer.run());
+        Ok(Self { submit, readers })
+    }
+
+    /// Everything that a start needs, in one consistent read.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn load(&self) -> Result<Loaded, CatalogError> {
+        load::load(&self.readers).await
+    }
+
+    /// Makes a topic with its first epoch and, where one is declared, its first schema version.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`] when a living topic has the name.
+    pub async fn create_topic(&self, topic: NewTopic) -> Result<Epoch, CatalogError> {
+        self.submit(topics::Create(topic)).await
+    }
+
+    /// Turns a topic into a tombstone: its name is free at once, its schemas, writers and epochs are gone.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when no living topic has the identity.
+    pub async fn bury(&self, id: TopicId) -> Result<(), CatalogError> {
+        self.submit(topics::Bury(id)).await
+    }
+
+    /// Removes a tombstone, when neither folder nor log has anything of the topic any more.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when there is no such tombstone.
+    pub async fn forget(&self, id: TopicId) -> Result<(), CatalogError> {
+        self.submit(topics::Forget(id)).await
+    }
+
+    /// Closes a topic; again: nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when no living topic has the identity.
+    pub async fn set_closed(&self, id: TopicId) -> Result<(), CatalogError> {
+        self.submit(topics::SetClosed(id)).await
+    }
+
+    /// Raises the earliest offset kept; one at or below the stored one changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when no living topic has the identity.
+    pub async fn set_earliest(&self, id: TopicId, earliest: Offset) -> Result<(), CatalogError> {
+        self.submit(topics::SetEarliest(id, earliest)).await
+    }
+
+    /// Replaces the changeable configuration.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when no living topic has the identity.
+    pub async fn set_config(
+        &self,
+        id: TopicId,
+        retention: Retention,
+        options: serde_json::Map<String, serde_json::Value>,
+        mode: Option<SchemaMode>,
+    ) -> Result<(), CatalogError> {
+        self.submit(topics::SetConfig { id, retention, options, mode }).await
+    }
+
+    /// Begins a new epoch of each topic at the offset of its next record, in one transaction; the epochs come in the order
+    /// of the topics. What is stored as earliest and next offset is lowered to that offset where it is past it.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when one of them is no living topic; none has a new epoch then.
+    pub async fn begin_epochs(&self, starts: &[(TopicId, Offset)]) -> Result<Vec<Epoch>, CatalogError> {
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.submit(topics::BeginEpochs(starts.to_vec())).await
+    }
+
+    /// Stores the schema version that comes next.
+    ///
+    /// # Errors
+    /// [`CatalogError::VersionTaken`] when it is not the one after the newest, [`CatalogError::NotFound`] when no living
+    /// topic has the identity.
+    pub async fn insert_schema(&self, id: TopicId, schema: SchemaRow) -> Result<(), CatalogError> {
+        self.submit(schemas::InsertSchema { id, schema }).await
+    }
+
+    /// Every schema version of a topic, oldest first; none where there is no such topic.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn schemas(&self, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
+        schemas::all(&self.readers, id).await
+    }
+
+    /// The newest schema version of a topic.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn newest_schema(&self, id: TopicId) -> Result<Option<SchemaRow>, CatalogError> {
+        schemas::newest(&self.readers, id).await
+    }
+
+    /// Stores what has changed of many topics, in one transaction. Topics deleted meanwhile are passed over. Everything that
+    /// the rows rest on must be durable before the call: after a crash they are believed.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; nothing is stored then.
+    pub async fn checkpoint(&self, topics: &[TopicCheckpoint]) -> Result<(), CatalogError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.submit(writers::Checkpoint::of(topics)?).await
+    }
+
+    /// The writers of one topic as of its last checkpoint.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn writers(&self, id: TopicId) -> Result<WriterRows, CatalogError> {
+        writers::of_topic(&self.readers, id).await
+    }
+
+    /// The writers of every topic that has any, as of the last checkpoints.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn all_writers(&self) -> Result<HashMap<TopicId, WriterRows>, CatalogError> {
+        writers::of_all(&self.readers).await
+    }
+
+    /// Notes whether the server has stopped in order: false once it runs, true as its last word.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; the note is as before.
+    pub async fn set_clean(&self, clean: bool) -> Result<(), CatalogError> {
+        self.submit(topics::SetClean(clean)).await
+    }
+
+    /// Makes the changes that are waiting, then closes the file. Later calls fail. Again: nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::Failed`] when SQLite could not close it; every answered change is durable all the same.
+    pub async fn close(&self) -> Result<(), CatalogError> {
+        self.readers.close().await;
+        let (done, closed) = oneshot::channel();
+        if self.submit.send(Message::Close(done)).await.is_err() {
+            return Ok(());
+        }
+        // A second close that crosses the first one finds nobody to answer.
+        closed.await.unwrap_or(Ok(()))
+    }
+
+    async fn submit<C: Change>(&self, change: C) -> Result<C::Answer, CatalogError> {
+        let (sender, answer) = oneshot::channel();
+        let job = Box::new(Submitted::new(change, sender));
+        self.submit.send(Message::Change(job)).await.map_err(|_| CatalogError::failed("the catalog is closed"))?;
+        answer.await.unwrap_or_else(|_| Err(CatalogError::failed("the catalog's writer has gone")))
+    }
+}

@@ -1,1 +1,106 @@
-//! (being written)
+//! What the process runs on: two runtimes, the tasks on them, and the faults that only a restart mends.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+mod health;
+mod tasks;
+
+pub use health::{Fault, Health};
+pub use tasks::Tasks;
+
+/// Environment variables that bound what Lance takes on a small machine. Lance reads some of them only once, and has no
+/// other way to be told, so they are set before any thread exists; one that the operator has set stays as it is.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    ("LANCE_CPU_THREADS", "2"),
+    ("LANCE_IO_THREADS", "8"),
+    ("LANCE_DEFAULT_IO_BUFFER_SIZE", "67108864"),
+    ("LANCE_DEFAULT_FRAGMENT_READAHEAD", "4"),
+    // The hint costs a file for each commit and saves nothing on a local disk.
+    ("LANCE_USE_VERSION_HINT", "0"),
+];
+
+/// Stack of a Lance thread: expressions and nested types are walked by recursion.
+const LANCE_STACK_BYTES: usize = 8 << 20;
+/// Threads for blocking calls beside the HTTP workers: SQLite and the log have threads of their own.
+const HTTP_BLOCKING_MAX: usize = 16;
+/// Threads for blocking calls beside the Lance workers; Lance reads files on them.
+const LANCE_BLOCKING_MAX: usize = 16;
+
+/// Two runtimes, so that a scan or a commit never delays an acknowledgement: one for HTTP, the log and the catalog, one
+/// for everything that Lance does.
+#[derive(Debug)]
+pub struct Runtimes {
+    http: Runtime,
+    lance: Runtime,
+}
+
+impl Runtimes {
+    /// Starts both, each with a worker for each of `cpus`, at least two.
+    ///
+    /// # Errors
+    /// What the operating system answers when a thread cannot be started.
+    pub fn start(cpus: usize) -> io::Result<Self> {
+        let workers = cpus.max(2);
+        let http = Builder::new_multi_thread()
+            .thread_name("http")
+            .worker_threads(workers)
+            .max_blocking_threads(HTTP_BLOCKING_MAX)
+            .enable_all()
+            .build()?;
+        let lance = Builder::new_multi_thread()
+            .thread_name("lance")
+            .worker_threads(workers)
+            .max_blocking_threads(LANCE_BLOCKING_MAX)
+            .thread_stack_size(LANCE_STACK_BYTES)
+            .enable_all()
+            .build()?;
+        Ok(Self { http, lance })
+    }
+
+    /// Starts both for this machine's processors.
+    ///
+    /// # Errors
+    /// As [`Runtimes::start`].
+    pub fn for_this_machine() -> io::Result<Self> {
+        Self::start(std::thread::available_parallelism().map_or(2, usize::from))
+    }
+
+    /// Where connections, the log and the catalog run.
+    pub fn http(&self) -> &Handle {
+        self.http.handle()
+    }
+
+    /// Where Lance reads, commits and keeps up its datasets.
+    pub fn lance(&self) -> &Handle {
+        self.lance.handle()
+    }
+
+    /// Runs a future on the HTTP runtime to its end, from a thread that belongs to neither.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.http.block_on(future)
+    }
+
+    /// Ends both, waiting at most `patience` for each one's blocking calls. Tasks still running are dropped.
+    pub fn shut_down(self, patience: Duration) {
+        self.http.shutdown_timeout(patience);
+        self.lance.shutdown_timeout(patience);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_runtimes_have_threads_of_their_own_names() {
+        let runtimes = Runtimes::start(1).unwrap();
+        let lance = runtimes.lance().spawn(async { std::thread::current().name().map(str::to_owned) });
+        let http = runtimes.http().spawn(async { std::thread::current().name().map(str::to_owned) });
+        let names = runtimes.block_on(async { (http.await.unwrap(), lance.await.unwrap()) });
+        assert_eq!(names, (Some("http".to_owned()), Some("lance".to_owned())));
+        runtimes.shut_down(Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a start reads.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use sqlx::{Row, SqlitePool};
+
+use crate::catalog::decode::Reader;
+use crate::catalog::{CatalogError, DatasetPlace, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
+use crate::model::{SchemaMode, TopicId, TopicName};
+
+/// Everything, in one read transaction.
+pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
+    let mut transaction = readers.begin().await?;
+    let clean: i64 = sqlx::query("SELECT clean FROM meta").fetch_one(&mut *transaction).await?.try_get(0)?;
+    let epoch_rows = sqlx::query("SELECT topic, epoch, start_offset FROM epochs ORDER BY epoch")
+        .fetch_all(&mut *transaction)
+        .await?;
+    let topic_rows = sqlx::query("SELECT * FROM topics ORDER BY id").fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+
+    let mut epochs: HashMap<TopicId, Vec<EpochStart>> = HashMap::new();
+    for row in &epoch_rows {
+        let row = Reader::new("epochs", row);
+        let start = EpochStart { epoch: row.epoch("epoch")?, start: row.offset("start_offset")? };
+        epochs.entry(row.topic("topic")?).or_default().push(start);
+    }
+    let mut loaded = Loaded { was_clean: clean != 0, ..Loaded::default() };
+    for row in &topic_rows {
+        let row = Reader::new("topics", row);
+        if row.flag("deleted")? {
+            loaded.tombstones.push(Tombstone { id: row.topic("id")?, name: name_of(&row)?, place: place_of(&row)? });
+        } else {
+            let epochs = epochs.remove(&row.topic("id")?).ok_or_else(|| row.damaged("id", "a topic without epoch"))?;
+            loaded.topics.push(topic_of(&row, epochs)?);
+        }
+    }
+    Ok(loaded)
+}
+
+fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>) -> Result<TopicRow, CatalogError> {
+    let declared: Option<&str> = row.plain("declared_schema")?;
+    let mode: Option<&str> = row.plain("schema_mode")?;
+    let mode = mode.map(|word| SchemaMode::parse(word).ok_or_else(|| row.damaged("schema_mode", "an unknown word")));
+    let definition = TopicDefinition {
+        id: row.topic("id")?,
+        name: name_of(row)?,
+        backend: row.plain("backend")?,
+        options: row.json("options")?,
+        storage_path: row.plain("storage_path")?,
+        place: place_of(row)?,
+        declared_schema: declared.map(|_| row.json("declared_schema")).transpose()?,
+        schema_mode: mode.transpose()?,
+        retention: row.json("retention")?,
+        created_at: row.time("created_at")?,
+    };
+    Ok(TopicRow {
+        definition,
+        closed: row.flag("closed")?,
+        earliest: row.offset("earliest_offset")?,
+        next: row.offset("next_offset")?,
+        wide: row.plain("wide")?,
+        epochs,
+        schema_version: row.version("schema_version")?,
+    })
+}
+
+fn name_of(row: &Reader<'_>) -> Result<TopicName, CatalogError> {
+    TopicName::parse(row.plain("name")?).map_err(|error| row.damaged("name", error))
+}
+
+fn place_of(row: &Reader<'_>) -> Result<Option<DatasetPlace>, CatalogError> {
+    let path_of = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    match (row.plain::<Option<&[u8]>>("dataset")?, row.plain::<Option<&[u8]>>("link")?) {
+        (Some(dataset), Some(link)) => Ok(Some(DatasetPlace { dataset: path_of(dataset), link: path_of(link) })),
+        (None, None) => Ok(None),
+        _ => Err(row.damaged("dataset", "only one of folder and symlink is there")),
+    }
+}

@@ -1,0 +1,93 @@
+//! Schema versions.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use crate::catalog::decode::{Reader, to_json};
+use crate::catalog::writer::Change;
+use crate::catalog::{CatalogError, SchemaCause, SchemaRow};
+use crate::model::{SchemaVersion, TopicId};
+
+pub(super) struct InsertSchema {
+    pub(super) id: TopicId,
+    pub(super) schema: SchemaRow,
+}
+
+#[async_trait]
+impl Change for InsertSchema {
+    type Answer = ();
+
+    async fn apply(self, connection: &mut SqliteConnection) -> Result<(), CatalogError> {
+        store_schema(connection, self.id, &self.schema).await
+    }
+}
+
+/// Stores the version after the newest one of a living topic.
+pub(super) async fn store_schema(
+    connection: &mut SqliteConnection,
+    id: TopicId,
+    schema: &SchemaRow,
+) -> Result<(), CatalogError> {
+    let id = id.to_string();
+    let topic = sqlx::query("SELECT schema_version FROM topics WHERE id = ? AND deleted = 0")
+        .bind(&id)
+        .fetch_optional(&mut *connection)
+        .await?
+        .ok_or(CatalogError::NotFound)?;
+    let newest = Reader::new("topics", &topic).version("schema_version")?;
+    if schema.version != newest.map_or(SchemaVersion::FIRST, SchemaVersion::next) {
+        return Err(CatalogError::VersionTaken);
+    }
+    let version = i64::from(schema.version.get());
+    sqlx::query(
+        "INSERT INTO schemas (topic, version, fields, fingerprint, cause, changes, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&id)
+    .bind(version)
+    .bind(to_json(&schema.fields)?)
+    .bind(&schema.fingerprint)
+    .bind(schema.cause.as_str())
+    .bind(to_json(&schema.changes)?)
+    .bind(schema.created_at.as_micros())
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE topics SET schema_version = ? WHERE id = ?")
+        .bind(version)
+        .bind(&id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Every version, oldest first.
+pub(super) async fn all(readers: &SqlitePool, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
+    let rows = sqlx::query("SELECT * FROM schemas WHERE topic = ? ORDER BY version")
+        .bind(id.to_string())
+        .fetch_all(readers)
+        .await?;
+    rows.iter().map(schema_of).collect()
+}
+
+/// The newest version.
+pub(super) async fn newest(readers: &SqlitePool, id: TopicId) -> Result<Option<SchemaRow>, CatalogError> {
+    let row = sqlx::query("SELECT * FROM schemas WHERE topic = ? ORDER BY version DESC LIMIT 1")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(schema_of).transpose()
+}
+
+fn schema_of(row: &SqliteRow) -> Result<SchemaRow, CatalogError> {
+    debug_assert!(row.len() == 7, "as many columns as the table has");
+    let row = Reader::new("schemas", row);
+    Ok(SchemaRow {
+        version: row.version("version")?.ok_or_else(|| row.damaged("version", "null"))?,
+        fields: row.json("fields")?,
+        fingerprint: row.plain("fingerprint")?,
+        cause: SchemaCause::parse(row.plain("cause")?).ok_or_else(|| row.damaged("cause", "an unknown word"))?,
+        changes: row.json("changes")?,
+        created_at: row.time("created_at")?,
+    })
+}
