@@ -1,9 +1,27 @@
 //! Bodies to records and back: pure functions, no I/O.
 
 mod chunk;
+mod copy;
+mod decode;
+mod error;
+mod fault;
 mod form;
+mod keys;
+mod number;
+mod observe;
+mod pieces;
+mod plan;
 mod project;
+mod read;
+mod scalar;
+mod text;
+mod transcode;
+mod values;
+mod walk;
 
 pub use chunk::{Chunk, Times, Values};
+pub use decode::{DecodeLimits, Decoded, Evolution, Records, Target, decode};
+pub use error::DecodeError;
 pub use form::Form;
+pub use pieces::{Piece, Pieces};
 pub use project::{FieldSelection, InvalidFields};

@@ -1,12 +1,17 @@
 //! A choice of fields.
 
-use crate::codec::Chunk;
+use bytes::Bytes;
+use jiter::Peek;
+
+use crate::codec::read::{Malformed, Reader};
+use crate::codec::text::unescape;
+use crate::codec::{Chunk, Values};
+use crate::schema::FieldPath;
 
 /// The fields to keep of each value, as `fields=a,b.c` names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldSelection {
-    /// Each name as a path of keys.
-    paths: Vec<Vec<String>>,
+    root: Chosen,
 }
 
 /// A list of fields that cannot be read.
@@ -17,23 +22,201 @@ pub struct InvalidFields {
     pub detail: String,
 }
 
+/// The chosen members of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chosen {
+    /// By key; none below it for the whole value.
+    members: Vec<(String, Option<Chosen>)>,
+}
+
+impl Chosen {
+    fn add(&mut self, keys: &[String]) {
+        let Some((key, rest)) = keys.split_first() else { return };
+        let at = match self.members.iter().position(|(known, _)| known == key) {
+            Some(at) => at,
+            None => {
+                self.members.push((key.clone(), Some(Chosen::default())));
+                self.members.len() - 1
+            }
+        };
+        match self.members.get_mut(at) {
+            Some((_, below)) if rest.is_empty() => *below = None,
+            Some((_, Some(below))) => below.add(rest),
+            // The whole value is chosen already.
+            _ => {}
+        }
+    }
+}
+
 impl FieldSelection {
-    /// Reads `a,b.c,"odd name".x`.
+    /// Reads `a,b.c,"odd name".x`: names, bare or in double quotes (doubled inside), nested by `.`.
     ///
     /// # Errors
-    /// [`InvalidFields`] for an empty name or an unclosed quote.
+    /// [`InvalidFields`] for an empty name, an unclosed quote, or a bare name with white space or quotes in it.
     pub fn parse(text: &str) -> Result<Self, InvalidFields> {
-        let paths: Vec<Vec<String>> =
-            text.split(',').map(|name| name.split('.').map(str::to_owned).collect()).collect();
-        if paths.iter().flatten().any(String::is_empty) {
-            return Err(InvalidFields { detail: "A field name is empty.".to_owned() });
-        }
-        Ok(Self { paths })
+        let paths = FieldPath::parse_list(text).map_err(|err| InvalidFields { detail: err.detail })?;
+        let mut root = Chosen::default();
+        paths.iter().for_each(|path| root.add(&path.0));
+        Ok(Self { root })
     }
 
-    /// The chunk with only the chosen fields of each value; offsets and times are kept.
+    /// The chunk with only the chosen fields of each value, in the value's own order; offsets and times are kept. A path
+    /// leads through the objects of an array; what it leads to nothing in is left out.
     #[must_use]
     pub fn apply(&self, chunk: &Chunk) -> Chunk {
-        chunk.clone()
+        let mut out = Vec::new();
+        let mut ends = Vec::with_capacity(chunk.len());
+        for index in 0..chunk.len() {
+            let begin = out.len();
+            let kept = std::str::from_utf8(chunk.value(index)).ok().map(|text| self.keep(text, &mut out));
+            if !matches!(kept, Some(Ok(()))) {
+                // Stored values are JSON objects; what is none has no fields.
+                out.truncate(begin);
+                out.extend_from_slice(b"{}");
+            }
+            out.push(b'\n');
+            // What is left of a chunk is no longer than the chunk.
+            ends.push(u32::try_from(out.len()).unwrap_or(u32::MAX));
+        }
+        let values = Values::new(Bytes::from(out), ends);
+        // Times do not decrease, so equal ends are one time.
+        match chunk.time(0) {
+            time if time == chunk.last_time() => Chunk::new(chunk.first(), time, values),
+            _ => Chunk::with_times(chunk.first(), (0..chunk.len()).map(|index| chunk.time(index)).collect(), values),
+        }
+    }
+
+    fn keep(&self, text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let mut reader = Reader::new(text, 0, text.len());
+        reader.peek()?;
+        keep_members(&mut reader, &self.root, out)
+    }
+}
+
+/// Writes the chosen members of the object that was peeked.
+fn keep_members(reader: &mut Reader<'_>, chosen: &Chosen, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    out.push(b'{');
+    let begin = out.len();
+    let mut key = reader.first_raw_key()?;
+    while let Some(raw) = key {
+        let name = unescape(raw);
+        match chosen.members.iter().find(|(key, _)| *key == name) {
+            None => reader.skip()?,
+            Some((_, below)) => {
+                let before = out.len();
+                out.extend_from_slice(if before > begin { b",\"" } else { b"\"" });
+                out.extend_from_slice(raw.as_bytes());
+                out.extend_from_slice(b"\":");
+                let peek = reader.peek()?;
+                if !keep_value(reader, peek, below.as_ref(), out)? {
+                    out.truncate(before);
+                }
+            }
+        }
+        key = reader.next_raw_key()?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes what is chosen of the value that was peeked; false, and nothing that counts, where nothing in it can be.
+fn keep_value(
+    reader: &mut Reader<'_>,
+    peek: Peek,
+    chosen: Option<&Chosen>,
+    out: &mut Vec<u8>,
+) -> Result<bool, Malformed> {
+    let Some(chosen) = chosen else {
+        let from = reader.index();
+        reader.skip()?;
+        out.extend_from_slice(reader.slice(from, reader.index()).as_bytes());
+        return Ok(true);
+    };
+    match peek {
+        Peek::Object => keep_members(reader, chosen, out).map(|()| true),
+        Peek::Array => keep_items(reader, chosen, out),
+        _ => reader.skip().map(|()| false),
+    }
+}
+
+/// Writes what is chosen of an array's items: of objects their members; nulls hold their places; other scalars go.
+fn keep_items(reader: &mut Reader<'_>, chosen: &Chosen, out: &mut Vec<u8>) -> Result<bool, Malformed> {
+    out.push(b'[');
+    let begin = out.len();
+    let mut is_empty = true;
+    let mut item = reader.first_item()?;
+    while let Some(peek) = item {
+        is_empty = false;
+        let before = out.len();
+        if before > begin {
+            out.push(b',');
+        }
+        let kept = if peek == Peek::Null {
+            reader.null()?;
+            out.extend_from_slice(b"null");
+            true
+        } else {
+            keep_value(reader, peek, Some(chosen), out)?
+        };
+        if !kept {
+            out.truncate(before);
+        }
+        item = reader.next_item()?;
+    }
+    let kept = is_empty || out.len() > begin;
+    out.push(b']');
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Offset, Timestamp};
+
+    fn chunk(lines: &str) -> Chunk {
+        let values = Values::from_text(Bytes::from(lines.to_owned())).unwrap();
+        Chunk::new(Offset::new(3).unwrap(), Timestamp::from_micros(9), values)
+    }
+
+    #[test]
+    fn chosen_members_stay_in_the_order_of_the_value() {
+        let value =
+            r#"{"a":1,"b":{"c":[1,{"x":2}],"d":"x,}","e":null},"odd name":{"x":1},"l":[{"b":1,"c":2},null,{"c":3},7]}"#;
+        let cases = [
+            ("a", r#"{"a":1}"#),
+            ("b.d,a", r#"{"a":1,"b":{"d":"x,}"}}"#),
+            ("b,b.c", r#"{"b":{"c":[1,{"x":2}],"d":"x,}","e":null}}"#),
+            ("b.c,b", r#"{"b":{"c":[1,{"x":2}],"d":"x,}","e":null}}"#),
+            ("b.e", r#"{"b":{"e":null}}"#),
+            ("b.none", r#"{"b":{}}"#),
+            ("a.none", "{}"),
+            ("none,A", "{}"),
+            ("\"odd name\".x", r#"{"odd name":{"x":1}}"#),
+            ("l.b", r#"{"l":[{"b":1},null,{}]}"#),
+            ("b.c.x", r#"{"b":{"c":[{"x":2}]}}"#),
+        ];
+        for (fields, expected) in cases {
+            let kept = FieldSelection::parse(fields).unwrap().apply(&chunk(&format!("{value}\n")));
+            assert_eq!(std::str::from_utf8(kept.value(0)).unwrap(), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn keys_are_compared_as_text_not_as_spelled() {
+        let kept = FieldSelection::parse("a").unwrap().apply(&chunk("{\"\\u0061\":1,\"n\":[1,2]}\n"));
+        assert_eq!(kept.value(0), br#"{"\u0061":1}"#);
+        let none = FieldSelection::parse("n.x").unwrap().apply(&chunk("{\"n\":[1,2]}\n"));
+        assert_eq!(none.value(0), b"{}");
+    }
+
+    #[test]
+    fn offsets_and_times_are_kept() {
+        let values = Values::from_text(Bytes::from_static(b"{\"a\":1}\n{\"b\":2}\n")).unwrap();
+        let times = vec![Timestamp::from_micros(1), Timestamp::from_micros(2)];
+        let whole = Chunk::with_times(Offset::new(3).unwrap(), times, values);
+        let kept = FieldSelection::parse("b").unwrap().apply(&whole);
+        assert_eq!((kept.first().get(), kept.len(), kept.time(0).as_micros(), kept.time(1).as_micros()), (3, 2, 1, 2));
+        assert_eq!((kept.value(0), kept.value(1)), (&b"{}"[..], &b"{\"b\":2}"[..]));
+        assert!(FieldSelection::parse("b").unwrap().apply(&whole.slice(2, 0)).is_empty());
     }
 }

@@ -1,5 +1,11 @@
 //! What a schema is.
 
+/// The most leaf columns that a topic can have.
+pub const COLUMNS_MAX: usize = 1_000;
+
+/// The most levels of columns: a top-level column is at level 1, a struct's member and a list's item one below it.
+pub const LEVELS_MAX: usize = 16;
+
 /// The columns of a topic, in the order in which records are printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
@@ -80,4 +86,160 @@ pub enum FloatType {
     F32,
     /// `float64`
     F64,
+}
+
+impl Schema {
+    /// How many columns hold values themselves: structs count by their members, lists by their items.
+    pub fn leaf_count(&self) -> usize {
+        leaf_count(&self.fields)
+    }
+
+    /// The top-level column of a key.
+    pub fn field(&self, key: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == key)
+    }
+}
+
+fn leaf_count(fields: &[Field]) -> usize {
+    fields.iter().map(|field| field.data_type.leaf_count()).sum()
+}
+
+impl DataType {
+    /// The word of the API.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            DataType::Bool => "bool",
+            DataType::Int(int) => int.name(),
+            DataType::Float(float) => float.name(),
+            DataType::String => "string",
+            DataType::Binary => "binary",
+            DataType::Date32 => "date32",
+            DataType::Timestamp => "timestamp",
+            DataType::Json => "json",
+            DataType::List(_) => "list",
+            DataType::Struct(_) => "struct",
+            DataType::Vector { .. } => "vector",
+        }
+    }
+
+    /// How many columns of this type hold values themselves.
+    pub fn leaf_count(&self) -> usize {
+        match self {
+            DataType::List(item) => item.leaf_count(),
+            DataType::Struct(fields) => leaf_count(fields),
+            _ => 1,
+        }
+    }
+}
+
+impl IntType {
+    /// Every integer type, the narrow ones first, signed before unsigned.
+    pub const ALL: [IntType; 8] =
+        [IntType::I8, IntType::U8, IntType::I16, IntType::U16, IntType::I32, IntType::U32, IntType::I64, IntType::U64];
+
+    /// The word of the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            IntType::I8 => "int8",
+            IntType::I16 => "int16",
+            IntType::I32 => "int32",
+            IntType::I64 => "int64",
+            IntType::U8 => "uint8",
+            IntType::U16 => "uint16",
+            IntType::U32 => "uint32",
+            IntType::U64 => "uint64",
+        }
+    }
+
+    /// The least value.
+    pub const fn min(self) -> i128 {
+        match self {
+            IntType::I8 => i8::MIN as i128,
+            IntType::I16 => i16::MIN as i128,
+            IntType::I32 => i32::MIN as i128,
+            IntType::I64 => i64::MIN as i128,
+            IntType::U8 | IntType::U16 | IntType::U32 | IntType::U64 => 0,
+        }
+    }
+
+    /// The greatest value.
+    pub const fn max(self) -> i128 {
+        match self {
+            IntType::I8 => i8::MAX as i128,
+            IntType::I16 => i16::MAX as i128,
+            IntType::I32 => i32::MAX as i128,
+            IntType::I64 => i64::MAX as i128,
+            IntType::U8 => u8::MAX as i128,
+            IntType::U16 => u16::MAX as i128,
+            IntType::U32 => u32::MAX as i128,
+            IntType::U64 => u64::MAX as i128,
+        }
+    }
+
+    /// Whether a value is one of this type.
+    pub const fn holds(self, value: i128) -> bool {
+        self.min() <= value && value <= self.max()
+    }
+
+    /// Whether negative values are none of this type.
+    pub const fn is_unsigned(self) -> bool {
+        self.min() == 0
+    }
+
+    /// The narrowest type that holds all of this one and everything from `min` to `max`. Of two that are equally wide it
+    /// is the one with this type's sign. None where 64 bits are too few.
+    pub fn widened_to(self, min: i128, max: i128) -> Option<IntType> {
+        let (min, max) = (min.min(self.min()), max.max(self.max()));
+        let holding = || Self::ALL.into_iter().filter(|int| int.holds(min) && int.holds(max));
+        let narrowest = holding().next()?;
+        let same_width = |int: &IntType| int.bits() == narrowest.bits() && int.is_unsigned() == self.is_unsigned();
+        holding().find(same_width).or(Some(narrowest))
+    }
+
+    /// How many bits a value takes.
+    pub const fn bits(self) -> u32 {
+        match self {
+            IntType::I8 | IntType::U8 => 8,
+            IntType::I16 | IntType::U16 => 16,
+            IntType::I32 | IntType::U32 => 32,
+            IntType::I64 | IntType::U64 => 64,
+        }
+    }
+}
+
+impl FloatType {
+    /// The word of the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FloatType::F16 => "float16",
+            FloatType::F32 => "float32",
+            FloatType::F64 => "float64",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_type_widens_to_the_narrowest_that_holds_old_and_new() {
+        let cases = [
+            (IntType::I8, 300, 300, Some(IntType::I16)),
+            (IntType::I8, 200, 200, Some(IntType::I16)),
+            (IntType::U8, 256, 256, Some(IntType::U16)),
+            (IntType::U8, -1, -1, Some(IntType::I16)),
+            (IntType::U8, -1, 40_000, Some(IntType::I32)),
+            (IntType::U32, -1, 0, Some(IntType::I64)),
+            (IntType::U32, 0, 1 << 32, Some(IntType::U64)),
+            (IntType::I16, 0, 1 << 31, Some(IntType::I64)),
+            (IntType::I64, 0, 1 << 63, None),
+            (IntType::U64, -1, 0, None),
+            (IntType::I8, 0, 1 << 63, None),
+            (IntType::I32, 0, 5, Some(IntType::I32)),
+        ];
+        for (from, min, max, to) in cases {
+            assert_eq!(from.widened_to(min, max), to, "{from:?} with {min}..{max}");
+        }
+    }
 }

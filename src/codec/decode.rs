@@ -1,0 +1,215 @@
+//! Bodies to records.
+
+use bytes::Bytes;
+
+use crate::codec::copy::Copier;
+use crate::codec::fault::Stop;
+use crate::codec::observe::Observer;
+use crate::codec::plan::{Plan, StructPlan};
+use crate::codec::read::{Malformed, Reader};
+use crate::codec::transcode::Transcoder;
+use crate::codec::values::Rules;
+use crate::codec::walk::{Sink, Walked, invalid_json, walk};
+use crate::codec::{DecodeError, Form, Values};
+use crate::model::SchemaMode;
+use crate::schema::{COLUMNS_MAX, Members, Schema, SchemaChange, WideColumns, diff, evolve, infer};
+
+/// Bounds of a body's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// The most bytes of one record's text as sent.
+    pub record_bytes_max: u64,
+    /// The most records.
+    pub records_max: u64,
+}
+
+/// What records are decoded for.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A backend without columns: each record's text is kept less white space between tokens.
+    Documents,
+    /// Columns.
+    Columns {
+        /// The newest schema; none before the first.
+        schema: Option<&'a Schema>,
+        /// Whether it may change. Before the first schema either mode infers one.
+        mode: SchemaMode,
+        /// The integer columns that have held values past ±2^53.
+        wide: &'a WideColumns,
+    },
+}
+
+/// Records in their one form.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The values.
+    pub values: Values,
+    /// The integer columns that hold a value past ±2^53 in these records and have held none before.
+    pub wide: WideColumns,
+}
+
+/// A schema that a batch asks for.
+#[derive(Clone, Debug)]
+pub struct Evolution {
+    /// The schema, which holds all that the old one held.
+    pub schema: Schema,
+    /// What is different, at least one change.
+    pub changes: Vec<SchemaChange>,
+    /// The records in the form of the new schema.
+    pub records: Records,
+}
+
+/// A body that can be stored.
+#[derive(Clone, Debug)]
+pub enum Decoded {
+    /// The schema holds the records.
+    Fits(Records),
+    /// Another one has to be made first; if it meanwhile has become yet another, decode again.
+    Evolves(Box<Evolution>),
+}
+
+/// Decodes a body, whole or not at all. One walk where the schema holds the records; where it does not, one that gathers
+/// what they ask for and one under the new schema.
+///
+/// # Errors
+/// [`DecodeError`]; malformed JSON anywhere wins over refused records.
+pub fn decode(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    let text = std::str::from_utf8(body).map_err(|err| {
+        let reason = "bytes there are not UTF-8";
+        invalid_json(body, Malformed { at: err.valid_up_to(), reason })
+    })?;
+    let (schema, mode, wide) = match target {
+        Target::Documents => return documents(text, form, limits).map(Decoded::Fits),
+        Target::Columns { schema, mode, wide } => (schema, mode, wide),
+    };
+    let none = Schema::default();
+    let known = Plan::new(schema.unwrap_or(&none));
+    if schema.is_some() {
+        let rules = Rules { may_evolve: mode == SchemaMode::Evolve, mode };
+        if let Transcoded::Fits(records) = transcode(text, form, &known, rules, wide, limits)? {
+            return Ok(Decoded::Fits(records));
+        }
+    }
+    let evolved = ask(text, form, &known, limits, |members| match schema {
+        Some(schema) => evolve(schema, members, wide),
+        None => infer(members),
+    })?;
+    let rules = Rules { may_evolve: false, mode };
+    let records = match transcode(text, form, &Plan::new(&evolved), rules, wide, limits)? {
+        Transcoded::Fits(records) => records,
+        Transcoded::Evolve => return Err(DecodeError::TooManyColumns),
+    };
+    let changes = diff(schema.unwrap_or(&none), &evolved);
+    if changes.is_empty() {
+        return Ok(Decoded::Fits(records));
+    }
+    Ok(Decoded::Evolves(Box::new(Evolution { schema: evolved, changes, records })))
+}
+
+/// The schema that a batch asks for, as `evolve` makes it of what was seen.
+fn ask(
+    text: &str,
+    form: Form,
+    known: &Plan,
+    limits: &DecodeLimits,
+    evolve: impl Fn(&Members) -> Schema,
+) -> Result<Schema, DecodeError> {
+    let mut observer = Observer::new(&known.root);
+    match walk(text, form, limits, &mut observer) {
+        // Decoding under the schema finds these again, with all others.
+        Ok(_) | Err(DecodeError::InvalidRecords { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    if observer.is_overfull() {
+        return Err(DecodeError::TooManyColumns);
+    }
+    let evolved = evolve(&observer.members);
+    if evolved.leaf_count() > COLUMNS_MAX { Err(DecodeError::TooManyColumns) } else { Ok(evolved) }
+}
+
+enum Transcoded {
+    Fits(Records),
+    /// A record asks for another schema; only where the rules let it.
+    Evolve,
+}
+
+fn transcode(
+    text: &str,
+    form: Form,
+    plan: &Plan,
+    rules: Rules,
+    wide: &WideColumns,
+    limits: &DecodeLimits,
+) -> Result<Transcoded, DecodeError> {
+    let transcoder = Transcoder::new(plan.integers.len(), rules, text.len());
+    let mut sink = Transcoding { transcoder, plan: &plan.root, ends: Vec::new() };
+    if let Walked::Evolve = walk(text, form, limits, &mut sink)? {
+        return Ok(Transcoded::Evolve);
+    }
+    let Transcoding { transcoder, ends, .. } = sink;
+    let mut newly_wide = WideColumns::default();
+    for (path, _) in plan.integers.iter().zip(&transcoder.wide).filter(|(_, is_wide)| **is_wide) {
+        if !wide.contains(path) {
+            newly_wide.insert(path);
+        }
+    }
+    Ok(Transcoded::Fits(Records { values: values(transcoder.copier.out, ends)?, wide: newly_wide }))
+}
+
+fn documents(text: &str, form: Form, limits: &DecodeLimits) -> Result<Records, DecodeError> {
+    let mut sink = Copying { copier: Copier::default(), ends: Vec::new() };
+    sink.copier.out.reserve(text.len());
+    walk(text, form, limits, &mut sink)?;
+    Ok(Records { values: values(sink.copier.out, sink.ends)?, wide: WideColumns::default() })
+}
+
+/// Values whose ends have been noted; they count in 32 bits.
+fn values(mut text: Vec<u8>, ends: Vec<usize>) -> Result<Values, DecodeError> {
+    let narrow: Result<Vec<u32>, _> = ends.into_iter().map(u32::try_from).collect();
+    let ends = narrow.map_err(|_| DecodeError::BatchTooLarge { limit: u32::MAX.into() })?;
+    // The text stays for long: what white space and nulls have left free goes back.
+    if text.capacity() - text.len() > text.len() / 8 {
+        text.shrink_to_fit();
+    }
+    Ok(Values::new(Bytes::from(text), ends))
+}
+
+struct Transcoding<'j, 'p> {
+    transcoder: Transcoder<'j>,
+    plan: &'p StructPlan,
+    ends: Vec<usize>,
+}
+
+impl<'j> Sink<'j> for Transcoding<'j, '_> {
+    fn record(&mut self, reader: &mut Reader<'j>) -> Result<(), Stop> {
+        self.transcoder.record(reader, self.plan)?;
+        self.transcoder.copier.out.push(b'\n');
+        self.ends.push(self.transcoder.copier.out.len());
+        Ok(())
+    }
+}
+
+struct Copying<'j> {
+    copier: Copier<'j>,
+    ends: Vec<usize>,
+}
+
+impl<'j> Sink<'j> for Copying<'j> {
+    fn record(&mut self, reader: &mut Reader<'j>) -> Result<(), Stop> {
+        let begin = self.copier.out.len();
+        if let Err(stop) = self.copier.object(reader, 1) {
+            self.copier.out.truncate(begin);
+            self.copier.keys.clear();
+            return Err(stop);
+        }
+        self.copier.out.push(b'\n');
+        self.ends.push(self.copier.out.len());
+        Ok(())
+    }
+}
+
+impl<'j> Sink<'j> for Observer<'_> {
+    fn record(&mut self, reader: &mut Reader<'j>) -> Result<(), Stop> {
+        self.see(reader)
+    }
+}
