@@ -1,6 +1,8 @@
 //! Bodies to records and back: pure functions, no I/O.
 
 mod chunk;
+pub mod columns;
+pub mod encode;
 mod form;
 mod project;
 
