@@ -5,6 +5,8 @@ mod copy;
 mod decode;
 mod error;
 mod fault;
+pub mod columns;
+pub mod encode;
 mod form;
 mod keys;
 mod number;

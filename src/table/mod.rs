@@ -1,5 +1,12 @@
 //! The topic's dataset: what has been committed.
 
+pub mod lance;
+#[doc(hidden)]
+pub mod model;
+
+#[cfg(test)]
+mod contract;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,0 +1,206 @@
+//! What every table promises, as one test that each implementation runs.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::codec::Values;
+use crate::schema::{DataType, Field, FloatType, IntType};
+
+pub(super) fn field(name: &str, data_type: DataType) -> Field {
+    Field { name: name.to_owned(), data_type, nullable: true }
+}
+
+pub(super) fn offset(number: u64) -> Offset {
+    Offset::new(number).unwrap()
+}
+
+/// Records with consecutive offsets and one time.
+pub(super) fn chunk(first: u64, time: i64, records: &[&str]) -> Chunk {
+    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+    Chunk::new(offset(first), Timestamp::from_micros(time), Values::from_text(Bytes::from(text)).unwrap())
+}
+
+/// All records from an offset on, as `(offset, time, text)`; checks that chunks are dense.
+pub(super) async fn all(table: &dyn Table, schema: &Schema, from: u64) -> Vec<(u64, i64, String)> {
+    pages(table, schema, from, usize::MAX, 8 << 20).await
+}
+
+pub(super) async fn pages(
+    table: &dyn Table,
+    schema: &Schema,
+    from: u64,
+    records: usize,
+    bytes: usize,
+) -> Vec<(u64, i64, String)> {
+    let mut found: Vec<(u64, i64, String)> = Vec::new();
+    let mut at = offset(from);
+    loop {
+        let page = table.read(schema, at, records, bytes).await.unwrap();
+        if page.is_empty() {
+            return found;
+        }
+        let count: usize = page.iter().map(Chunk::len).sum();
+        assert!(count <= records && count > 0, "{count} records");
+        let text: usize = page.iter().map(|chunk| chunk.values().bytes()).sum();
+        assert!(text <= bytes || count == 1, "{text} bytes");
+        for chunk in &page {
+            for index in 0..chunk.len() {
+                let text = String::from_utf8(chunk.value(index).to_vec()).unwrap();
+                found.push((chunk.first().get() + index as u64, chunk.time(index).as_micros(), text));
+            }
+            at = chunk.next();
+        }
+        assert!(found.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "dense");
+    }
+}
+
+fn nested(count: IntType, more: bool) -> Schema {
+    let mut member = vec![field("n", DataType::Int(count)), field("s", DataType::String)];
+    if more {
+        member.push(field("added", DataType::Bool));
+    }
+    let mut fields = vec![
+        field("id", DataType::String),
+        field("n", DataType::Int(count)),
+        field("o", DataType::Struct(member.clone())),
+        field("l", DataType::List(Box::new(DataType::Struct(member)))),
+    ];
+    if more {
+        fields.push(field("odd name.%`\"", DataType::Vector { dim: 2, item: FloatType::F32 }));
+    }
+    Schema { fields }
+}
+
+/// Runs the contract on tables made by `tables`, at a place that holds nothing.
+pub(super) async fn tables_keep_their_promises(tables: &dyn Tables, place: &TablePlace) {
+    a_table_without_dataset_is_empty_from_its_base(tables, place).await;
+    rows_read_back_across_fragments_and_pages(tables, place).await;
+    columns_follow_the_schema_and_no_byte_changes(tables, place).await;
+    leading_fragments_go_as_a_whole(tables, place).await;
+    a_place_can_be_removed_twice(tables, place).await;
+}
+
+async fn a_table_without_dataset_is_empty_from_its_base(tables: &dyn Tables, place: &TablePlace) {
+    let table = tables.open(place, offset(5)).await.unwrap();
+    let head = table.head();
+    assert_eq!((head.base, head.next, head.version, head.fragments.len()), (offset(5), offset(5), 0, 0));
+    assert!(table.read(&Schema::default(), offset(0), 10, 10).await.unwrap().is_empty());
+    assert_eq!(table.seek_time(Timestamp::from_micros(0)).await.unwrap(), offset(5));
+    assert_eq!(table.drop_before(offset(9)).await.unwrap().version, 0);
+}
+
+async fn rows_read_back_across_fragments_and_pages(tables: &dyn Tables, place: &TablePlace) {
+    let schema = nested(IntType::I32, false);
+    let table = tables.open(place, offset(5)).await.unwrap();
+    let head = table.create(&schema).await.unwrap();
+    assert_eq!((head.base, head.next, head.fragments.len()), (offset(5), offset(5), 0));
+    assert_eq!(table.create(&schema).await.unwrap(), head, "made once");
+    assert!(all(&*table, &schema, 0).await.is_empty());
+
+    let first = chunk(5, 10, &[r#"{"id":"a","n":-1}"#, "{}", r#"{"o":{},"l":[]}"#]);
+    let second = chunk(8, 10, &[r#"{"n":2147483647,"o":{"n":3,"s":"é\n\u0000"},"l":[{"n":1},null,{}]}"#]);
+    let head = table.append(&schema, vec![first, second]).await.unwrap();
+    assert_eq!((head.next, head.fragments.len(), head.last_time), (offset(9), 1, Some(Timestamp::from_micros(10))));
+    let third = chunk(9, 20, &[r#"{"id":"b"}"#, r#"{"id":"c"}"#]);
+    let head = table.append(&schema, vec![third]).await.unwrap();
+    assert_eq!(head.fragments.iter().map(|it| it.next.get()).collect::<Vec<_>>(), [9, 11]);
+    assert!(head.fragments.iter().all(|it| it.bytes > 0));
+    assert_eq!(table.append(&schema, Vec::new()).await.unwrap().next, offset(11));
+    for wrong in [chunk(10, 30, &["{}"]), chunk(12, 30, &["{}"])] {
+        assert!(table.append(&schema, vec![wrong]).await.is_err(), "neither overlap nor gap");
+    }
+    assert_eq!(table.head().next, offset(11));
+
+    let expected = expected_rows();
+    for table in [table, tables.open(place, offset(5)).await.unwrap()] {
+        assert_eq!(all(&*table, &schema, 0).await, expected);
+        assert_eq!(pages(&*table, &schema, 6, 2, 1 << 20).await, expected[1..]);
+        assert_eq!(pages(&*table, &schema, 5, 100, 30).await, expected);
+        assert!(table.read(&schema, offset(11), 1, 1).await.unwrap().is_empty());
+        assert!(table.read(&schema, offset(5), 0, 100).await.unwrap().is_empty());
+        for (time, found) in [(0, 5), (10, 5), (11, 9), (20, 9), (21, 11)] {
+            assert_eq!(table.seek_time(Timestamp::from_micros(time)).await.unwrap(), offset(found), "{time}");
+        }
+        assert_eq!(table.head().last_time, Some(Timestamp::from_micros(20)));
+    }
+}
+
+fn expected_rows() -> Vec<(u64, i64, String)> {
+    let rows = [
+        (5, 10, r#"{"id":"a","n":-1}"#),
+        (6, 10, "{}"),
+        (7, 10, r#"{"o":{},"l":[]}"#),
+        (8, 10, r#"{"n":2147483647,"o":{"n":3,"s":"é\n\u0000"},"l":[{"n":1},null,{}]}"#),
+        (9, 20, r#"{"id":"b"}"#),
+        (10, 20, r#"{"id":"c"}"#),
+    ];
+    rows.map(|(offset, time, text)| (offset, time, text.to_owned())).into()
+}
+
+async fn columns_follow_the_schema_and_no_byte_changes(tables: &dyn Tables, place: &TablePlace) {
+    let table = tables.open(place, offset(5)).await.unwrap();
+    let mut expected = expected_rows();
+    // New fields at every depth, then wider integers at every depth, then floats; rows under each.
+    let wide = nested(IntType::I64, true);
+    let mut float = wide.clone();
+    float.fields[1].data_type = DataType::Float(FloatType::F64);
+    let steps = [
+        (nested(IntType::I32, true), r#"{"o":{"added":true},"l":[{"added":false}],"odd name.%`\"":[0.1,-2]}"#),
+        (wide, r#"{"n":9007199254740992,"o":{"n":-4000000000},"l":[{"n":4000000000}]}"#),
+        (float.clone(), r#"{"n":0.5,"l":[{"s":"x"}]}"#),
+    ];
+    for (step, (schema, text)) in steps.iter().enumerate() {
+        let first = 11 + step as u64;
+        // What the older schema had printed is read under the newer one before the columns follow.
+        assert_eq!(all(&*table, schema, 5).await, expected);
+        let head = table.append(schema, vec![chunk(first, 30, &[text])]).await.unwrap();
+        assert_eq!(head.next, offset(first + 1));
+        expected.push((first, 30, (*text).to_owned()));
+        assert_eq!(all(&*table, schema, 5).await, expected);
+    }
+    let again = tables.open(place, offset(5)).await.unwrap();
+    assert_eq!(all(&*again, &float, 5).await, expected);
+    // Text under an older schema still fits the newer columns.
+    again.append(&float, vec![chunk(14, 30, &[r#"{"n":7}"#])]).await.unwrap();
+    expected.push((14, 30, r#"{"n":7}"#.to_owned()));
+    assert_eq!(all(&*again, &float, 5).await, expected);
+}
+
+async fn leading_fragments_go_as_a_whole(tables: &dyn Tables, place: &TablePlace) {
+    let schema = nested(IntType::I64, true);
+    let schema = Schema { fields: schema.fields.into_iter().filter(|field| field.name == "id").collect() };
+    let table = tables.open(place, offset(5)).await.unwrap();
+    let before = table.head();
+    assert_eq!(table.drop_before(offset(8)).await.unwrap(), before, "the first fragment holds 8");
+    let head = table.drop_before(offset(10)).await.unwrap();
+    assert_eq!((head.base, head.next), (offset(9), offset(15)));
+    let rows = all(&*table, &schema, 0).await;
+    assert_eq!((rows[0].0, rows[0].2.as_str(), rows.len()), (9, r#"{"id":"b"}"#, 6));
+    assert_eq!(table.seek_time(Timestamp::from_micros(0)).await.unwrap(), offset(9));
+
+    let head = table.drop_before(offset(15)).await.unwrap();
+    assert_eq!((head.base, head.next, head.fragments.len()), (offset(15), offset(15), 0));
+    let table = tables.open(place, offset(5)).await.unwrap();
+    let head = table.head();
+    assert_eq!((head.base, head.next, head.fragments.len()), (offset(15), offset(15), 0));
+    table.append(&schema, vec![chunk(15, 40, &[r#"{"id":"later"}"#])]).await.unwrap();
+    assert_eq!(all(&*table, &schema, 0).await, [(15, 40, r#"{"id":"later"}"#.to_owned())]);
+}
+
+async fn a_place_can_be_removed_twice(tables: &dyn Tables, place: &TablePlace) {
+    tables.remove(place).await.unwrap();
+    tables.remove(place).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_in_memory_keep_their_promises() {
+    let place = TablePlace { dataset: "/datasets/1.lance".into(), link: "/topics/t.lance".into() };
+    let tables = model::ModelTables::default();
+    tables_keep_their_promises(&tables, &place).await;
+
+    let table = tables.open(&place, Offset::ZERO).await.unwrap();
+    tables.fail_appends(1);
+    assert!(table.append(&Schema::default(), vec![chunk(0, 1, &["{}"])]).await.is_err());
+    assert_eq!(table.head().next, Offset::ZERO);
+    assert_eq!(table.append(&Schema::default(), vec![chunk(0, 1, &["{}"])]).await.unwrap().next, offset(1));
+}

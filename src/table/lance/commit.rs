@@ -1,0 +1,204 @@
+//! The fence that every commit passes.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lance_io::object_store::ObjectStore;
+use lance_table::format::{Fragment, IndexMetadata, Manifest, Transaction, pb};
+use lance_table::io::commit::{
+    CommitError, CommitHandler, ConditionalPutCommitHandler, ManifestLocation, ManifestNamingScheme, ManifestWriter,
+};
+use object_store::path::Path as StorePath;
+use parking_lot::Mutex;
+
+use super::error::blocking;
+use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
+use crate::io::Disk;
+use crate::model::Offset;
+use crate::table::TableError;
+
+/// The folder of manifests in a dataset.
+pub(super) const VERSIONS_FOLDER: &str = "_versions";
+/// The folder of data files in a dataset.
+pub(super) const DATA_FOLDER: &str = "data";
+
+/// The one commit that is let through.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    /// The version that it makes.
+    pub(super) version: u64,
+    /// The offset of its first row.
+    pub(super) base: Offset,
+    /// The offset past its last row.
+    pub(super) next: Offset,
+    /// The fragments of the version before: their files are synced.
+    pub(super) known: Arc<Vec<Fragment>>,
+}
+
+/// What became of an announced commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The version whose manifest may have been written.
+    pub(super) attempted: Option<u64>,
+    /// Whether somebody else has committed since the version that the commit was made for.
+    pub(super) moved: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ticket: Option<Ticket>,
+    outcome: Outcome,
+}
+
+/// Admits announced commits only, writes the offsets into their manifests and syncs everything in order.
+#[derive(Debug)]
+pub(super) struct Fence {
+    disk: Arc<dyn Disk>,
+    dataset: PathBuf,
+    state: Mutex<State>,
+}
+
+impl Fence {
+    pub(super) fn new(disk: Arc<dyn Disk>, dataset: PathBuf) -> Self {
+        Self { disk, dataset, state: Mutex::default() }
+    }
+
+    /// Announces a commit.
+    pub(super) fn arm(&self, ticket: Ticket) {
+        *self.state.lock() = State { ticket: Some(ticket), outcome: Outcome::default() };
+    }
+
+    /// Ends the announcement and tells what became of it.
+    pub(super) fn disarm(&self) -> Outcome {
+        std::mem::take(&mut *self.state.lock()).outcome
+    }
+
+    /// The ticket that fits the manifest, or why there is none.
+    fn admit(&self, manifest: &Manifest, transaction: Option<&Transaction>) -> Result<Ticket, CommitError> {
+        let mut state = self.state.lock();
+        let Some(ticket) = state.ticket.clone() else {
+            return Err(refused("a commit that nobody announced"));
+        };
+        // A transaction of more than 20 MiB is not handed over; the expected version alone fences it.
+        let prepared_at = transaction.map(|transaction| {
+            let rewrite = matches!(transaction.inner.operation, Some(pb::transaction::Operation::Rewrite(_)));
+            transaction.inner.read_version + if rewrite { 2 } else { 1 }
+        });
+        if manifest.version != ticket.version || prepared_at.is_some_and(|version| version != ticket.version) {
+            state.outcome.moved = true;
+            return Err(refused("the dataset has moved on since the commit was prepared"));
+        }
+        drop(state);
+        let layout = Layout::of(manifest, ticket.base).map_err(|error| refused(error.to_string()))?;
+        if layout.next != ticket.next {
+            return Err(refused(format!("the rows end at {} instead of {}", layout.next, ticket.next)));
+        }
+        Ok(ticket)
+    }
+
+    async fn sync_before(&self, files: Vec<String>) -> Result<(), TableError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let (disk, folder) = (Arc::clone(&self.disk), self.dataset.join(DATA_FOLDER));
+        blocking(move || {
+            files.iter().try_for_each(|file| disk.sync_file(&folder.join(file)))?;
+            disk.sync_folder(&folder)
+        })
+        .await
+    }
+
+    async fn sync_after(&self, location: &ManifestLocation, creates: bool) -> Result<(), TableError> {
+        let (disk, dataset) = (Arc::clone(&self.disk), self.dataset.clone());
+        let manifest = location.path.filename().unwrap_or_default().to_owned();
+        blocking(move || {
+            let versions = dataset.join(VERSIONS_FOLDER);
+            disk.sync_file(&versions.join(manifest))?;
+            disk.sync_folder(&versions)?;
+            disk.sync_folder(&dataset)?;
+            // The dataset's own name has to last as well.
+            match dataset.parent().filter(|_| creates) {
+                Some(above) => disk.sync_folder(above),
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+fn refused(reason: impl Into<String>) -> CommitError {
+    CommitError::OtherError(lance_core::Error::io(reason.into()))
+}
+
+/// The data files of a manifest that the version before does not have.
+pub(super) fn new_files(manifest: &Manifest, known: &[Fragment]) -> Vec<String> {
+    let known: HashMap<u64, &Fragment> = known.iter().map(|fragment| (fragment.id, fragment)).collect();
+    let mut files = Vec::new();
+    for fragment in manifest.fragments.iter() {
+        let before: HashSet<&str> = known
+            .get(&fragment.id)
+            .map(|known| known.files.iter().map(|file| file.path.as_str()).collect())
+            .unwrap_or_default();
+        files
+            .extend(fragment.files.iter().map(|file| file.path.clone()).filter(|path| !before.contains(path.as_str())));
+    }
+    files
+}
+
+#[async_trait]
+impl CommitHandler for Fence {
+    fn is_version_not_found_definitive(&self) -> bool {
+        true
+    }
+
+    // A sync that failed after the manifest was there is an error all the same.
+    fn propagate_commit_error_after_success(&self) -> bool {
+        true
+    }
+
+    async fn commit(
+        &self,
+        manifest: &mut Manifest,
+        indices: Option<Vec<IndexMetadata>>,
+        base_path: &StorePath,
+        object_store: &ObjectStore,
+        manifest_writer: ManifestWriter,
+        naming_scheme: ManifestNamingScheme,
+        transaction: Option<Transaction>,
+    ) -> Result<ManifestLocation, CommitError> {
+        let ticket = self.admit(manifest, transaction.as_ref())?;
+        let version = manifest.version;
+        let stored = manifest.table_metadata_mut();
+        stored.insert(BASE_KEY.to_owned(), ticket.base.to_string());
+        stored.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
+        stored.insert(VERSION_KEY.to_owned(), version.to_string());
+        self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
+
+        self.state.lock().outcome.attempted = Some(version);
+        let put = ConditionalPutCommitHandler
+            .commit(manifest, indices, base_path, object_store, manifest_writer, naming_scheme, transaction)
+            .await;
+        match put {
+            Ok(location) => {
+                self.sync_after(&location, version == 1).await.map_err(as_commit_error)?;
+                Ok(location)
+            }
+            Err(CommitError::CommitConflict) => {
+                self.state.lock().outcome = Outcome { attempted: None, moved: true };
+                Err(refused("somebody else has committed this version"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn as_commit_error(error: TableError) -> CommitError {
+    CommitError::OtherError(lance_core::Error::io_source(Box::new(error)))
+}
+
+/// The path of a version's manifest under `dataset`.
+pub(super) fn manifest_path(dataset: &Path, file_name: &str) -> PathBuf {
+    dataset.join(VERSIONS_FOLDER).join(file_name)
+}

@@ -1,0 +1,179 @@
+//! Bringing a dataset's columns to a schema, in one commit.
+//!
+//! A new field, however deep, is metadata only. A widening writes one column file for each fragment with the whole
+//! top-level column in its new shape; the new field takes the old one's name and place in the same commit, so no other
+//! name ever stands in a committed schema, and a crash leaves files that no version names.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, ListArray, RecordBatch, StructArray, new_null_array};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
+use lance::Dataset;
+use lance::dataset::{BatchUDF, NewColumnTransform};
+use lance_core::datatypes::Schema as LanceSchema;
+use lance_table::format::Fragment;
+use lance_table::transaction::{Operation, Transaction};
+
+use crate::codec::columns::arrow_schema;
+use crate::schema::Schema;
+use crate::table::TableError;
+
+/// How many rows are cast at once.
+const CAST_ROWS: u32 = 4_096;
+
+/// What has to be done to the columns.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Top-level columns that are new, or have new members.
+    add: Vec<Field>,
+    /// Top-level columns that have a wider type somewhere: as they are, as they shall be.
+    recast: Vec<(Field, Field)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    None,
+    Add,
+    Recast,
+}
+
+/// The plan that brings the dataset's columns to `schema`; none where they are there already.
+pub(super) fn plan(dataset: &Dataset, schema: &Schema) -> Result<Option<Plan>, TableError> {
+    let have = ArrowSchema::from(dataset.schema());
+    let mut plan = Plan::default();
+    for wanted in arrow_schema(schema).fields() {
+        match have.field_with_name(wanted.name()) {
+            Err(_) => plan.add.push(nullable(wanted)),
+            Ok(present) => match compare(present, wanted)? {
+                Change::None => {}
+                Change::Add => plan.add.push(nullable(wanted)),
+                Change::Recast => plan.recast.push((present.clone(), wanted.as_ref().clone())),
+            },
+        }
+    }
+    Ok((!plan.add.is_empty() || !plan.recast.is_empty()).then_some(plan))
+}
+
+/// Rows that were there before have no value in a new field.
+fn nullable(field: &Field) -> Field {
+    let data_type = match field.data_type() {
+        DataType::Struct(members) => DataType::Struct(members.iter().map(|member| nullable(member)).collect()),
+        other => other.clone(),
+    };
+    field.clone().with_data_type(data_type).with_nullable(true)
+}
+
+fn compare(present: &Field, wanted: &Field) -> Result<Change, TableError> {
+    let refused = || TableError::Failed {
+        cause: format!("column {:?} cannot become {} from {}", wanted.name(), wanted.data_type(), present.data_type()),
+    };
+    match (present.data_type(), wanted.data_type()) {
+        (DataType::Struct(have), DataType::Struct(want)) => want.iter().try_fold(Change::None, |change, wanted| {
+            let member = have.find(wanted.name()).map(|(_, present)| compare(present, wanted));
+            Ok(change.max(member.transpose()?.unwrap_or(Change::Add)))
+        }),
+        (DataType::List(have), DataType::List(want)) => compare(have, want),
+        (DataType::FixedSizeList(have, dim), DataType::FixedSizeList(want, wanted_dim)) if dim == wanted_dim => {
+            compare(have, want)
+        }
+        (have, want) if have == want => Ok(Change::None),
+        (have, want) if have.is_integer() && (want.is_integer() || *want == DataType::Float64) => Ok(Change::Recast),
+        _ => Err(refused()),
+    }
+}
+
+/// A column in the shape of `wanted`: members it lacks are null, integers are widened, nulls stay where they are.
+fn recast(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef, ArrowError> {
+    Ok(match (array.data_type(), wanted.data_type()) {
+        (have, want) if have == want => Arc::clone(array),
+        (DataType::Struct(_), DataType::Struct(members)) => {
+            let structs = array.as_struct();
+            let columns = members.iter().map(|member| match structs.column_by_name(member.name()) {
+                Some(column) => recast(column, member),
+                None => Ok(new_null_array(member.data_type(), structs.len())),
+            });
+            let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+            Arc::new(StructArray::try_new(members.clone(), columns, structs.nulls().cloned())?)
+        }
+        (DataType::List(_), DataType::List(item)) => {
+            let lists: &ListArray = array.as_list();
+            let items = recast(lists.values(), item)?;
+            Arc::new(ListArray::try_new(Arc::clone(item), lists.offsets().clone(), items, lists.nulls().cloned())?)
+        }
+        (DataType::FixedSizeList(..), DataType::FixedSizeList(item, dim)) => {
+            let vectors = array.as_fixed_size_list();
+            let items = recast(vectors.values(), item)?;
+            Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *dim, items, vectors.nulls().cloned())?)
+        }
+        (_, want) => cast_with_options(array, want, &CastOptions { safe: false, ..CastOptions::default() })?,
+    })
+}
+
+/// The name that a recast column has until the commit; no key maps to it.
+fn temporary(place: usize) -> String {
+    format!("%%{place}")
+}
+
+/// Writes the files that the plan needs and makes the transaction; commits nothing.
+pub(super) async fn prepare(dataset: &Dataset, plan: &Plan) -> Result<Transaction, TableError> {
+    let manifest = dataset.manifest();
+    let fields = plan.recast.iter().enumerate();
+    let fields = fields.map(|(place, (_, wanted))| nullable(wanted).with_name(temporary(place)));
+    let fields: Fields = fields.collect();
+    let mut schema = dataset.schema().clone();
+    let mut fragments: Vec<Fragment> = manifest.fragments.as_ref().clone();
+    if !plan.recast.is_empty() {
+        let output = Arc::new(ArrowSchema::new(fields));
+        schema = merged(&schema, output.as_ref(), manifest.max_field_id())?;
+        let names: Vec<String> = plan.recast.iter().map(|(present, _)| present.name().clone()).collect();
+        fragments.clear();
+        for fragment in dataset.get_fragments() {
+            let (fragment, with_columns) =
+                fragment.add_columns(widening(&names, &output), Some(names.clone()), Some(CAST_ROWS)).await?;
+            fragments.push(fragment);
+            schema = with_columns;
+        }
+        for (place, (present, _)) in plan.recast.iter().enumerate() {
+            take_place(&mut schema, &temporary(place), present)?;
+        }
+    }
+    let added = ArrowSchema::new(plan.add.iter().cloned().map(Arc::new).collect::<Vec<FieldRef>>());
+    let schema = merged(&schema, &added, manifest.max_field_id())?;
+    let operation = Operation::Merge { fragments, schema, preserves_nullability: false };
+    Ok(Transaction::new_from_version(manifest.version, operation))
+}
+
+fn merged(schema: &LanceSchema, other: &ArrowSchema, max_field_id: i32) -> Result<LanceSchema, TableError> {
+    let mut schema = schema.merge(other)?;
+    schema.try_set_field_id(Some(max_field_id))?;
+    Ok(schema)
+}
+
+fn widening(names: &[String], output: &Arc<ArrowSchema>) -> NewColumnTransform {
+    let (names, schema) = (names.to_vec(), Arc::clone(output));
+    let mapper = move |batch: &RecordBatch| {
+        let columns = names.iter().zip(schema.fields()).map(|(name, wanted)| {
+            let column = batch.column_by_name(name);
+            let column = column.ok_or_else(|| ArrowError::SchemaError(format!("the column {name:?} was not read")))?;
+            recast(column, wanted)
+        });
+        let columns: Vec<ArrayRef> = columns.collect::<Result<_, ArrowError>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+    };
+    let udf = BatchUDF { mapper: Box::new(mapper), output_schema: Arc::clone(output), result_checkpoint: None };
+    NewColumnTransform::BatchUDF(udf)
+}
+
+/// Puts the field `temporary` in the place and under the name of the one that it replaces.
+fn take_place(schema: &mut LanceSchema, temporary: &str, replaced: &Field) -> Result<(), TableError> {
+    let lost = || TableError::Failed { cause: format!("the column {:?} was lost on the way", replaced.name()) };
+    let from = schema.fields.iter().position(|field| field.name == temporary).ok_or_else(lost)?;
+    let mut field = schema.fields.remove(from);
+    field.name.clone_from(replaced.name());
+    field.nullable = replaced.is_nullable();
+    let to = schema.fields.iter_mut().find(|field| field.name == *replaced.name()).ok_or_else(lost)?;
+    *to = field;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Tables as Lance datasets, one folder each.
+//!
+//! Lance syncs nothing, lets any two appends through and trusts the newest manifest. So every commit of ours passes a
+//! [`commit::Fence`], which admits the one that was announced, writes the offsets into the same manifest and syncs in
+//! order; and every open checks the head before it is believed (`open`). What is read from a dataset is always one
+//! version that was synced before.
+
+mod commit;
+mod error;
+mod evolve;
+mod offsets;
+mod open;
+mod place;
+mod read;
+mod shelf;
+mod table;
+mod upkeep;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lance::session::Session;
+use tokio::runtime::Handle;
+
+use self::error::{blocking, joined};
+use self::shelf::Shelf;
+use self::table::LanceTable;
+use super::{Table, TableError, TablePlace, Tables};
+use crate::io::Disk;
+use crate::model::Offset;
+
+/// Variables that Lance reads, to be set before the first thread starts: nothing else bounds its threads and buffers.
+///
+/// The version hint would be one more file for each commit and is of no use where listing a folder is cheap.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    ("LANCE_USE_VERSION_HINT", "0"),
+    ("LANCE_CPU_THREADS", "2"),
+    ("LANCE_IO_THREADS", "8"),
+    ("LANCE_DEFAULT_IO_BUFFER_SIZE", "67108864"),
+    ("LANCE_DEFAULT_FRAGMENT_READAHEAD", "4"),
+];
+
+const INDEX_CACHE_BYTES: usize = 64 << 20;
+const METADATA_CACHE_BYTES: usize = 64 << 20;
+
+/// How many datasets stay open; the least recently used one is closed and opens again when it is needed.
+const OPEN_DATASETS_MAX: usize = 256;
+
+/// What all tables share.
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    runtime: Handle,
+    session: Arc<Session>,
+    shelf: Shelf,
+}
+
+/// Tables as Lance datasets. All work of Lance runs on one runtime, whoever calls; a call that is dropped goes on there.
+#[derive(Clone, Debug)]
+pub struct LanceTables {
+    shared: Arc<Shared>,
+}
+
+impl LanceTables {
+    /// Tables whose syncs go through `disk` and whose work runs on `runtime`.
+    pub fn new(disk: Arc<dyn Disk>, runtime: Handle) -> Self {
+        let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
+        let shelf = Shelf::new(OPEN_DATASETS_MAX);
+        Self { shared: Arc::new(Shared { disk, runtime, session: Arc::new(session), shelf }) }
+    }
+}
+
+#[async_trait]
+impl Tables for LanceTables {
+    async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError> {
+        let opening = LanceTable::open(Arc::clone(&self.shared), place.clone(), base);
+        let table = joined(self.shared.runtime.spawn(opening).await)?;
+        Ok(Arc::new(table))
+    }
+
+    async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
+        let (disk, place) = (Arc::clone(&self.shared.disk), place.clone());
+        let removal = blocking(move || place::remove(&*disk, &place));
+        joined(self.shared.runtime.spawn(removal).await)
+    }
+}
+
+#[cfg(test)]
+mod tests;

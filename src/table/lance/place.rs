@@ -1,0 +1,76 @@
+//! The dataset's folder and the symlink by which others find it: the only file that knows both.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use crate::io::Disk;
+use crate::table::TablePlace;
+
+fn folder_of(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place needs a folder"))
+}
+
+/// The path to `target` as seen from `folder`, so that the data directory can be moved as a whole.
+fn relative(target: &Path, folder: &Path) -> PathBuf {
+    let (target_parts, folder_parts): (Vec<_>, Vec<_>) = (target.components().collect(), folder.components().collect());
+    let shared = target_parts.iter().zip(&folder_parts).take_while(|(target, folder)| target == folder).count();
+    if shared == 0 {
+        return target.to_owned();
+    }
+    let ups = folder_parts.iter().skip(shared).map(|_| Component::ParentDir);
+    ups.chain(target_parts.iter().skip(shared).copied()).collect()
+}
+
+/// Makes the symlink, in one step where another one stands there, and syncs it. The folders are made where they lack.
+pub(super) fn link(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
+    let folder = folder_of(&place.link)?;
+    disk.create_folder(folder)?;
+    disk.create_folder(folder_of(&place.dataset)?)?;
+    let target = relative(&place.dataset, folder);
+    if fs::read_link(&place.link).is_ok_and(|present| present == target) {
+        return disk.sync_folder(folder);
+    }
+    let mut name = OsString::from(".");
+    name.push(place.dataset.file_name().unwrap_or_default());
+    name.push(".link");
+    let fresh = folder.join(name);
+    match disk.remove(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => symlink(&target, &fresh)?,
+    }
+    disk.rename(&fresh, &place.link)?;
+    disk.sync_folder(folder)
+}
+
+/// Removes the symlink, unless it leads to the dataset of a newer topic of the same name, then the dataset.
+pub(super) fn remove(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
+    let folder = folder_of(&place.link)?;
+    if fs::read_link(&place.link).is_ok_and(|present| present == relative(&place.dataset, folder)) {
+        disk.remove(&place.link)?;
+        disk.sync_folder(folder)?;
+    }
+    match fs::remove_dir_all(&place.dataset) {
+        Ok(()) => disk.sync_folder(folder_of(&place.dataset)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_relative() {
+        for (target, folder, expected) in [
+            ("/d/datasets/1.lance", "/d/topics", "../datasets/1.lance"),
+            ("/d/x/1.lance", "/d/x", "1.lance"),
+            ("/a/1.lance", "/b/c", "../../a/1.lance"),
+        ] {
+            assert_eq!(relative(Path::new(target), Path::new(folder)), Path::new(expected));
+        }
+    }
+}

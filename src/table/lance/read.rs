@@ -1,0 +1,206 @@
+//! Rows by offset and by time, fragment by fragment, without a query plan.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use lance::Dataset;
+use lance::dataset::fragment::FragReadConfig;
+use lance_core::datatypes::Schema as LanceSchema;
+use lance_file::reader::FileReaderOptions;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
+
+use super::error::foreign;
+use super::offsets::{Layout, Placed};
+use super::open::Version;
+use crate::codec::Chunk;
+use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, column_name};
+use crate::codec::encode::to_chunk;
+use crate::model::{Offset, Timestamp};
+use crate::schema::Schema;
+use crate::table::TableError;
+
+/// About how many bytes of columns are decoded at once.
+const BATCH_BYTES: u64 = 2 << 20;
+/// How many rows are decoded at once, at most.
+const BATCH_ROWS: u64 = 8_192;
+/// How many times are looked at in one read, at the end of a search.
+const TIMES_AT_ONCE: u64 = 8_192;
+
+/// Which end of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edge {
+    First,
+    Last,
+}
+
+/// What the service's own columns say of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EdgeRow {
+    pub(super) offset: Offset,
+    pub(super) time: Timestamp,
+}
+
+/// The service's columns and those that `schema` names, as far as the dataset has them.
+fn projection(dataset: &Dataset, schema: &Schema) -> LanceSchema {
+    let names: Vec<String> = schema.fields.iter().map(|field| column_name(&field.name, true)).collect();
+    let wanted = |name: &str| name == OFFSET_COLUMN || name == TIMESTAMP_COLUMN || names.iter().any(|it| it == name);
+    let all = dataset.schema();
+    LanceSchema {
+        fields: all.fields.iter().filter(|field| wanted(&field.name)).cloned().collect(),
+        metadata: all.metadata.clone(),
+    }
+}
+
+/// Reads a part of one fragment, batch by batch, until `each` has enough.
+async fn read_part(
+    dataset: &Dataset,
+    projection: &LanceSchema,
+    placed: Placed,
+    from: u64,
+    rows: u64,
+    mut each: impl FnMut(RecordBatch) -> Result<bool, TableError>,
+) -> Result<(), TableError> {
+    let row = |number: u64| u32::try_from(number).map_err(|_| foreign("a fragment has more than 2^32 rows"));
+    let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
+    let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
+    let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
+    let config = FragReadConfig { file_reader_options: Some(options), ..FragReadConfig::default() };
+    let reader = fragment.open(projection, config).await?;
+    let range = row(from)?..row(from + rows)?;
+    let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;
+    let mut batches = batches.buffered(1);
+    while let Some(batch) = batches.try_next().await? {
+        if !each(batch)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn times(batch: &RecordBatch) -> Result<&[i64], TableError> {
+    let column = batch.column_by_name(TIMESTAMP_COLUMN);
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    Ok(times.ok_or_else(|| foreign("the column _timestamp has another type"))?.values())
+}
+
+/// The first or last row of a fragment that has rows.
+pub(super) async fn edge_row(dataset: &Dataset, placed: Placed, edge: Edge) -> Result<EdgeRow, TableError> {
+    let row = match edge {
+        Edge::First => 0,
+        Edge::Last => placed.rows().saturating_sub(1),
+    };
+    let mut found = None;
+    let projection = projection(dataset, &Schema::default());
+    read_part(dataset, &projection, placed, row, 1, |batch| {
+        let offsets = batch.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+        let offset = offsets.and_then(|offsets| offsets.values().first()).and_then(|offset| Offset::new(*offset));
+        found = offset.zip(times(&batch)?.first().map(|micros| Timestamp::from_micros(*micros)));
+        Ok(false)
+    })
+    .await?;
+    let (offset, time) = found.ok_or_else(|| foreign(format!("fragment {} has no row {row}", placed.id)))?;
+    Ok(EdgeRow { offset, time })
+}
+
+/// The first values of a chunk whose text is at most `bytes`, but `least` of them at least.
+fn cut(chunk: &Chunk, bytes: usize, least: usize) -> Chunk {
+    let mut left = Some(bytes);
+    let fitting = (0..chunk.len()).take_while(|index| {
+        left = left.and_then(|left| left.checked_sub(chunk.value(*index).len() + 1));
+        left.is_some()
+    });
+    chunk.slice(0, fitting.count().max(least))
+}
+
+/// Records from `from` on, in order; see [`crate::table::Table::read`]. `row_bytes` is what a row's text is thought to
+/// take, and is learnt.
+pub(super) async fn records(
+    version: &Version,
+    schema: &Schema,
+    from: Offset,
+    records: usize,
+    bytes: usize,
+    row_bytes: &mut u64,
+) -> Result<Vec<Chunk>, TableError> {
+    let Version { dataset, layout } = version;
+    let projection = projection(dataset, schema);
+    let (mut at, mut records_left, mut bytes_left) = (from.max(layout.base), records as u64, bytes);
+    let mut chunks: Vec<Chunk> = Vec::new();
+    while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
+        let Some(placed) = layout.holding(at) else { break };
+        // A little more than is thought to fit: what lies past the budget is read but not decoded.
+        let thought = (bytes_left as u64 / (*row_bytes).max(1)).saturating_mul(5) / 4 + 1;
+        let rows = placed.next.since(at).min(records_left).min(thought);
+        let (mut printed_rows, mut printed_bytes) = (0, 0);
+        read_part(dataset, &projection, placed, at.since(placed.first), rows, |batch| {
+            let chunk = to_chunk(schema, &batch, at)?;
+            printed_rows += chunk.len() as u64;
+            printed_bytes += chunk.values().bytes() as u64;
+            let part = cut(&chunk, bytes_left, usize::from(chunks.is_empty()));
+            let whole = part.len() == chunk.len();
+            at = part.next();
+            records_left = records_left.saturating_sub(part.len() as u64);
+            bytes_left = if whole { bytes_left.saturating_sub(part.values().bytes()) } else { 0 };
+            if !part.is_empty() {
+                chunks.push(part);
+            }
+            Ok(bytes_left > 0)
+        })
+        .await?;
+        if printed_rows == 0 {
+            return Err(foreign(format!("fragment {} has no row for offset {at}", placed.id)));
+        }
+        *row_bytes = printed_bytes.div_ceil(printed_rows).max(1);
+    }
+    Ok(chunks)
+}
+
+/// The first offset whose row was appended at or after `time`; times never decrease.
+pub(super) async fn offset_at(version: &Version, time: Timestamp) -> Result<Offset, TableError> {
+    let Version { dataset, layout } = version;
+    let with_rows: Vec<Placed> = layout.fragments.iter().filter(|placed| placed.rows() > 0).copied().collect();
+    let (mut low, mut high) = (0, with_rows.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let Some(placed) = with_rows.get(middle) else { break };
+        if edge_row(dataset, *placed, Edge::Last).await?.time < time {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    match with_rows.get(low) {
+        Some(placed) => row_at(dataset, layout, *placed, time).await,
+        None => Ok(layout.next),
+    }
+}
+
+async fn row_at(dataset: &Dataset, layout: &Layout, placed: Placed, time: Timestamp) -> Result<Offset, TableError> {
+    let projection = projection(dataset, &Schema::default());
+    let (mut low, mut high) = (0, placed.rows());
+    // By single rows first, then all that is left at once.
+    while high - low > TIMES_AT_ONCE {
+        let middle = low + (high - low) / 2;
+        let mut earlier = false;
+        read_part(dataset, &projection, placed, middle, 1, |batch| {
+            earlier = times(&batch)?.first().is_some_and(|micros| *micros < time.as_micros());
+            Ok(false)
+        })
+        .await?;
+        if earlier {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let mut earlier = 0;
+    read_part(dataset, &projection, placed, low, high - low, |batch| {
+        let times = times(&batch)?;
+        let before = times.partition_point(|micros| *micros < time.as_micros());
+        earlier += before as u64;
+        Ok(before == times.len())
+    })
+    .await?;
+    Ok(placed.first.saturating_after(low + earlier).min(layout.next))
+}

@@ -1,0 +1,219 @@
+//! Tables in memory with the promises of [`super::Table`], for simulations: they outlive what opens them, as a disk does,
+//! and fail when they are told to.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, Tables};
+use crate::codec::Chunk;
+use crate::codec::columns::to_batch;
+use crate::codec::encode::to_chunk;
+use crate::model::{Offset, Timestamp};
+use crate::schema::Schema;
+
+/// A number of calls that are going to fail.
+#[derive(Debug, Default)]
+struct Faults {
+    appends: u32,
+    reads: u32,
+}
+
+/// Tables in memory, by the path of their dataset.
+#[derive(Clone, Debug, Default)]
+pub struct ModelTables {
+    datasets: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<Dataset>>>>>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl ModelTables {
+    /// Lets the next `count` appends of all tables fail; nothing is committed then.
+    pub fn fail_appends(&self, count: u32) {
+        self.faults.lock().appends = count;
+    }
+
+    /// Lets the next `count` reads of all tables fail.
+    pub fn fail_reads(&self, count: u32) {
+        self.faults.lock().reads = count;
+    }
+}
+
+#[derive(Debug)]
+struct Fragment {
+    first: Offset,
+    next: Offset,
+    rows: RecordBatch,
+    times: Vec<Timestamp>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Dataset {
+    head: Arc<TableHead>,
+    fragments: Vec<Fragment>,
+}
+
+impl Dataset {
+    fn publish(&mut self, base: Offset) -> Arc<TableHead> {
+        let summary = |fragment: &Fragment| FragmentSummary { next: fragment.next, bytes: fragment.bytes };
+        let last = self.fragments.last();
+        self.head = Arc::new(TableHead {
+            base,
+            next: last.map_or(self.head.next, |fragment| fragment.next),
+            version: self.head.version + 1,
+            fragments: self.fragments.iter().map(summary).collect(),
+            last_time: last.and_then(|fragment| fragment.times.last().copied()).or(self.head.last_time),
+        });
+        Arc::clone(&self.head)
+    }
+
+    fn append(&mut self, schema: &Schema, chunks: &[Chunk]) -> Result<(), TableError> {
+        let first = self.head.next;
+        let mut next = first;
+        for chunk in chunks {
+            if chunk.first() != next {
+                return Err(TableError::Failed { cause: format!("{} was to follow {next}", chunk.first()) });
+            }
+            next = chunk.next();
+        }
+        if next == first {
+            return Ok(());
+        }
+        let rows = to_batch(schema, chunks).map_err(|error| TableError::Failed { cause: error.to_string() })?;
+        let times = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.time(index))).collect();
+        let bytes = chunks.iter().map(|chunk| chunk.values().bytes() as u64).sum();
+        self.fragments.push(Fragment { first, next, rows, times, bytes });
+        self.publish(self.head.base);
+        Ok(())
+    }
+
+    fn read(&self, schema: &Schema, from: Offset, records: usize, bytes: usize) -> Result<Vec<Chunk>, TableError> {
+        let (mut at, mut records_left, mut bytes_left) = (from.max(self.head.base), records, bytes);
+        let mut chunks = Vec::new();
+        let begin = at;
+        for fragment in self.fragments.iter().filter(|fragment| fragment.next > begin) {
+            let skip = usize::try_from(at.since(fragment.first)).unwrap_or(usize::MAX);
+            let rows = fragment.rows.num_rows().saturating_sub(skip).min(records_left);
+            let chunk = to_chunk(schema, &fragment.rows.slice(skip, rows), at)?;
+            let mut fitting = 0;
+            while fitting < chunk.len()
+                && (chunk.value(fitting).len() < bytes_left || (chunks.is_empty() && fitting == 0))
+            {
+                bytes_left = bytes_left.saturating_sub(chunk.value(fitting).len() + 1);
+                fitting += 1;
+            }
+            let whole = fitting == chunk.len();
+            if fitting > 0 {
+                chunks.push(chunk.slice(0, fitting));
+            }
+            at = at.saturating_after(fitting as u64);
+            records_left -= fitting;
+            if records_left == 0 || !whole {
+                break;
+            }
+        }
+        Ok(chunks)
+    }
+
+    fn seek_time(&self, time: Timestamp) -> Offset {
+        for fragment in &self.fragments {
+            let earlier = fragment.times.partition_point(|at| *at < time);
+            if earlier < fragment.times.len() {
+                return fragment.first.saturating_after(earlier as u64);
+            }
+        }
+        self.head.next
+    }
+}
+
+#[derive(Debug)]
+struct ModelTable {
+    dataset: Arc<Mutex<Dataset>>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// Whether one of the faults that are left was used up.
+fn strikes(left: &mut u32) -> bool {
+    let strikes = *left > 0;
+    *left = left.saturating_sub(1);
+    strikes
+}
+
+fn injected() -> TableError {
+    TableError::Failed { cause: "the simulation wanted it".to_owned() }
+}
+
+#[async_trait]
+impl Table for ModelTable {
+    fn head(&self) -> Arc<TableHead> {
+        Arc::clone(&self.dataset.lock().head)
+    }
+
+    async fn create(&self, _schema: &Schema) -> Result<Arc<TableHead>, TableError> {
+        let mut dataset = self.dataset.lock();
+        if dataset.head.version == 0 {
+            let base = dataset.head.base;
+            dataset.publish(base);
+        }
+        Ok(Arc::clone(&dataset.head))
+    }
+
+    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+        if strikes(&mut self.faults.lock().appends) {
+            return Err(injected());
+        }
+        let mut dataset = self.dataset.lock();
+        dataset.append(schema, &chunks)?;
+        Ok(Arc::clone(&dataset.head))
+    }
+
+    async fn read(
+        &self,
+        schema: &Schema,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, TableError> {
+        if strikes(&mut self.faults.lock().reads) {
+            return Err(injected());
+        }
+        if records == 0 {
+            return Ok(Vec::new());
+        }
+        self.dataset.lock().read(schema, from, records, bytes)
+    }
+
+    async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
+        Ok(self.dataset.lock().seek_time(time))
+    }
+
+    async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError> {
+        let mut dataset = self.dataset.lock();
+        let dropped = dataset.fragments.partition_point(|fragment| fragment.next <= before);
+        if let Some(last) = dataset.fragments.drain(..dropped).last() {
+            dataset.publish(last.next);
+        }
+        Ok(Arc::clone(&dataset.head))
+    }
+}
+
+#[async_trait]
+impl Tables for ModelTables {
+    async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError> {
+        let mut datasets = self.datasets.lock();
+        let dataset = datasets.entry(place.dataset.clone()).or_insert_with(|| {
+            let head = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
+            Arc::new(Mutex::new(Dataset { head: Arc::new(head), fragments: Vec::new() }))
+        });
+        Ok(Arc::new(ModelTable { dataset: Arc::clone(dataset), faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
+        self.datasets.lock().remove(&place.dataset);
+        Ok(())
+    }
+}
