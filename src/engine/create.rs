@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::backend::{BackendFactory, OpenTopic, RecordForm, check_options};
-use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, SchemaRow, Tombstone, TopicDefinition, TopicRow};
+use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, Tombstone, TopicDefinition, TopicRow};
 use crate::engine::entry::{Entry, versioned};
 use crate::engine::{Core, Remains};
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
-use crate::schema::Schema;
-use crate::topic::configure::{check_mode, merge_retention};
+use crate::schema::{InvalidSchema, Schema};
+use crate::topic::configure::{check_mode, merge_retention, schema_row};
 use crate::topic::{CreateTopic, Description, Topic};
 
 /// The backend of topics that name none.
@@ -104,7 +104,7 @@ impl Core {
         let schema = checked
             .schema
             .as_ref()
-            .map(|schema| SchemaRow::new(SchemaVersion::FIRST, schema, SchemaCause::Declared, &[], now));
+            .map(|schema| schema_row(SchemaVersion::FIRST, schema, SchemaCause::Declared, &[], now));
         let schema_version = schema.as_ref().map(|row| row.version);
         let made = self.catalog.create_topic(NewTopic { definition: definition.clone(), schema }).await;
         let epoch = made.map_err(|err| catalog_problem(name, &err))?;
@@ -227,9 +227,11 @@ impl Core {
 
 fn declared(schema: &Value) -> Result<Schema, Problem> {
     Schema::from_json(schema).map_err(|err| {
-        let mut problem = err.into_problem();
-        problem.detail = format!("The schema cannot be had: {}", problem.detail).into();
-        problem
+        let code = match err {
+            InvalidSchema::TooManyColumns { .. } => ErrorCode::TooManyColumns,
+            _ => ErrorCode::InvalidBody,
+        };
+        Problem::new(code, format!("The schema cannot be had: {err}"))
     })
 }
 

@@ -8,13 +8,16 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
-use crate::codec::{Chunk, Decoded, Form, Target, decode};
+use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
 use crate::engine::Core;
 use crate::model::{Epoch, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
 use crate::topic::{Epochs, Settings, Topic, TopicParts};
+
+/// What was stored was within the limits of its time.
+const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
 
 /// What the log still had of a topic.
 #[derive(Debug, Default)]
@@ -98,11 +101,11 @@ impl Core {
         let schema = Arc::new(arc_swap::ArcSwapOption::from(schema.map(Arc::new)));
         let mut replayed = entry.replayed.lock().take().unwrap_or_default();
         let chunks: Vec<Chunk> = std::mem::take(&mut replayed.chunks).into_values().collect();
-        let mut wide = WideColumns::from_text(&row.wide).unwrap_or_default();
+        let mut wide = WideColumns::from_json(&row.wide).unwrap_or_default();
         if let Some(versioned) = schema.load_full()
             && factory.form() == RecordForm::EvolvingColumns
         {
-            remember_wide(&mut wide, &versioned.schema, &chunks, self);
+            remember_wide(&mut wide, &versioned.schema, &chunks);
         }
         let last_time = chunks.iter().map(Chunk::last_time).max().unwrap_or_default().max(entry.time_floor);
         let opened = factory
@@ -184,12 +187,12 @@ pub(super) fn versioned(row: &crate::catalog::SchemaRow) -> Result<VersionedSche
 }
 
 /// Integer columns that the records in the log have held more than 2^53 in.
-fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk], core: &Core) {
+fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
     let known = wide.clone();
     for chunk in chunks {
         let target = Target::Columns { schema: Some(schema), mode: SchemaMode::Strict, wide: &known };
         let text = chunk.values().text();
-        if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &core.services.decode_limits.unbounded()) {
+        if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &UNBOUNDED) {
             wide.union(&records.wide);
         }
     }

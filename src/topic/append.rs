@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::backend::{Commit, RecordForm, VersionedSchema};
-use crate::catalog::SchemaRow;
+use crate::catalog::SchemaCause;
 use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Evolution, Records, Target, decode};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
+use crate::topic::configure::schema_row;
 use crate::topic::log::{Log, Phase, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::{AppendRequest, Receipt, Topic};
@@ -274,8 +275,8 @@ impl Topic {
         self.services
             .detach(async move {
                 let Evolution { schema, changes, records } = evolution;
-                let cause = if first { "inferred" } else { "evolved" };
-                let row = SchemaRow::new(version, &schema, cause, &changes, topic.services.clock.now());
+                let cause = if first { SchemaCause::Inferred } else { SchemaCause::Evolved };
+                let row = schema_row(version, &schema, cause, &changes, topic.services.clock.now());
                 let stored = topic.services.catalog.insert_schema(topic.id, row).await;
                 let step = match stored {
                     Ok(()) => {

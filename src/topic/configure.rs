@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm, check_options};
-use crate::catalog::SchemaRow;
-use crate::model::{ErrorCode, Problem, Retention, SchemaMode, SchemaVersion};
+use crate::catalog::{SchemaCause, SchemaRow};
+use crate::model::{ErrorCode, Problem, Retention, SchemaMode, SchemaVersion, Timestamp};
+use crate::schema::{Schema, SchemaChange};
 use crate::topic::services::TopicServices;
 use crate::topic::{Description, IfMatch, SchemaListing, Topic, TopicPatch};
 
@@ -217,6 +218,19 @@ impl Topic {
         };
         wanted.map(listing).ok_or_else(|| Problem::new(ErrorCode::NotFound, "The topic has no such schema version."))
     }
+}
+
+/// A schema version for the catalog.
+pub(crate) fn schema_row(
+    version: SchemaVersion,
+    schema: &Schema,
+    cause: SchemaCause,
+    changes: &[SchemaChange],
+    created_at: Timestamp,
+) -> SchemaRow {
+    let fields = schema.to_json().get("fields").cloned().unwrap_or_else(|| json!([]));
+    let changes = changes.iter().map(SchemaChange::to_json).collect();
+    SchemaRow { version, fields, fingerprint: schema.fingerprint(), cause, changes, created_at }
 }
 
 fn listing(row: &SchemaRow) -> SchemaListing {

@@ -13,7 +13,7 @@ use crate::topic::{AppendRequest, Receipt, Topic};
 /// The most bytes of one piece; a single record may be larger.
 const PIECE_BYTES_MAX: usize = 8 << 20;
 /// The most records of one piece.
-const PIECE_RECORDS_MAX: usize = 10_000;
+const PIECE_RECORDS_MAX: u64 = 10_000;
 
 /// What a load has stored so far.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Topic {
                     self.store(piece, ack, &mut progress).await?;
                 }
             }
-            if let Some(piece) = pieces.finish().map_err(DecodeError::into_problem)? {
+            for piece in pieces.finish().map_err(DecodeError::into_problem)? {
                 self.store(piece, ack, &mut progress).await?;
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 mod append;
 mod ask;
-mod configure;
+pub(crate) mod configure;
 mod epoch;
 mod load;
 mod log;
@@ -297,7 +297,7 @@ impl Topic {
             if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            (log.next, log.wide.to_text(), log.producers.take_dirty(), log.keys.take_dirty())
+            (log.next, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
         };
         if let Err(err) = self.backend.reached(next, self.durable_level()).await {
             let mut log = self.log.lock();
