@@ -8,8 +8,11 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, InvalidOption, Options};
 
+mod logging;
 #[cfg(test)]
 mod tests;
+
+pub use logging::start_logging;
 
 /// Exit code of a failure while running.
 pub const EXIT_FAILURE: u8 = 1;
@@ -45,6 +48,17 @@ pub enum CliError {
         /// What is wrong, and where.
         cause: String,
     },
+    /// The filter of the log cannot be read.
+    #[error("{variable}: {cause}")]
+    LogFilter {
+        /// The environment variable that holds it.
+        variable: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Something else logs already.
+    #[error("the log was started twice")]
+    LogTwice,
     /// An option has a value that it cannot have.
     #[error(transparent)]
     Option(#[from] InvalidOption),

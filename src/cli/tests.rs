@@ -159,3 +159,30 @@ fn lists_in_the_environment_have_commas() {
     let parts: Vec<_> = split("https://a, https://b,").collect();
     assert_eq!(parts, ["https://a", "https://b"]);
 }
+
+/// The environment belongs to the process, so this test runs itself in another one.
+#[test]
+fn the_environment_lies_between_the_command_line_and_the_file() {
+    if std::env::var_os("PERSISTING_TAIL_BYTES").is_some() {
+        let config = serve(&["--tail-bytes=3MiB"]).unwrap();
+        assert_eq!((config.tail_bytes, config.max_streams, config.max_batch_records), (3 << 20, 22, 111));
+        assert_eq!(config.cors_origins, ["https://a", "https://b"]);
+        assert_eq!(config.storage_roots, [PathBuf::from("/x"), PathBuf::from("/y")]);
+        assert!(config.auto_create);
+        return;
+    }
+    let file = file("tail_bytes = 1\nmax_streams = 11\nmax_batch_records = 111\ncors_origin = ['https://c']\n");
+    let name = "cli::tests::the_environment_lies_between_the_command_line_and_the_file";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact"])
+        .env("PERSISTING_CONFIG", file.path())
+        .env("PERSISTING_TAIL_BYTES", "2MiB")
+        .env("PERSISTING_MAX_STREAMS", "22")
+        .env("PERSISTING_CORS_ORIGIN", "https://a,https://b")
+        .env("PERSISTING_STORAGE_ROOT", "/x,/y")
+        .env("PERSISTING_AUTO_CREATE", "true")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
