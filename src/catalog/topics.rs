@@ -202,18 +202,17 @@ impl Change for BeginEpochs {
         let numbers = (1..=self.0.len() as u64).map(|step| epoch_of(last.saturating_add(to_sql(step)?)));
         let epochs = numbers.collect::<Result<Vec<_>, _>>()?;
         // An epoch that a later one voids from the earliest offset on tells a reader no more than a foreign one does.
-        for statement in [
-            "DELETE FROM epochs WHERE topic IN (
-                 SELECT topics.id FROM json_each(?1) AS j CROSS JOIN topics ON topics.id = j.value ->> 0
-                 WHERE j.value ->> 1 <= topics.earliest_offset) AND epoch <= ?2",
-            "INSERT INTO epochs (epoch, topic, start_offset)
-             SELECT ?2 + 1 + j.key, j.value ->> 0, j.value ->> 1 FROM json_each(?1) AS j",
-            "UPDATE topics SET earliest_offset = min(earliest_offset, j.value ->> 1),
-                               next_offset = min(next_offset, j.value ->> 1)
-             FROM json_each(?1) AS j WHERE topics.id = j.value ->> 0 AND ?2 = ?2",
-        ] {
-            sqlx::query(statement).bind(&starts).bind(last).execute(&mut *connection).await?;
-        }
+        let void = "DELETE FROM epochs WHERE topic IN (
+            SELECT topics.id FROM json_each(?) AS j CROSS JOIN topics ON topics.id = j.value ->> 0
+            WHERE j.value ->> 1 <= topics.earliest_offset)";
+        sqlx::query(void).bind(&starts).execute(&mut *connection).await?;
+        let begin = "INSERT INTO epochs (epoch, topic, start_offset)
+            SELECT ? + 1 + j.key, j.value ->> 0, j.value ->> 1 FROM json_each(?) AS j";
+        sqlx::query(begin).bind(last).bind(&starts).execute(&mut *connection).await?;
+        let lower = "UPDATE topics
+            SET earliest_offset = min(earliest_offset, j.value ->> 1), next_offset = min(next_offset, j.value ->> 1)
+            FROM json_each(?) AS j WHERE topics.id = j.value ->> 0";
+        sqlx::query(lower).bind(&starts).execute(connection).await?;
         Ok(epochs)
     }
 }

@@ -34,8 +34,8 @@ pub(super) enum Message {
 /// A [`Change`] of any type.
 #[async_trait]
 pub(super) trait Job: Send {
-    /// Makes the change; whether it was made.
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> bool;
+    /// Makes the change. An error has been kept for the submitter already.
+    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), CatalogError>;
     /// Tells the submitter, after the fate of the whole group is known.
     fn answer(self: Box<Self>, fate: Result<(), CatalogError>);
 }
@@ -55,10 +55,10 @@ impl<C: Change> Submitted<C> {
 
 #[async_trait]
 impl<C: Change> Job for Submitted<C> {
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> bool {
-        let Some(change) = self.change.take() else { return false };
+    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), CatalogError> {
+        let Some(change) = self.change.take() else { return Ok(()) };
         let outcome = change.apply(connection).await;
-        let made = outcome.is_ok();
+        let made = outcome.as_ref().map(drop).map_err(CatalogError::clone);
         self.outcome = Some(outcome);
         made
     }
@@ -156,8 +156,9 @@ impl WriterTask {
     async fn apply_all(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), CatalogError> {
         for job in group {
             self.execute("SAVEPOINT change").await?;
-            if !job.apply(&mut self.connection).await {
-                self.execute("ROLLBACK TO change").await?;
+            if let Err(cause) = job.apply(&mut self.connection).await {
+                // No savepoint to go back to: SQLite has ended the transaction for this very cause.
+                self.execute("ROLLBACK TO change").await.map_err(|_| cause)?;
             }
             self.execute("RELEASE change").await?;
         }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 mod health;
+mod limits;
 mod tasks;
 
 pub use health::{Fault, Health};
+pub use limits::raise_open_files;
 pub use tasks::Tasks;
 
 /// Environment variables that bound what Lance takes on a small machine. Lance reads some of them only once, and has no
