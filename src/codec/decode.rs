@@ -213,3 +213,8 @@ impl<'j> Sink<'j> for Observer<'_> {
         self.see(reader)
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
