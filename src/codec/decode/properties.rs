@@ -1,7 +1,7 @@
 //! Promises that hold for any records.
 
 use proptest::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::tests::{LIMITS, texts};
 use super::*;
@@ -83,7 +83,29 @@ fn plain(value: &Value) -> Value {
     }
 }
 
+/// Every type, under the keys that the values come with.
+fn every_type() -> Schema {
+    super::tests::schema(json!([
+        {"name": "a", "type": "struct", "fields": [{"name": "a", "type": "int8"}, {"name": "b", "type": "date32"},
+            {"name": "c", "type": "vector", "dim": 2}, {"name": "d", "type": "timestamp"}]},
+        {"name": "b", "type": "list", "items": {"type": "uint16"}},
+        {"name": "c", "type": "float32"},
+        {"name": "d", "type": "list", "items": {"type": "struct", "fields": [{"name": "a", "type": "binary"}]}},
+        {"name": ".", "type": "int64"},
+        {"name": "%", "type": "bool"},
+        {"name": "", "type": "json"},
+    ]))
+}
+
 proptest! {
+    #[test]
+    fn what_a_schema_takes_it_takes_again(records in batch()) {
+        let schema = every_type();
+        let Ok((schema, once)) = evolved(&body(&records), Some(&schema)) else { return Ok(()) };
+        let (last, again) = evolved(std::str::from_utf8(&once.values.text()).unwrap(), Some(&schema)).unwrap();
+        prop_assert_eq!((last, again.values.text()), (schema, once.values.text()));
+    }
+
     #[test]
     fn inference_refuses_no_object_and_keeps_every_value(records in batch()) {
         let (_, decoded) = evolved(&body(&records), None).unwrap();
@@ -158,11 +180,14 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}:,\"\\\\u0-9.eE\\-naN \n]{0,40}") {
+    fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}:,\"\\\\u0-9.eE\\-naN \n]{0,40}|(\\{\"[a-d.%]?\":[\\[\\]{}:,\"0-9.eE\\-a]{0,6}\\}){1,3}") {
         let wide = WideColumns::default();
+        let all = every_type();
         for body in [bytes.as_slice(), text.as_bytes()] {
             for form in [Form::Json, Form::Ndjson, Form::Sequence] {
-                for target in [Target::Documents, columns(None, SchemaMode::Evolve, &wide)] {
+                let known = |mode| columns(Some(&all), mode, &wide);
+                let (strict, evolving) = (known(SchemaMode::Strict), known(SchemaMode::Evolve));
+                for target in [Target::Documents, columns(None, SchemaMode::Evolve, &wide), strict, evolving] {
                     let decoded = decode(body, form, target, &LIMITS);
                     prop_assert!(!matches!(decoded, Ok(Decoded::Fits(records)) if records.values.is_empty()));
                 }
