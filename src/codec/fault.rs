@@ -51,9 +51,16 @@ enum Wrong {
     Object(String),
 }
 
+/// So many characters of a path or pointer are repeated: keys can be as long as records.
+const PLACE_CHARS_MAX: usize = 1_000;
+
 /// At most 40 characters of what a client has sent.
 pub(super) fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(40) {
+    shorten(text, 40)
+}
+
+fn shorten(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
@@ -135,6 +142,7 @@ impl Fault {
                 Step::Item(index) => pointer.push_str(&index.to_string()),
             }
         }
+        let (path, pointer) = (shorten(&path.to_string(), PLACE_CHARS_MAX), shorten(&pointer, PLACE_CHARS_MAX));
         let detail = match self.wrong {
             Wrong::Column { data_type, cannot, remedy } => {
                 format!("Column `{path}` of type {data_type} cannot take {cannot}: {remedy}.")

@@ -10,6 +10,7 @@ use crate::codec::keys::KeyFrame;
 use crate::codec::plan::{MemberPlan, StructPlan, ValuePlan};
 use crate::codec::read::Reader;
 use crate::codec::values;
+use crate::schema::EXACT_INTEGER_MAX;
 
 /// A member whose text has been written.
 struct Placed {
@@ -181,7 +182,7 @@ impl<'j> Transcoder<'j> {
             (ValuePlan::Vector(dim, _), Peek::Array) => self.vector(reader, plan, *dim, depth + 1),
             (ValuePlan::Int(int, column), number) if number.is_num() => {
                 let value = values::integer(reader.number(number)?, *int, &self.rules, &mut self.copier.out)?;
-                if value.unsigned_abs() > values::EXACT_MAX
+                if value.abs() > EXACT_INTEGER_MAX
                     && let Some(wide) = self.wide.get_mut(*column)
                 {
                     *wide = true;

@@ -11,10 +11,7 @@ use crate::codec::read::Reader;
 use crate::codec::scalar;
 use crate::codec::text::{unescape, write_string};
 use crate::model::{ErrorCode, SchemaMode};
-use crate::schema::{FloatType, IntType, NumberKind};
-
-/// The greatest magnitude up to which every integer is a double.
-pub(super) const EXACT_MAX: u128 = 1 << 53;
+use crate::schema::{EXACT_INTEGER_MAX, FloatType, IntType, NumberKind};
 
 /// What happens to a value that does not fit its column.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +110,7 @@ pub(super) fn float(literal: &str, float: FloatType, plan: &ValuePlan, out: &mut
 }
 
 fn is_exact(literal: &str) -> bool {
-    matches!(number::kind(literal), NumberKind::Integer(value) if value.unsigned_abs() <= EXACT_MAX)
+    matches!(number::kind(literal), NumberKind::Integer(value) if value.abs() <= EXACT_INTEGER_MAX)
 }
 
 /// Appends one number of a vector.

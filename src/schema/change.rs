@@ -121,3 +121,64 @@ fn is_widened(from: &DataType, to: &DataType) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema(fields: Value) -> Schema {
+        Schema::from_json(&json!({ "fields": fields })).unwrap()
+    }
+
+    fn ops(old: Value, new: Value) -> Vec<String> {
+        let changes = diff(&schema(old), &schema(new));
+        changes.iter().map(|change| format!("{} {}", change.op.as_str(), change.path)).collect()
+    }
+
+    #[test]
+    fn every_difference_is_one_change_of_one_field() {
+        let old = json!([
+            {"name": "same", "type": "bool"}, {"name": "gone", "type": "bool"}, {"name": "w", "type": "int8"},
+            {"name": "f", "type": "uint64"}, {"name": "c", "type": "json"}, {"name": "n", "type": "bool"},
+            {"name": "l", "type": "list", "items": {"type": "int8"}},
+            {"name": "s", "type": "list", "items": {"type": "struct", "fields": [
+                {"name": "a.b", "type": "int8"}, {"name": "y", "type": "bool"}]}},
+            {"name": "narrow", "type": "int16"},
+        ]);
+        let new = json!([
+            {"name": "new", "type": "bool"}, {"name": "same", "type": "bool"}, {"name": "w", "type": "int64"},
+            {"name": "f", "type": "float64"}, {"name": "c", "type": "string"},
+            {"name": "n", "type": "bool", "nullable": false},
+            {"name": "l", "type": "list", "items": {"type": "float64"}},
+            {"name": "s", "type": "list", "items": {"type": "struct", "fields": [
+                {"name": "a.b", "type": "int16"}, {"name": "z", "type": "bool"}]}},
+            {"name": "narrow", "type": "int8"},
+        ]);
+        let expected = [
+            "drop gone",
+            "widen w",
+            "widen f",
+            "convert c",
+            "convert n",
+            "widen l",
+            "widen s.\"a.b\"",
+            "drop s.y",
+            "add s.z",
+            "convert narrow",
+            "add new",
+        ];
+        assert_eq!(ops(old.clone(), new), expected);
+        assert!(ops(old.clone(), old).is_empty());
+    }
+
+    #[test]
+    fn a_rename_tells_last_names() {
+        let field = |name: &str| Some(Field { name: name.to_owned(), data_type: DataType::Bool, nullable: true });
+        let path = FieldPath(vec!["s".to_owned(), "a".to_owned()]);
+        let change = SchemaChange { op: ChangeOp::Rename, path, from: field("a"), to: field("b") };
+        assert_eq!(change.to_json(), json!({"op": "rename", "path": "s.a", "from": "a", "to": "b"}));
+        assert_eq!(ChangeOp::parse("rename"), Some(ChangeOp::Rename));
+        assert_eq!(ChangeOp::parse("Rename"), None);
+    }
+}

@@ -260,3 +260,81 @@ fn parse_vector(object: &Map<String, Value>, pointer: &str) -> Result<DataType, 
     };
     Ok(DataType::Vector { dim, item })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_schema_comes_back_from_its_json() {
+        let json = json!({"fields": [
+            {"name": "id", "type": "string", "nullable": false},
+            {"name": "", "type": "list", "items": {"type": "list", "items": {"type": "uint8"}}, "nullable": true},
+            {"name": "s", "type": "struct", "nullable": true, "fields": [
+                {"name": "v", "type": "vector", "dim": 3, "item": "float16", "nullable": true}]},
+        ]});
+        let schema = Schema::from_json(&json).unwrap();
+        assert_eq!((schema.to_json(), schema.leaf_count()), (json, 3));
+        let defaults = json!({"fields": [{"name": "v", "type": "vector", "dim": 1, "nullable": null}]});
+        let item = json!({"name": "v", "type": "vector", "dim": 1, "item": "float32", "nullable": true});
+        assert_eq!(Schema::from_json(&defaults).unwrap().fields[0].to_json(), item);
+        for word in ["bool", "int8", "uint64", "float32", "float64", "binary", "date32", "timestamp", "json"] {
+            let field = Field::from_json(&json!({"name": "a", "type": word})).unwrap();
+            assert_eq!(field.data_type.name(), word);
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_never_changes() {
+        let schema = |name: &str| Schema::from_json(&json!({"fields": [{"name": name, "type": "int64"}]})).unwrap();
+        let text = r#"{"fields":[{"name":"a","nullable":true,"type":"int64"}]}"#;
+        assert_eq!(schema("a").fingerprint(), blake3::hash(text.as_bytes()).to_hex().to_string());
+        assert_ne!(schema("a").fingerprint(), schema("b").fingerprint());
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused_with_its_place() {
+        let mut deep = json!({"type": "int8"});
+        for _ in 0..16 {
+            deep = json!({"type": "list", "items": deep});
+        }
+        deep["name"] = "d".into();
+        let cases = [
+            (json!([]), ""),
+            (json!({}), "/fields"),
+            (json!({"fields": []}), "/fields"),
+            (json!({"fields": [1]}), "/fields/0"),
+            (json!({"field": []}), "/field"),
+            (json!({"fields": [{"type": "bool"}]}), "/fields/0/name"),
+            (json!({"fields": [{"name": "a"}]}), "/fields/0/type"),
+            (json!({"fields": [{"name": "a", "type": "float16"}]}), "/fields/0/type"),
+            (json!({"fields": [{"name": "a", "type": "Int8"}]}), "/fields/0/type"),
+            (json!({"fields": [{"name": "a", "type": "bool", "nullable": 1}]}), "/fields/0/nullable"),
+            (json!({"fields": [{"name": "a", "type": "bool", "a/b": 1}]}), "/fields/0/a~1b"),
+            (json!({"fields": [{"name": "a", "type": "bool", "dim": 1}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "bool"}, {"name": "a", "type": "bool"}]}), "/fields/1"),
+            (json!({"fields": [{"name": "a", "type": "list"}]}), "/fields/0/items"),
+            (json!({"fields": [{"name": "a", "type": "list", "items": {"type": "x"}}]}), "/fields/0/items/type"),
+            (
+                json!({"fields": [{"name": "a", "type": "list", "items": {"type": "bool", "nullable": false}}]}),
+                "/fields/0/items/nullable",
+            ),
+            (json!({"fields": [{"name": "a", "type": "struct", "fields": []}]}), "/fields/0/fields"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 0}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 2.0}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 1_u64 << 31}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 2, "item": "int8"}]}), "/fields/0/item"),
+            (json!({"fields": [deep]}), &*format!("/fields/0{}", "/items".repeat(16))),
+        ];
+        for (json, place) in cases {
+            match Schema::from_json(&json) {
+                Err(InvalidSchema::Malformed { pointer, .. }) => assert_eq!(pointer, place, "{json}"),
+                other => panic!("{json}: {other:?}"),
+            }
+        }
+        let fields: Vec<Value> = (0..1_001).map(|index| json!({"name": index.to_string(), "type": "bool"})).collect();
+        assert_eq!(Schema::from_json(&json!({"fields": fields})), Err(InvalidSchema::TooManyColumns { count: 1_001 }));
+        assert!(Schema::from_json(&json!({"fields": fields[..1_000]})).is_ok());
+    }
+}

@@ -13,6 +13,6 @@ pub use change::{ChangeOp, SchemaChange, diff};
 pub use evolve::{evolve, infer};
 pub use json::InvalidSchema;
 pub use path::{FieldPath, InvalidPath};
-pub use shape::{Members, NumberKind, Shape};
+pub use shape::{EXACT_INTEGER_MAX, Members, NumberKind, Shape};
 pub use types::{COLUMNS_MAX, DataType, Field, FloatType, IntType, LEVELS_MAX, Schema};
 pub use wide::WideColumns;

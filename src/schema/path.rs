@@ -53,11 +53,12 @@ impl FieldPath {
             let (key, behind) = parse_name(rest.trim_start())?;
             keys.push(key);
             rest = behind.trim_start();
-            match rest.chars().next() {
+            let mut chars = rest.chars();
+            match chars.next() {
                 None => break,
-                Some('.') => rest = &rest[1..],
+                Some('.') => rest = chars.as_str(),
                 Some(',') => {
-                    rest = &rest[1..];
+                    rest = chars.as_str();
                     paths.push(Self(std::mem::take(&mut keys)));
                 }
                 Some(c) => {

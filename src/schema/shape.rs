@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::schema::{DataType, Field, FloatType, IntType};
 
-/// The greatest magnitude up to which every integer is a double.
-pub(crate) const EXACT_MAX: i128 = 1 << 53;
+/// Up to this magnitude every integer is a double.
+pub const EXACT_INTEGER_MAX: i128 = 1 << 53;
 
 /// What a number in the text of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Span {
 
     /// Whether every integer of the span is a double.
     pub(crate) fn is_exact(self) -> bool {
-        -EXACT_MAX <= self.min && self.max <= EXACT_MAX
+        -EXACT_INTEGER_MAX <= self.min && self.max <= EXACT_INTEGER_MAX
     }
 }
 
@@ -209,14 +209,12 @@ impl Members {
 
     /// What the values of a key are to be added to; a new key begins with nothing.
     pub fn entry(&mut self, key: &str) -> &mut Shape {
-        let at = match self.index.get(key) {
-            Some(at) => *at,
-            None => {
-                self.shapes.push((key.to_owned(), Shape::Nothing));
-                self.index.insert(key.to_owned(), self.shapes.len() - 1);
-                self.shapes.len() - 1
-            }
-        };
+        let at = self.index.get(key).copied().unwrap_or_else(|| {
+            self.shapes.push((key.to_owned(), Shape::Nothing));
+            self.index.insert(key.to_owned(), self.shapes.len() - 1);
+            self.shapes.len() - 1
+        });
+        // The index only has positions of what was pushed, and nothing is ever removed.
         &mut self.shapes[at].1
     }
 

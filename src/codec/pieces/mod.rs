@@ -56,10 +56,10 @@ enum State {
 enum Record {
     /// By the line's end.
     Line,
-    /// By a comma or the array's end, outside of strings and of its own brackets.
-    Item,
-    /// By its own last bracket; no record begins with another character.
+    /// By its own last bracket; sound records end so.
     Object,
+    /// A word, number or string as an array's item: by a comma or the array's end, outside of strings.
+    Item,
     /// What stands in the place of an object, an array or a string: by its last character.
     Bracketed,
     /// A word or number in the place of an object: by what cannot go on it.
@@ -216,7 +216,8 @@ impl Pieces {
             State::BetweenLines => self.begin(byte, Record::Line, pieces),
             State::BeforeItem { first: true } | State::BehindItem if byte == b']' => self.state = State::BehindArray,
             State::BeforeItem { .. } if !matches!(byte, b',' | b']') => {
-                self.begin(byte, Record::Item, pieces);
+                let kind = if matches!(byte, b'{' | b'[') { Record::Object } else { Record::Item };
+                self.begin(byte, kind, pieces);
                 self.open_with(byte);
             }
             State::BeforeItem { .. } => self.refuse("a value was expected", pieces),
@@ -280,7 +281,7 @@ impl Pieces {
         match self.state {
             State::Within(Record::Object) if ended => {
                 self.complete(pieces);
-                self.state = State::BetweenObjects;
+                self.state = if self.in_array { State::BehindItem } else { State::BetweenObjects };
             }
             State::Within(Record::Bracketed) if ended => self.refuse_alone(pieces),
             _ => {}

@@ -83,27 +83,34 @@ pub fn decode(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits
         Target::Columns { schema, mode, wide } => (schema, mode, wide),
     };
     let none = Schema::default();
-    let known = Plan::new(schema.unwrap_or(&none));
-    if schema.is_some() {
-        let rules = Rules { may_evolve: mode == SchemaMode::Evolve, mode };
-        if let Transcoded::Fits(records) = transcode(text, form, &known, rules, wide, limits)? {
-            return Ok(Decoded::Fits(records));
+    let known = schema.unwrap_or(&none);
+    let ask = |plan: &Plan| {
+        ask(text, form, plan, limits, |members| match schema {
+            Some(schema) => evolve(schema, members, wide),
+            None => infer(members),
+        })
+    };
+    let mut evolved = match schema {
+        Some(_) => None,
+        None => Some(ask(&Plan::new(known))?),
+    };
+    loop {
+        let plan = Plan::new(evolved.as_ref().unwrap_or(known));
+        let rules = Rules { may_evolve: mode == SchemaMode::Evolve && evolved.is_none(), mode };
+        match transcode(text, form, &plan, rules, wide, limits)? {
+            Transcoded::Fits(records) => return Ok(decoded(records, known, evolved)),
+            Transcoded::Evolve => evolved = Some(ask(&plan)?),
         }
     }
-    let evolved = ask(text, form, &known, limits, |members| match schema {
-        Some(schema) => evolve(schema, members, wide),
-        None => infer(members),
-    })?;
-    let rules = Rules { may_evolve: false, mode };
-    let records = match transcode(text, form, &Plan::new(&evolved), rules, wide, limits)? {
-        Transcoded::Fits(records) => records,
-        Transcoded::Evolve => return Err(DecodeError::TooManyColumns),
-    };
-    let changes = diff(schema.unwrap_or(&none), &evolved);
-    if changes.is_empty() {
-        return Ok(Decoded::Fits(records));
+}
+
+fn decoded(records: Records, known: &Schema, evolved: Option<Schema>) -> Decoded {
+    match evolved.map(|schema| (diff(known, &schema), schema)) {
+        Some((changes, schema)) if !changes.is_empty() => {
+            Decoded::Evolves(Box::new(Evolution { schema, changes, records }))
+        }
+        _ => Decoded::Fits(records),
     }
-    Ok(Decoded::Evolves(Box::new(Evolution { schema: evolved, changes, records })))
 }
 
 /// The schema that a batch asks for, as `evolve` makes it of what was seen.
@@ -213,3 +220,12 @@ impl<'j> Sink<'j> for Observer<'_> {
         self.see(reader)
     }
 }
+
+#[cfg(test)]
+mod columns_tests;
+#[cfg(test)]
+mod evolution_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
