@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod clock;
+#[doc(hidden)]
+pub mod fault;
 mod lock;
 mod real;
 
