@@ -1,0 +1,216 @@
+//! One file of the log.
+//!
+//! A segment is `{number:020}.wal`: a header, then frames without anything between them. Its header, little-endian:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | magic `50 53 54 57 41 4C F7 FE` |
+//! | 8..10 | format version, `u16`: 1 |
+//! | 10..12 | 0 |
+//! | 12..20 | the segment's number, `u64` |
+//! | 20..28 | `base`, the log position of its first frame, `u64` |
+//! | 28..32 | CRC-32C of bytes 0..28, `u32` |
+//!
+//! A segment is begun only when all frames before its base are durable, and its first frame is written only when its header
+//! and its name in the folder are. So a segment's existence vouches for all that lies before it, and a frame for its
+//! segment.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::take;
+use crate::io::{Disk, DiskFile};
+
+/// Bytes of a segment's header.
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = 32;
+
+const MAGIC: [u8; 8] = [b'P', b'S', b'T', b'W', b'A', b'L', 0xF7, 0xFE];
+const VERSION: u16 = 1;
+const CHECKED_BYTES: usize = 28;
+
+/// The path of a segment.
+pub(crate) fn path_of(folder: &Path, segment: u64) -> PathBuf {
+    folder.join(format!("{segment:020}.wal"))
+}
+
+/// What a name in the log's folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A segment.
+    Segment(u64),
+    /// Something that calls itself a segment and cannot be one.
+    Broken,
+    /// Something else.
+    Foreign,
+}
+
+/// Tells what a path in the log's folder stands for.
+pub(crate) fn name_of(path: &Path) -> Name {
+    let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".wal")) else {
+        return Name::Foreign;
+    };
+    if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Name::Broken;
+    }
+    stem.parse().map_or(Name::Broken, Name::Segment)
+}
+
+/// What a segment's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// It is this one.
+    Whole {
+        /// The segment's number.
+        segment: u64,
+        /// The log position of its first frame.
+        base: u64,
+    },
+    /// It was written by a newer version of the server.
+    OtherVersion(u16),
+    /// It is cut or damaged.
+    Broken,
+}
+
+/// A segment's header as bytes.
+pub(crate) fn encode_header(segment: u64, base: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&segment.to_le_bytes());
+    out.extend_from_slice(&base.to_le_bytes());
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Reads a segment's header.
+pub(crate) fn decode_header(bytes: &[u8]) -> Header {
+    fields_of(bytes).unwrap_or(Header::Broken)
+}
+
+fn fields_of(bytes: &[u8]) -> Option<Header> {
+    let (checked, mut rest) = bytes.split_at_checked(CHECKED_BYTES)?;
+    let crc = u32::from_le_bytes(take(&mut rest)?);
+    let mut fields = checked.strip_prefix(&MAGIC)?;
+    if crc32c::crc32c(checked) != crc {
+        return None;
+    }
+    let version = u16::from_le_bytes(take(&mut fields)?);
+    if version != VERSION {
+        return Some(Header::OtherVersion(version));
+    }
+    let [_, _]: [u8; 2] = take(&mut fields)?;
+    let segment = u64::from_le_bytes(take(&mut fields)?);
+    let base = u64::from_le_bytes(take(&mut fields)?);
+    Some(Header::Whole { segment, base })
+}
+
+/// The segment that frames are written to.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Its number.
+    pub(crate) segment: u64,
+    /// The log position of its first frame.
+    pub(crate) base: u64,
+    /// Its file.
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Bytes written and synced, header included; the next frame goes there.
+    pub(crate) bytes: u64,
+}
+
+impl Head {
+    /// The log position of the next frame.
+    pub(crate) fn position(&self) -> u64 {
+        self.base + (self.bytes - SEGMENT_HEADER_BYTES)
+    }
+
+    /// Whether it holds no frame.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == SEGMENT_HEADER_BYTES
+    }
+}
+
+/// Why a segment could not be begun.
+#[derive(Debug)]
+pub(crate) enum BeginError {
+    /// The disk is full; nothing of it is left.
+    Full,
+    /// Anything else: what is on the disk is not known.
+    Unknown(io::Error),
+}
+
+/// Whether a write failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes a new segment whose header and name are durable on return. All frames before `base` must be durable already.
+///
+/// # Errors
+/// [`BeginError`].
+pub(crate) fn begin(disk: &dyn Disk, folder: &Path, segment: u64, base: u64) -> Result<Head, BeginError> {
+    let path = path_of(folder, segment);
+    let file = match disk.create(&path) {
+        Ok(file) => file,
+        Err(error) if is_full(&error) => return Err(BeginError::Full),
+        Err(error) => return Err(BeginError::Unknown(error)),
+    };
+    match file.write_all_at(&encode_header(segment, base), 0) {
+        Ok(()) => {}
+        Err(error) if is_full(&error) => {
+            drop(file);
+            disk.remove(&path).and_then(|()| disk.sync_folder(folder)).map_err(BeginError::Unknown)?;
+            return Err(BeginError::Full);
+        }
+        Err(error) => return Err(BeginError::Unknown(error)),
+    }
+    file.sync_data().and_then(|()| disk.sync_folder(folder)).map_err(BeginError::Unknown)?;
+    Ok(Head { segment, base, file, bytes: SEGMENT_HEADER_BYTES })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_segments_sort_as_their_numbers_and_are_read_back() {
+        let path = path_of(Path::new("log"), 42);
+        assert_eq!(path, Path::new("log/00000000000000000042.wal"));
+        assert_eq!(name_of(&path), Name::Segment(42));
+        assert_eq!(name_of(&path_of(Path::new(""), u64::MAX)), Name::Segment(u64::MAX));
+    }
+
+    #[test]
+    fn names_that_only_look_like_segments_are_told_apart_from_foreign_files() {
+        for name in ["1.wal", "99999999999999999999.wal", "0000000000000000000x.wal", ".wal"] {
+            assert_eq!(name_of(Path::new(name)), Name::Broken, "{name}");
+        }
+        for name in ["README", "00000000000000000001.wal.bak", "lost+found"] {
+            assert_eq!(name_of(Path::new(name)), Name::Foreign, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_back_and_any_flipped_bit_is_seen() {
+        let bytes = encode_header(7, 4_096);
+        assert_eq!(bytes.len() as u64, SEGMENT_HEADER_BYTES);
+        assert_eq!(decode_header(&bytes), Header::Whole { segment: 7, base: 4_096 });
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert_eq!(decode_header(&flipped), Header::Broken, "byte {at}");
+            assert_eq!(decode_header(&bytes[..at]), Header::Broken, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_newer_version_is_named_as_such() {
+        let mut bytes = encode_header(7, 0);
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+        bytes[CHECKED_BYTES..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode_header(&bytes), Header::OtherVersion(2));
+    }
+}
