@@ -229,16 +229,14 @@ mod tests {
     use super::*;
 
     pub(crate) fn entries() -> impl Strategy<Value = WalEntry> {
-        let writer = prop_oneof![
-            Just(Writer::Plain),
-            ("[!-~]{1,128}", any::<u64>(), any::<u64>()).prop_map(|(id, epoch, seq)| Writer::Producer(ProducerWrite {
-                id: id.into(),
-                epoch,
-                seq
-            })),
-            ("[!-~]{1,255}", any::<[u8; 32]>())
-                .prop_map(|(key, body_hash)| Writer::Keyed(KeyedWrite { key: key.into(), body_hash })),
-        ];
+        let writer =
+            prop_oneof![
+                Just(Writer::Plain),
+                ("[!-~]{1,128}", any::<u64>(), any::<u64>())
+                    .prop_map(|(id, epoch, seq)| Writer::Producer(ProducerWrite { id: id.into(), epoch, seq })),
+                ("[!-~]{1,255}", any::<[u8; 32]>())
+                    .prop_map(|(key, body_hash)| Writer::Keyed(KeyedWrite { key: key.into(), body_hash })),
+            ];
         let numbers = (any::<[u8; 16]>(), 0_u64..(1 << 52), any::<u32>(), any::<u32>(), any::<i64>());
         let values = prop::collection::vec(any::<u8>(), 0..400);
         (numbers, any::<(bool, bool)>(), writer, values).prop_map(|(numbers, (close, relocated), writer, values)| {
@@ -259,8 +257,7 @@ mod tests {
 
     fn frame(entry: &WalEntry) -> Vec<u8> {
         let body = Body::encode(entry);
-        let header =
-            FrameHeader { body_bytes: body.bytes(), segment: 3, position: 77, synced: 50, body_crc: body.crc };
+        let header = FrameHeader { body_bytes: body.bytes(), segment: 3, position: 77, synced: 50, body_crc: body.crc };
         let mut out = Vec::new();
         header.encode(&mut out);
         assert_eq!(out.len(), FRAME_HEADER_BYTES);

@@ -143,7 +143,7 @@ pub(crate) enum BeginError {
 
 /// Whether a write failed for want of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 /// Makes a new segment whose header and name are durable on return. All frames before `base` must be durable already.
