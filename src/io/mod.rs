@@ -6,8 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod clock;
+#[doc(hidden)]
+pub mod fault;
+mod lock;
+mod real;
 
 pub use clock::{Clock, SystemClock};
+pub use lock::{DataDirLock, LockError};
+pub use real::RealDisk;
 
 /// A file system, as far as the log and the sync steps need one. Every call blocks.
 pub trait Disk: Send + Sync + std::fmt::Debug {
