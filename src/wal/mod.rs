@@ -21,6 +21,8 @@ mod reader;
 mod release;
 mod replay;
 mod segment;
+mod sink;
+mod survey;
 mod writer;
 
 pub use plan::{Plan, plan};

@@ -46,6 +46,11 @@ impl SegmentReader {
         Self { file, segment, base, bytes, at: SEGMENT_HEADER_BYTES, window: Vec::new(), window_at: 0 }
     }
 
+    /// The same reader from another place of the file on, at which a frame begins.
+    pub(crate) fn from(self, at: u64) -> Self {
+        Self { at, ..self }
+    }
+
     /// The log position of the next frame.
     pub(crate) fn position(&self) -> u64 {
         self.position_of(self.at)

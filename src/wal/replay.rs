@@ -3,89 +3,75 @@
 //! Four rules make recovery right however often it is itself cut off:
 //!
 //! - *A later segment vouches.* A segment is begun only when all before its base is durable. So only the newest segment can
-//!   end in a torn tail; anything wrong in an older one is damage, and so is a base that is not where the segment before
-//!   ends. (A segment that was given up while it was being made holds nothing and is removed, last of all.)
+//!   end in a torn tail; anything wrong in an older one is damage, and so is one that ends before the next one's base.
 //! - *`synced` vouches.* Behind the first bad frame of the newest segment, a frame header whose `synced` lies beyond the bad
 //!   place says that what is bad was durable: damage. Otherwise everything from there on was written by a group that was
-//!   never synced, hence never acknowledged: a torn tail, which is cut off.
-//! - *What was read is written again.* A sync that has failed before the restart may have left pages that read well, count
-//!   as clean and are not on the disk. So what lies past the last `synced` is written over itself before it is synced;
-//!   only then is it known to be durable.
-//! - *No new frame goes into an old segment.* The next frame goes into a new segment whose base is the end of what was read.
-//!   Should a cut not hold, the stale frames behind it lie past the next segment's base and are not looked at: they can
-//!   never become valid again. A restart alone makes no segment; the first append does.
+//!   never synced, hence never acknowledged: a torn tail, which is dropped.
+//! - *What nothing vouches for is copied.* Past the last `synced` lies the last group. It reads well, but a sync of it that
+//!   failed before the restart may have left its pages clean and not on the disk, where no later sync would write them. So
+//!   it is copied, at its own log positions, into a new segment, which gets its name when it is durable. Nothing is ever
+//!   written over something that may have been acknowledged: the copy or the original is always there.
+//! - *No new frame goes into an old segment.* Frames are appended behind that copy, or else in a segment that the first
+//!   append begins. What lies past the next segment's base is never looked at, so that frames behind a bad one, or the
+//!   originals of copied ones, cannot become valid again, whether or not cutting them off holds.
 
-use std::io;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::accounts::Accounts;
+use super::frame::Body;
 use super::queue::Shared;
-use super::reader::{Next, SegmentReader, read_full};
-use super::segment::{Header, Name, SEGMENT_HEADER_BYTES, decode_header, name_of, path_of};
+use super::reader::{Next, SegmentReader};
+use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES};
+use super::sink::{FrameSink, Place};
+use super::survey::{Found, Survey, open_error, segment_error, survey};
 use super::writer::{SegmentedWal, Writer};
 use super::{WalEntry, WalError, WalOptions};
 use crate::io::{Disk, DiskFile};
-
-/// Bytes written again at once.
-const REWRITE_BYTES: u64 = 1 << 20;
+use crate::model::{Offset, TopicId};
 
 /// What opening a log has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplaySummary {
-    /// How many segments hold entries or could.
+    /// How many segments were read.
     pub segments: usize,
     /// How many entries were read.
     pub entries: u64,
     /// Bytes of their frames.
     pub bytes: u64,
-    /// What was cut off; none after a clean stop.
+    /// What was dropped; none after a clean stop.
     pub cut: Option<Cut>,
 }
 
-/// A torn tail that was cut off: nothing of it had been acknowledged.
+/// A torn tail that was dropped: nothing of it had been acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The segment.
     pub segment: u64,
-    /// The log position at which it ends now.
+    /// The log position at which the log ended.
     pub position: u64,
     /// How many bytes are gone.
     pub bytes: u64,
 }
 
-/// A segment that is there.
-struct Found {
-    segment: u64,
-    base: u64,
-    file: Arc<dyn DiskFile>,
-    /// Bytes of the file that count.
+/// An entry that nothing vouches for.
+struct Unsure {
+    topic: TopicId,
+    next: Offset,
     bytes: u64,
+    position: u64,
 }
 
-/// What is in the folder.
-#[derive(Default)]
-struct Survey {
-    /// Segments with a sound header, oldest first.
-    found: Vec<Found>,
-    /// Segments that were never finished being made.
-    half_made: Vec<u64>,
-}
-
-impl Survey {
-    fn newest(&self) -> Option<u64> {
-        let found = self.found.last().map(|found| found.segment);
-        found.max(self.half_made.last().copied())
-    }
-}
-
-/// What is known of the segments while they are read.
+/// What is known while segments are read.
 struct Replay<'a> {
     on_entry: &'a mut dyn FnMut(WalEntry) -> Result<(), WalError>,
     accounts: Accounts,
     summary: ReplaySummary,
     /// The log position up to which all is known to be durable.
     synced: u64,
+    /// What was read past it.
+    unsure: VecDeque<Unsure>,
     /// The log position past all that was read.
     end: u64,
 }
@@ -94,7 +80,8 @@ impl SegmentedWal {
     /// Opens the log in a folder, which is made if need be, and hands every entry that is there to `on_entry`, in log
     /// order; relocated copies come where they were written, so a topic's entries are taken by offset and repeats ignored.
     ///
-    /// On return all that was handed over is durable. Until then nobody may be told of it. Memory: one entry.
+    /// On return all that was handed over is durable. Until then nobody may be told of it. Memory: one entry, and a few
+    /// words for each entry of the last group.
     ///
     /// # Errors
     /// [`WalError::Damaged`] if durable entries are damaged or missing: nothing was changed. [`WalError::Open`] if the
@@ -112,18 +99,22 @@ impl SegmentedWal {
             accounts: Accounts::default(),
             summary: ReplaySummary { segments: survey.found.len(), ..ReplaySummary::default() },
             synced: 0,
+            unsure: VecDeque::new(),
             end: 0,
         };
-        for (index, found) in survey.found.iter().enumerate() {
-            let vouched_by_half_made = survey.half_made.last().is_some_and(|half| *half > found.segment);
-            let vouched = index + 1 < survey.found.len() || vouched_by_half_made;
-            replay.read(found, vouched)?;
+        for found in &survey.found {
+            replay.read(found, survey.newest > Some(found.segment))?;
         }
-        replay.make_durable(&*disk, folder, &survey)?;
+        remove_empty(&*disk, &survey);
+        let mut next_segment = survey.newest.map_or(1, |newest| newest.saturating_add(1));
+        let head = replay.copy_unsure(&*disk, folder, &options, &survey, next_segment)?;
+        if head.is_some() {
+            next_segment = next_segment.saturating_add(1);
+        }
+        replay.cut(&survey);
         let Replay { accounts, summary, end, .. } = replay;
-        let next_segment = survey.newest().map_or(1, |newest| newest.saturating_add(1));
         let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts));
-        let writer = Writer::new(Arc::clone(&shared), next_segment, end);
+        let writer = Writer::new(Arc::clone(&shared), head, next_segment, end);
         let wal = Self::start(shared, writer).map_err(|error| open_error("its thread", &error))?;
         Ok((wal, summary))
     }
@@ -141,11 +132,11 @@ impl Replay<'_> {
             let damaged = |reason| WalError::Damaged { segment, position, reason };
             match reader.next().map_err(|error| segment_error(segment, &error))? {
                 Next::Entry(header, entry) => {
-                    let next = entry.first.saturating_after(u64::from(entry.count));
-                    self.accounts.add(entry.topic, next, header.frame_bytes());
-                    self.synced = self.synced.max(header.synced);
+                    let (next, bytes) = (entry.first.saturating_after(u64::from(entry.count)), header.frame_bytes());
                     self.summary.entries += 1;
-                    self.summary.bytes += header.frame_bytes();
+                    self.summary.bytes += bytes;
+                    self.vouch(header.synced);
+                    self.unsure.push_back(Unsure { topic: entry.topic, next, bytes, position });
                     (self.on_entry)(entry)?;
                 }
                 Next::End => break,
@@ -156,30 +147,83 @@ impl Replay<'_> {
                         return Err(damaged("a frame is damaged, and a later one says that it was durable"));
                     }
                     let bytes = found.bytes - reader.at();
-                    tracing::warn!(segment, position, bytes, "cutting a torn tail off the write-ahead log");
+                    tracing::warn!(segment, position, bytes, "dropping a torn tail of the write-ahead log");
                     self.summary.cut = Some(Cut { segment, position, bytes });
                     break;
                 }
             }
         }
         self.end = reader.position();
+        if vouched {
+            self.vouch(self.end);
+        }
         Ok(())
     }
 
-    /// Makes durable what was read, cuts off what was not, and removes what was never finished being made.
-    fn make_durable(&self, disk: &dyn Disk, folder: &Path, survey: &Survey) -> Result<(), WalError> {
-        if let Some(newest) = survey.found.last() {
-            let at = |position: u64| SEGMENT_HEADER_BYTES + position.saturating_sub(newest.base);
-            rewrite(&*newest.file, at(self.synced), at(self.end))
-                .and_then(|()| if self.summary.cut.is_some() { newest.file.set_len(at(self.end)) } else { Ok(()) })
-                .and_then(|()| newest.file.sync_data())
-                .map_err(|error| segment_error(newest.segment, &error))?;
+    /// All before a log position is durable.
+    fn vouch(&mut self, synced: u64) {
+        self.synced = self.synced.max(synced);
+        while let Some(sure) = self.unsure.pop_front_if(|unsure| unsure.position < self.synced) {
+            self.accounts.add(sure.topic, sure.next, sure.bytes);
         }
-        for segment in &survey.half_made {
-            tracing::warn!(segment, "removing a segment of the write-ahead log that was never finished being made");
-            disk.remove(&path_of(folder, *segment)).map_err(|error| segment_error(*segment, &error))?;
+    }
+
+    /// Copies what nothing vouches for into a new segment; that one is the head then.
+    fn copy_unsure(
+        &mut self,
+        disk: &dyn Disk,
+        folder: &Path,
+        options: &WalOptions,
+        survey: &Survey,
+        segment: u64,
+    ) -> Result<Option<Head>, WalError> {
+        let Some(newest) = survey.found.last().filter(|_| !self.unsure.is_empty()) else { return Ok(None) };
+        let from = self.place_in(newest, self.synced);
+        let to = self.place_in(newest, self.end);
+        let reader = SegmentReader::new(Arc::clone(&newest.file), newest.segment, newest.base, to).from(from);
+        // The segment is seen only when all of it is durable. But its name may not be, when it is seen; so its frames must
+        // not vouch for themselves, and another crash has them copied again.
+        let place = Place { segment, position: self.synced, synced: self.synced };
+        let fill = |file: &dyn DiskFile| copy(reader, file, place, options.buffer_bytes);
+        let head = segment::begin(disk, folder, segment, self.synced, fill).map_err(|error| match error {
+            BeginError::Full => WalError::Open { cause: "the disk is full".to_owned() },
+            BeginError::Unknown(error) => segment_error(segment, &error),
+        })?;
+        self.accounts.begin(segment, self.synced);
+        for unsure in self.unsure.drain(..) {
+            self.accounts.add(unsure.topic, unsure.next, unsure.bytes);
         }
-        disk.sync_folder(folder).map_err(|error| open_error("its folder", &error))
+        Ok(Some(head))
+    }
+
+    /// Frees the room of what is not looked at any more. Whether that holds does not matter.
+    fn cut(&self, survey: &Survey) {
+        let Some(newest) = survey.found.last() else { return };
+        let keep = self.place_in(newest, self.synced);
+        if keep < newest.bytes
+            && let Err(error) = newest.file.set_len(keep)
+        {
+            tracing::warn!(segment = newest.segment, %error, "a segment's dropped end stays on the disk");
+        }
+    }
+
+    fn place_in(&self, found: &Found, position: u64) -> u64 {
+        SEGMENT_HEADER_BYTES + position.saturating_sub(found.base)
+    }
+}
+
+/// Copies the frames that a reader gives to another place.
+fn copy(mut from: SegmentReader, to: &dyn DiskFile, place: Place, buffer_bytes: usize) -> std::io::Result<u64> {
+    let mut buffer = Vec::new();
+    let mut sink = FrameSink::new(to, SEGMENT_HEADER_BYTES, place, &mut buffer, buffer_bytes);
+    loop {
+        match from.next()? {
+            Next::Entry(_, entry) => sink.put(&Body::encode(&entry))?,
+            Next::End => return sink.finish(),
+            Next::Bad | Next::Malformed(_) => {
+                return Err(std::io::Error::other("a frame does not read the same twice"));
+            }
+        }
     }
 }
 
@@ -194,95 +238,11 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), WalError> {
     .map_err(|error| open_error("the folder above it", &error))
 }
 
-/// Finds the segments and checks that none is missing.
-fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError> {
-    let mut segments = Vec::new();
-    for path in disk.list(folder).map_err(|error| open_error("its folder", &error))? {
-        match name_of(&path) {
-            Name::Segment(segment) => segments.push(segment),
-            Name::Broken => {
-                let cause = format!("{} is no name of a segment", path.display());
-                return Err(WalError::Open { cause });
-            }
-            Name::Foreign => {
-                tracing::warn!(file = %path.display(), "ignoring a foreign file in the write-ahead log's folder");
-            }
+/// Removes files that hold nothing. Should one come back, it still holds nothing that is looked at.
+fn remove_empty(disk: &dyn Disk, survey: &Survey) {
+    for path in &survey.empty {
+        if let Err(error) = disk.remove(path) {
+            tracing::warn!(file = %path.display(), %error, "an empty segment of the write-ahead log stays on the disk");
         }
     }
-    segments.sort_unstable();
-    let mut survey = Survey::default();
-    for segment in segments {
-        let file = disk.open(&path_of(folder, segment)).map_err(|error| segment_error(segment, &error))?;
-        match look_at(segment, file)? {
-            Some(found) => survey.found.push(found),
-            None => survey.half_made.push(segment),
-        }
-    }
-    check_chain(&mut survey.found)?;
-    Ok(survey)
-}
-
-/// Reads a segment's header; none if the segment was never finished being made.
-fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Option<Found>, WalError> {
-    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-    let length = file.len().map_err(|error| segment_error(segment, &error))?;
-    let read = read_full(&*file, &mut bytes, 0).map_err(|error| segment_error(segment, &error))?;
-    let damaged = |position, reason| Err(WalError::Damaged { segment, position, reason });
-    match decode_header(bytes.get(..read).unwrap_or_default()) {
-        Header::Whole { segment: number, base } if number == segment => {
-            Ok(Some(Found { segment, base, file, bytes: length }))
-        }
-        Header::Whole { base, .. } => damaged(base, "the segment has another one's name"),
-        Header::OtherVersion(version) => {
-            let cause = format!("segment {segment} has format version {version}, which this server does not know");
-            Err(WalError::Open { cause })
-        }
-        // Frames are written only when the header is durable.
-        Header::Broken if length > SEGMENT_HEADER_BYTES => damaged(0, "the segment's header is damaged"),
-        Header::Broken => Ok(None),
-    }
-}
-
-/// Checks that each segment begins where the one before ends, and leaves out what lies past the next one's base.
-fn check_chain(found: &mut [Found]) -> Result<(), WalError> {
-    let mut next: Option<(u64, u64)> = None;
-    for this in found.iter_mut().rev() {
-        if let Some((segment, base)) = next {
-            let damaged = |position, reason| Err(WalError::Damaged { segment: this.segment, position, reason });
-            let Some(frames) = base.checked_sub(this.base) else {
-                return Err(WalError::Damaged { segment, position: base, reason: "segments are out of order" });
-            };
-            let bytes = SEGMENT_HEADER_BYTES.saturating_add(frames);
-            if this.bytes < bytes {
-                let end = this.base + (this.bytes - SEGMENT_HEADER_BYTES);
-                return damaged(end, "the end of the segment, or the segment after it, is missing");
-            }
-            this.bytes = bytes;
-        }
-        next = Some((this.segment, this.base));
-    }
-    Ok(())
-}
-
-/// Writes a part of a file over itself, so that the next sync is one of these very bytes.
-fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
-    let mut at = from;
-    while at < to {
-        let length = usize::try_from((to - at).min(REWRITE_BYTES)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        if read_full(file, &mut bytes, at)? < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        file.write_all_at(&bytes, at)?;
-        at += length as u64;
-    }
-    Ok(())
-}
-
-fn open_error(what: &str, error: &io::Error) -> WalError {
-    WalError::Open { cause: format!("{what}: {error}") }
-}
-
-fn segment_error(segment: u64, error: &io::Error) -> WalError {
-    WalError::Open { cause: format!("segment {segment}: {error}") }
 }

@@ -11,9 +11,9 @@
 //! | 20..28 | `base`, the log position of its first frame, `u64` |
 //! | 28..32 | CRC-32C of bytes 0..28, `u32` |
 //!
-//! A segment is begun only when all frames before its base are durable, and its first frame is written only when its header
-//! and its name in the folder are. So a segment's existence vouches for all that lies before it, and a frame for its
-//! segment.
+//! A segment is made under the name `{number:020}.wal.new` and gets its own when its header, and what recovery puts into it
+//! at once, are durable. It is begun only when all frames before its base are durable, and appended to only when its name is.
+//! So a segment's existence vouches for all that lies before it, and an appended frame for its segment.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ use crate::io::{Disk, DiskFile};
 /// Bytes of a segment's header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 32;
 
+/// How the name of a segment ends while it is being made.
+const UNFINISHED: &str = ".wal.new";
 const MAGIC: [u8; 8] = [b'P', b'S', b'T', b'W', b'A', b'L', 0xF7, 0xFE];
 const VERSION: u16 = 1;
 const CHECKED_BYTES: usize = 28;
@@ -34,11 +36,18 @@ pub(crate) fn path_of(folder: &Path, segment: u64) -> PathBuf {
     folder.join(format!("{segment:020}.wal"))
 }
 
+/// The path of a segment that is being made.
+fn path_while_made(folder: &Path, segment: u64) -> PathBuf {
+    folder.join(format!("{segment:020}{UNFINISHED}"))
+}
+
 /// What a name in the log's folder stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     /// A segment.
     Segment(u64),
+    /// A segment that was never finished being made.
+    Unfinished,
     /// Something that calls itself a segment and cannot be one.
     Broken,
     /// Something else.
@@ -47,9 +56,11 @@ pub(crate) enum Name {
 
 /// Tells what a path in the log's folder stands for.
 pub(crate) fn name_of(path: &Path) -> Name {
-    let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".wal")) else {
-        return Name::Foreign;
-    };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.ends_with(UNFINISHED) {
+        return Name::Unfinished;
+    }
+    let Some(stem) = name.strip_suffix(".wal") else { return Name::Foreign };
     if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
         return Name::Broken;
     }
@@ -146,28 +157,41 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
 }
 
-/// Makes a new segment whose header and name are durable on return. All frames before `base` must be durable already.
+/// Makes a new segment. All frames before `base` must be durable; on return so are its header, what `fill` has written
+/// behind it (up to the length that `fill` gives), and its name.
 ///
 /// # Errors
 /// [`BeginError`].
-pub(crate) fn begin(disk: &dyn Disk, folder: &Path, segment: u64, base: u64) -> Result<Head, BeginError> {
-    let path = path_of(folder, segment);
-    let file = match disk.create(&path) {
+pub(crate) fn begin(
+    disk: &dyn Disk,
+    folder: &Path,
+    segment: u64,
+    base: u64,
+    fill: impl FnOnce(&dyn DiskFile) -> io::Result<u64>,
+) -> Result<Head, BeginError> {
+    let (unfinished, path) = (path_while_made(folder, segment), path_of(folder, segment));
+    let file = match disk.create(&unfinished) {
         Ok(file) => file,
         Err(error) if is_full(&error) => return Err(BeginError::Full),
         Err(error) => return Err(BeginError::Unknown(error)),
     };
-    match file.write_all_at(&encode_header(segment, base), 0) {
-        Ok(()) => {}
+    let bytes = match file.write_all_at(&encode_header(segment, base), 0).and_then(|()| fill(&*file)) {
+        Ok(bytes) => bytes,
         Err(error) if is_full(&error) => {
             drop(file);
-            disk.remove(&path).and_then(|()| disk.sync_folder(folder)).map_err(BeginError::Unknown)?;
+            disk.remove(&unfinished).map_err(BeginError::Unknown)?;
             return Err(BeginError::Full);
         }
         Err(error) => return Err(BeginError::Unknown(error)),
-    }
-    file.sync_data().and_then(|()| disk.sync_folder(folder)).map_err(BeginError::Unknown)?;
-    Ok(Head { segment, base, file, bytes: SEGMENT_HEADER_BYTES })
+    };
+    let finish = || {
+        file.sync_data()?;
+        disk.rename(&unfinished, &path)?;
+        disk.sync_folder(folder)?;
+        disk.open(&path)
+    };
+    let file = finish().map_err(BeginError::Unknown)?;
+    Ok(Head { segment, base, file, bytes })
 }
 
 #[cfg(test)]
@@ -190,6 +214,7 @@ mod tests {
         for name in ["README", "00000000000000000001.wal.bak", "lost+found"] {
             assert_eq!(name_of(Path::new(name)), Name::Foreign, "{name}");
         }
+        assert_eq!(name_of(&path_while_made(Path::new("log"), 1)), Name::Unfinished);
     }
 
     #[test]

@@ -9,15 +9,12 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::frame::FrameHeader;
 use super::queue::{Pending, Shared, Work};
 use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, is_full};
+use super::sink::{FrameSink, Place};
 use super::{Completion, SegmentSummary, Wal, WalEntry, WalError, Wanted};
 use crate::io::DiskFile;
 use crate::model::TopicId;
-
-/// Values of at least so many bytes are not copied before they are written.
-const DIRECT_BYTES: usize = 256 << 10;
 
 /// A log of segments in one folder. Dropping it closes it.
 pub struct SegmentedWal {
@@ -170,9 +167,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// A writer that goes on at a log position, in a new segment that its first entry begins.
-    pub(crate) fn new(shared: Arc<Shared>, next_segment: u64, end: u64) -> Self {
-        Self { shared, head: None, next_segment, end, buffer: Vec::new() }
+    /// A writer that goes on at a log position: in `head`, or in a new segment that its first entry begins.
+    pub(crate) fn new(shared: Arc<Shared>, head: Option<Head>, next_segment: u64, end: u64) -> Self {
+        Self { shared, head, next_segment, end, buffer: Vec::new() }
     }
 
     /// The thread's life.
@@ -220,7 +217,8 @@ impl Writer {
     /// Begins a new head. All that was written is durable, as a segment's existence promises.
     fn begin_segment(&mut self) -> Result<(), Trouble> {
         self.check()?;
-        match segment::begin(&*self.shared.disk, &self.shared.folder, self.next_segment, self.end) {
+        let empty = |_: &dyn DiskFile| Ok(SEGMENT_HEADER_BYTES);
+        match segment::begin(&*self.shared.disk, &self.shared.folder, self.next_segment, self.end, empty) {
             Ok(head) => {
                 self.shared.accounts.lock().begin(head.segment, head.base);
                 self.next_segment = self.next_segment.saturating_add(1);
@@ -321,53 +319,12 @@ fn cut_back(head: &Head) -> Trouble {
 
 /// Writes a run's frames behind the head's end; gives the end of the file then.
 fn write(head: &Head, buffer: &mut Vec<u8>, buffer_bytes: usize, run: &[Pending]) -> io::Result<u64> {
-    let synced = head.position();
-    let mut position = synced;
-    buffer.clear();
-    let mut out = Gathered { file: &*head.file, at: head.bytes, buffer };
-    for Pending { body, .. } in run {
-        let header =
-            FrameHeader { body_bytes: body.bytes(), segment: head.segment, position, synced, body_crc: body.crc };
-        position += header.frame_bytes();
-        header.encode(out.buffer);
-        out.buffer.extend_from_slice(&body.lead);
-        if body.values.len() >= DIRECT_BYTES.min(buffer_bytes) {
-            out.flush()?;
-            out.write(&body.values)?;
-        } else {
-            out.buffer.extend_from_slice(&body.values);
-        }
-        if out.buffer.len() >= buffer_bytes {
-            out.flush()?;
-        }
+    let place = Place { segment: head.segment, position: head.position(), synced: head.position() };
+    let mut sink = FrameSink::new(&*head.file, head.bytes, place, buffer, buffer_bytes);
+    for pending in run {
+        sink.put(&pending.body)?;
     }
-    out.flush()?;
-    Ok(out.at)
-}
-
-/// Bytes on their way into a file.
-struct Gathered<'a> {
-    file: &'a dyn DiskFile,
-    /// Where the buffer's first byte goes.
-    at: u64,
-    buffer: &'a mut Vec<u8>,
-}
-
-impl Gathered<'_> {
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.file.write_all_at(self.buffer, self.at)?;
-            self.at += self.buffer.len() as u64;
-            self.buffer.clear();
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
+    sink.finish()
 }
 
 /// A completion that passes its result on to one who waits.
