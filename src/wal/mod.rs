@@ -25,6 +25,11 @@ mod sink;
 mod survey;
 mod writer;
 
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
 pub use plan::{Plan, plan};
 pub use replay::{Cut, ReplaySummary};
 pub use writer::SegmentedWal;
