@@ -86,6 +86,16 @@ impl Accounts {
         self.segments.iter().cloned().collect()
     }
 
+    /// The log position at which the log begins; none while there is no segment.
+    pub(crate) fn start(&self) -> Option<u64> {
+        self.segments.front().map(|oldest| oldest.base)
+    }
+
+    /// The number of the newest segment.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.segments.back().map(|newest| newest.segment)
+    }
+
     /// The oldest segment and whether it is the only one.
     pub(crate) fn oldest(&self) -> Option<(u64, bool)> {
         self.segments.front().map(|oldest| (oldest.segment, self.segments.len() == 1))

@@ -62,18 +62,27 @@ pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) options: WalOptions,
     pub(crate) accounts: Mutex<Accounts>,
+    /// The newest segment that was made before this log was opened.
+    pub(crate) found: Option<u64>,
     queue: Mutex<Queue>,
     wake: Condvar,
     failed: OnceLock<WalError>,
 }
 
 impl Shared {
-    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, options: WalOptions, accounts: Accounts) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        folder: PathBuf,
+        options: WalOptions,
+        accounts: Accounts,
+        found: Option<u64>,
+    ) -> Self {
         Self {
             disk,
             folder,
             options,
             accounts: Mutex::new(accounts),
+            found,
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             failed: OnceLock::new(),

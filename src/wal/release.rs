@@ -15,10 +15,21 @@ impl SegmentedWal {
     /// See [`Wal::release`].
     ///
     /// Each removal is made durable before the next: else a power loss could bring back a segment without the one that
-    /// follows it, which is damage.
+    /// follows it, which is damage. A removal whose sync has failed may be undone for ever; so after a restart nothing is
+    /// removed before a new segment says where the log begins. Only a full disk must not keep the log from making room.
     pub(crate) fn release_through(&self, through: u64) -> Result<(), WalError> {
         let _upkeep = self.upkeep.lock();
         let shared = &self.shared;
+        let (newest, releases) = {
+            let accounts = shared.accounts.lock();
+            (accounts.newest(), matches!(accounts.oldest(), Some((oldest, false)) if oldest <= through))
+        };
+        if releases && newest <= shared.found {
+            match self.seal() {
+                Ok(()) | Err(WalError::DiskFull) => {}
+                Err(error) => return Err(error),
+            }
+        }
         loop {
             self.check()?;
             let Some((segment, false)) = shared.accounts.lock().oldest() else { return Ok(()) };

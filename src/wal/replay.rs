@@ -23,7 +23,7 @@ use super::accounts::Accounts;
 use super::frame::Body;
 use super::queue::Shared;
 use super::reader::{Next, SegmentReader};
-use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES};
+use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::sink::{FrameSink, Place};
 use super::survey::{Found, Survey, open_error, segment_error, survey};
 use super::writer::{SegmentedWal, Writer};
@@ -77,7 +77,7 @@ struct Replay<'a> {
 }
 
 impl SegmentedWal {
-    /// Opens the log in a folder, which is made if need be, and hands every entry that is there to `on_entry`, in log
+    /// Opens the log in a folder, which is made if need be (the one above it must be durable), and hands every entry that is there to `on_entry`, in log
     /// order; relocated copies come where they were written, so a topic's entries are taken by offset and repeats ignored.
     ///
     /// On return all that was handed over is durable. Until then nobody may be told of it. Memory: one entry, and a few
@@ -103,7 +103,7 @@ impl SegmentedWal {
             end: 0,
         };
         for found in &survey.found {
-            replay.read(found, survey.newest > Some(found.segment))?;
+            replay.read(found, survey.newest > Some(found.header.segment))?;
         }
         remove_empty(&*disk, &survey);
         let mut next_segment = survey.newest.map_or(1, |newest| newest.saturating_add(1));
@@ -113,7 +113,7 @@ impl SegmentedWal {
         }
         replay.cut(&survey);
         let Replay { accounts, summary, end, .. } = replay;
-        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts));
+        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts, survey.newest));
         let writer = Writer::new(Arc::clone(&shared), head, next_segment, end);
         let wal = Self::start(shared, writer).map_err(|error| open_error("its thread", &error))?;
         Ok((wal, summary))
@@ -123,10 +123,10 @@ impl SegmentedWal {
 impl Replay<'_> {
     /// Reads a segment. One that is vouched for must be sound to its end.
     fn read(&mut self, found: &Found, vouched: bool) -> Result<(), WalError> {
-        let segment = found.segment;
-        self.accounts.begin(segment, found.base);
-        self.synced = found.base;
-        let mut reader = SegmentReader::new(Arc::clone(&found.file), segment, found.base, found.bytes);
+        let SegmentHeader { segment, base, copied, settled, .. } = found.header;
+        self.accounts.begin(segment, base);
+        self.synced = if settled { base.saturating_add(copied) } else { base };
+        let mut reader = SegmentReader::new(Arc::clone(&found.file), segment, base, found.bytes);
         loop {
             let position = reader.position();
             let damaged = |reason| WalError::Damaged { segment, position, reason };
@@ -135,8 +135,8 @@ impl Replay<'_> {
                     let (next, bytes) = (entry.first.saturating_after(u64::from(entry.count)), header.frame_bytes());
                     self.summary.entries += 1;
                     self.summary.bytes += bytes;
-                    self.vouch(header.synced);
                     self.unsure.push_back(Unsure { topic: entry.topic, next, bytes, position });
+                    self.vouch(header.synced);
                     (self.on_entry)(entry)?;
                 }
                 Next::End => break,
@@ -178,17 +178,20 @@ impl Replay<'_> {
         segment: u64,
     ) -> Result<Option<Head>, WalError> {
         let Some(newest) = survey.found.last().filter(|_| !self.unsure.is_empty()) else { return Ok(None) };
-        let from = self.place_in(newest, self.synced);
-        let to = self.place_in(newest, self.end);
-        let reader = SegmentReader::new(Arc::clone(&newest.file), newest.segment, newest.base, to).from(from);
+        let SegmentHeader { segment: old, base, .. } = newest.header;
+        let (from, to) = (self.place_in(newest, self.synced), self.place_in(newest, self.end));
+        let reader = SegmentReader::new(Arc::clone(&newest.file), old, base, to).from(from);
         // The segment is seen only when all of it is durable. But its name may not be, when it is seen; so its frames must
-        // not vouch for themselves, and another crash has them copied again.
+        // not vouch for themselves.
         let place = Place { segment, position: self.synced, synced: self.synced };
+        let (start, copied) = (self.accounts.start().unwrap_or(base), self.end - self.synced);
+        let header = SegmentHeader { segment, base: self.synced, start, copied, settled: false };
         let fill = |file: &dyn DiskFile| copy(reader, file, place, options.buffer_bytes);
-        let head = segment::begin(disk, folder, segment, self.synced, fill).map_err(|error| match error {
+        let head = segment::begin(disk, folder, header, fill).map_err(|error| match error {
             BeginError::Full => WalError::Open { cause: "the disk is full".to_owned() },
             BeginError::Unknown(error) => segment_error(segment, &error),
         })?;
+        segment::settle(&head);
         self.accounts.begin(segment, self.synced);
         for unsure in self.unsure.drain(..) {
             self.accounts.add(unsure.topic, unsure.next, unsure.bytes);
@@ -203,23 +206,23 @@ impl Replay<'_> {
         if keep < newest.bytes
             && let Err(error) = newest.file.set_len(keep)
         {
-            tracing::warn!(segment = newest.segment, %error, "a segment's dropped end stays on the disk");
+            tracing::warn!(segment = newest.header.segment, %error, "a segment's dropped end stays on the disk");
         }
     }
 
     fn place_in(&self, found: &Found, position: u64) -> u64 {
-        SEGMENT_HEADER_BYTES + position.saturating_sub(found.base)
+        SEGMENT_HEADER_BYTES + position.saturating_sub(found.header.base)
     }
 }
 
 /// Copies the frames that a reader gives to another place.
-fn copy(mut from: SegmentReader, to: &dyn DiskFile, place: Place, buffer_bytes: usize) -> std::io::Result<u64> {
+fn copy(mut from: SegmentReader, to: &dyn DiskFile, place: Place, buffer_bytes: usize) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     let mut sink = FrameSink::new(to, SEGMENT_HEADER_BYTES, place, &mut buffer, buffer_bytes);
     loop {
         match from.next()? {
             Next::Entry(_, entry) => sink.put(&Body::encode(&entry))?,
-            Next::End => return sink.finish(),
+            Next::End => return sink.finish().map(drop),
             Next::Bad | Next::Malformed(_) => {
                 return Err(std::io::Error::other("a frame does not read the same twice"));
             }
@@ -238,11 +241,11 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), WalError> {
     .map_err(|error| open_error("the folder above it", &error))
 }
 
-/// Removes files that hold nothing. Should one come back, it still holds nothing that is looked at.
+/// Removes files that hold nothing that is looked at. Should one come back, it still holds nothing.
 fn remove_empty(disk: &dyn Disk, survey: &Survey) {
     for path in &survey.empty {
         if let Err(error) = disk.remove(path) {
-            tracing::warn!(file = %path.display(), %error, "an empty segment of the write-ahead log stays on the disk");
+            tracing::warn!(file = %path.display(), %error, "a file that the write-ahead log does not need stays on the disk");
         }
     }
 }

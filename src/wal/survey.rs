@@ -6,16 +6,14 @@ use std::sync::Arc;
 
 use super::WalError;
 use super::reader::read_full;
-use super::segment::{Header, Name, SEGMENT_HEADER_BYTES, decode_header, name_of, path_of};
+use super::segment::{Header, Name, SEGMENT_HEADER_BYTES, SegmentHeader, name_of, path_of};
 use crate::io::{Disk, DiskFile};
 
 /// A segment that is there.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Its number.
-    pub(crate) segment: u64,
-    /// The log position of its first frame.
-    pub(crate) base: u64,
+    /// What it says of itself.
+    pub(crate) header: SegmentHeader,
     /// Its file.
     pub(crate) file: Arc<dyn DiskFile>,
     /// Bytes of the file that count: up to the base of the next segment.
@@ -29,7 +27,7 @@ pub(crate) struct Survey {
     pub(crate) found: Vec<Found>,
     /// The largest number that any segment has.
     pub(crate) newest: Option<u64>,
-    /// Files that hold nothing.
+    /// Files that hold nothing that is looked at.
     pub(crate) empty: Vec<PathBuf>,
 }
 
@@ -63,12 +61,11 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
             None => survey.empty.push(path),
         }
     }
+    // A removal that could not be synced may be undone by a power loss, while later ones hold.
+    let start = survey.found.iter().map(|found| found.header.start).max().unwrap_or_default();
+    let released = survey.found.extract_if(.., |found| found.header.base < start);
+    survey.empty.extend(released.map(|found| path_of(folder, found.header.segment)));
     check_chain(&mut survey.found)?;
-    // The newest one stays, so that numbers never go back.
-    let newest = survey.newest;
-    let holds_nothing = |found: &mut Found| found.bytes == SEGMENT_HEADER_BYTES && Some(found.segment) != newest;
-    let empty = survey.found.extract_if(.., holds_nothing);
-    survey.empty.extend(empty.map(|found| path_of(folder, found.segment)));
     Ok(survey)
 }
 
@@ -78,11 +75,9 @@ fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Option<Found>, WalEr
     let length = file.len().map_err(|error| segment_error(segment, &error))?;
     let read = read_full(&*file, &mut bytes, 0).map_err(|error| segment_error(segment, &error))?;
     let damaged = |position, reason| Err(WalError::Damaged { segment, position, reason });
-    match decode_header(bytes.get(..read).unwrap_or_default()) {
-        Header::Whole { segment: number, base } if number == segment => {
-            Ok(Some(Found { segment, base, file, bytes: length }))
-        }
-        Header::Whole { base, .. } => damaged(base, "the segment has another one's name"),
+    match SegmentHeader::decode(bytes.get(..read).unwrap_or_default()) {
+        Header::Whole(header) if header.segment == segment => Ok(Some(Found { header, file, bytes: length })),
+        Header::Whole(header) => damaged(header.base, "the segment has another one's name"),
         Header::OtherVersion(version) => {
             let cause = format!("segment {segment} has format version {version}, which this server does not know");
             Err(WalError::Open { cause })
@@ -94,21 +89,23 @@ fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Option<Found>, WalEr
 
 /// Checks that each segment begins where the one before ends, and leaves out what lies past the next one's base.
 fn check_chain(found: &mut [Found]) -> Result<(), WalError> {
-    let mut next: Option<(u64, u64)> = None;
+    let mut next: Option<SegmentHeader> = None;
     for this in found.iter_mut().rev() {
-        if let Some((segment, base)) = next {
-            let Some(frames) = base.checked_sub(this.base) else {
-                return Err(WalError::Damaged { segment, position: base, reason: "segments are out of order" });
+        let SegmentHeader { segment, base, .. } = this.header;
+        if let Some(next) = next {
+            let Some(frames) = next.base.checked_sub(base) else {
+                let reason = "the segment begins before the one that precedes it";
+                return Err(WalError::Damaged { segment: next.segment, position: next.base, reason });
             };
             let bytes = SEGMENT_HEADER_BYTES.saturating_add(frames);
             if this.bytes < bytes {
-                let position = this.base + (this.bytes - SEGMENT_HEADER_BYTES);
+                let position = base.saturating_add(this.bytes.saturating_sub(SEGMENT_HEADER_BYTES));
                 let reason = "the end of the segment, or the segment after it, is missing";
-                return Err(WalError::Damaged { segment: this.segment, position, reason });
+                return Err(WalError::Damaged { segment, position, reason });
             }
             this.bytes = bytes;
         }
-        next = Some((this.segment, this.base));
+        next = Some(this.header);
     }
     Ok(())
 }

@@ -10,10 +10,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::queue::{Pending, Shared, Work};
-use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, is_full};
+use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, SegmentHeader, is_full};
 use super::sink::{FrameSink, Place};
 use super::{Completion, SegmentSummary, Wal, WalEntry, WalError, Wanted};
-use crate::io::DiskFile;
 use crate::model::TopicId;
 
 /// A log of segments in one folder. Dropping it closes it.
@@ -217,8 +216,10 @@ impl Writer {
     /// Begins a new head. All that was written is durable, as a segment's existence promises.
     fn begin_segment(&mut self) -> Result<(), Trouble> {
         self.check()?;
-        let empty = |_: &dyn DiskFile| Ok(SEGMENT_HEADER_BYTES);
-        match segment::begin(&*self.shared.disk, &self.shared.folder, self.next_segment, self.end, empty) {
+        let shared = &self.shared;
+        let start = shared.accounts.lock().start().unwrap_or(self.end);
+        let header = SegmentHeader { segment: self.next_segment, base: self.end, start, ..SegmentHeader::default() };
+        match segment::begin(&*shared.disk, &shared.folder, header, |_| Ok(())) {
             Ok(head) => {
                 self.shared.accounts.lock().begin(head.segment, head.base);
                 self.next_segment = self.next_segment.saturating_add(1);

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::forgetful::{Forgetful, Sync};
 use super::model::{Model, TOPICS};
+use crate::io::Disk;
 use crate::io::fault::{Crash, FaultDisk};
 use crate::wal::segment::SEGMENT_HEADER_BYTES;
 use crate::wal::{Plan, SegmentedWal, Wal, WalError, WalOptions, plan};
@@ -16,9 +17,11 @@ const STEPS: usize = 70;
 
 /// Runs a seed; gives a fingerprint of the run, or the promise that was broken.
 pub(super) fn run(seed: u64, forgets: Option<Sync>) -> Result<(u64, usize), String> {
-    let disk = FaultDisk::new(seed);
+    let disk = fresh_disk(seed)?;
     let model = Arc::new(Mutex::new(Model::new(seed)));
     let mut world = World { wal: None, generation: 0, disk, forgets, model };
+    // A failed sync of the folder above, at the very first start, is nothing that a later start could mend.
+    world.restart()?;
     for _ in 0..STEPS {
         world.act()?;
     }
@@ -28,6 +31,13 @@ pub(super) fn run(seed: u64, forgets: Option<Sync>) -> Result<(u64, usize), Stri
     world.restart()?;
     let wal = world.wal()?;
     Ok((wal.bytes(), world.disk.trace().len()))
+}
+
+/// A disk with a data folder, which is not the log's to make durable.
+fn fresh_disk(seed: u64) -> Result<FaultDisk, String> {
+    let disk = FaultDisk::new(seed);
+    let made = disk.create_folder(Path::new("/data")).and_then(|()| disk.sync_folder(Path::new("/")));
+    made.map(|()| disk).map_err(|error| error.to_string())
 }
 
 struct World {
@@ -177,4 +187,32 @@ fn append(model: &Arc<Mutex<Model>>, wal: &Weak<SegmentedWal>, topic: usize) {
         }
     };
     open.append(entry, Box::new(done));
+}
+pub(super) fn debug(seed: u64) {
+    let disk = fresh_disk(seed).unwrap();
+    let model = Arc::new(Mutex::new(Model::new(seed)));
+    let mut world = World { wal: None, generation: 0, disk, forgets: None, model };
+    let mut shown = 0;
+    world.restart().unwrap();
+    let mut show = |world: &World| {
+        for op in world.disk.trace().iter().skip(shown) {
+            println!("   {op:?}");
+        }
+        shown = world.disk.trace().len();
+    };
+    for i in 0..STEPS {
+        let r = world.act();
+        println!("-- {i} {:?}", world.wal.as_ref().map(|w| w.failed()));
+        show(&world);
+        if let Err(e) = r {
+            println!("{e}");
+            return;
+        }
+    }
+    world.disk.clear_faults();
+    world.disk.set_capacity(None);
+    world.disk.power_loss();
+    let r = world.restart();
+    show(&world);
+    println!("{r:?}");
 }
