@@ -86,11 +86,6 @@ impl Accounts {
         self.segments.iter().cloned().collect()
     }
 
-    /// The log position at which the log begins; none while there is no segment.
-    pub(crate) fn start(&self) -> Option<u64> {
-        self.segments.front().map(|oldest| oldest.base)
-    }
-
     /// The number of the newest segment.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.segments.back().map(|newest| newest.segment)

@@ -14,6 +14,10 @@
 //! - *No new frame goes into an old segment.* Frames are appended behind that copy, or else in a segment that the first
 //!   append begins. What lies past the next segment's base is never looked at, so that frames behind a bad one, or the
 //!   originals of copied ones, cannot become valid again, whether or not cutting them off holds.
+//!
+//! One thing is left open on purpose: if the sync that takes a write to a full disk back fails, and the power is lost after
+//! a restart that nothing was appended after, entries that were neither acknowledged nor refused (the log had latched) may
+//! be found by the second recovery though the first has not seen them. They follow what was there, and nothing is lost.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -184,7 +188,8 @@ impl Replay<'_> {
         // The segment is seen only when all of it is durable. But its name may not be, when it is seen; so its frames must
         // not vouch for themselves.
         let place = Place { segment, position: self.synced, synced: self.synced };
-        let (start, copied) = (self.accounts.start().unwrap_or(base), self.end - self.synced);
+        let start = self.accounts.oldest().map_or(segment, |(oldest, _)| oldest);
+        let copied = self.end - self.synced;
         let header = SegmentHeader { segment, base: self.synced, start, copied, settled: false };
         let fill = |file: &dyn DiskFile| copy(reader, file, place, options.buffer_bytes);
         let head = segment::begin(disk, folder, header, fill).map_err(|error| match error {

@@ -9,7 +9,7 @@
 //! | 10..12 | 0 |
 //! | 12..20 | the segment's number, `u64` |
 //! | 20..28 | `base`, the log position of its first frame, `u64` |
-//! | 28..36 | `start`, the log position at which the log began when the segment was made: all before it is released, `u64` |
+//! | 28..36 | `start`, the number of the oldest segment when this one was made: all before it are released, `u64` |
 //! | 36..44 | `copied`, bytes of the frames that recovery put into it before it got its name, `u64` |
 //! | 44..48 | CRC-32C of bytes 0..44, `u32` |
 //! | 48 | `settled`: 1 when the copied frames are known to be durable under the segment's name |
@@ -82,7 +82,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) segment: u64,
     /// The log position of its first frame.
     pub(crate) base: u64,
-    /// The log position at which the log began when it was made.
+    /// The number of the oldest segment when it was made.
     pub(crate) start: u64,
     /// Bytes of the frames that recovery put into it.
     pub(crate) copied: u64,

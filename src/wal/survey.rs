@@ -63,7 +63,7 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
     }
     // A removal that could not be synced may be undone by a power loss, while later ones hold.
     let start = survey.found.iter().map(|found| found.header.start).max().unwrap_or_default();
-    let released = survey.found.extract_if(.., |found| found.header.base < start);
+    let released = survey.found.extract_if(.., |found| found.header.segment < start);
     survey.empty.extend(released.map(|found| path_of(folder, found.header.segment)));
     check_chain(&mut survey.found)?;
     Ok(survey)

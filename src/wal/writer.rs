@@ -217,8 +217,9 @@ impl Writer {
     fn begin_segment(&mut self) -> Result<(), Trouble> {
         self.check()?;
         let shared = &self.shared;
-        let start = shared.accounts.lock().start().unwrap_or(self.end);
-        let header = SegmentHeader { segment: self.next_segment, base: self.end, start, ..SegmentHeader::default() };
+        let segment = self.next_segment;
+        let start = shared.accounts.lock().oldest().map_or(segment, |(oldest, _)| oldest);
+        let header = SegmentHeader { segment, base: self.end, start, ..SegmentHeader::default() };
         match segment::begin(&*shared.disk, &shared.folder, header, |_| Ok(())) {
             Ok(head) => {
                 self.shared.accounts.lock().begin(head.segment, head.base);

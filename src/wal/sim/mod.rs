@@ -30,7 +30,3 @@ fn without_any_one_of_its_syncs_the_log_breaks_a_promise() {
         assert!((0..4 * SEEDS).any(|seed| run(seed, Some(sync)).is_err()), "nothing breaks without {sync:?}");
     }
 }
-#[test]
-fn debug_seed() {
-    super::sim::world::debug(std::env::var("SEED").unwrap().parse().unwrap());
-}

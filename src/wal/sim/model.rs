@@ -21,8 +21,11 @@ enum Fate {
     Refused,
     /// Not known until the next recovery.
     Unknown,
-    /// A recovery has not found it: it must never be seen.
-    Gone,
+    /// A recovery has not found it: it must never be seen once the log has taken anything else.
+    Gone {
+        /// The serial number of the next entry then.
+        before: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -178,7 +181,8 @@ impl Model {
             if (WalEntry { relocated: false, ..entry.clone() }) != submitted.entry {
                 return self.breaks(format!("{serial} has changed"));
             }
-            if matches!(fate, Fate::Refused | Fate::Gone) {
+            let superseded = |before| self.submitted.iter().skip(before).any(|entry| entry.fate == Fate::Stays);
+            if fate == Fate::Refused || matches!(fate, Fate::Gone { before } if superseded(before)) {
                 return self.breaks(format!("{serial} came back, which was {fate:?}"));
             }
             let plain = seen.entry(serial).or_default();
@@ -197,8 +201,8 @@ impl Model {
             let needed = entry.fate == Fate::Stays && entry.next() > self.topics[entry.topic].committed;
             match (seen.contains_key(&serial), entry.fate) {
                 (false, _) if needed => return self.breaks(format!("{serial} was lost")),
-                (true, Fate::Unknown) => self.submitted[serial].fate = Fate::Stays,
-                (false, Fate::Unknown) => self.submitted[serial].fate = Fate::Gone,
+                (true, Fate::Unknown | Fate::Gone { .. }) => self.submitted[serial].fate = Fate::Stays,
+                (false, Fate::Unknown) => self.submitted[serial].fate = Fate::Gone { before: self.submitted.len() },
                 _ => {}
             }
         }

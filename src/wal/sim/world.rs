@@ -188,31 +188,3 @@ fn append(model: &Arc<Mutex<Model>>, wal: &Weak<SegmentedWal>, topic: usize) {
     };
     open.append(entry, Box::new(done));
 }
-pub(super) fn debug(seed: u64) {
-    let disk = fresh_disk(seed).unwrap();
-    let model = Arc::new(Mutex::new(Model::new(seed)));
-    let mut world = World { wal: None, generation: 0, disk, forgets: None, model };
-    let mut shown = 0;
-    world.restart().unwrap();
-    let mut show = |world: &World| {
-        for op in world.disk.trace().iter().skip(shown) {
-            println!("   {op:?}");
-        }
-        shown = world.disk.trace().len();
-    };
-    for i in 0..STEPS {
-        let r = world.act();
-        println!("-- {i} {:?}", world.wal.as_ref().map(|w| w.failed()));
-        show(&world);
-        if let Err(e) = r {
-            println!("{e}");
-            return;
-        }
-    }
-    world.disk.clear_faults();
-    world.disk.set_capacity(None);
-    world.disk.power_loss();
-    let r = world.restart();
-    show(&world);
-    println!("{r:?}");
-}
