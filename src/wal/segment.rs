@@ -30,7 +30,9 @@ use super::frame::take;
 use crate::io::{Disk, DiskFile};
 
 /// Bytes of a segment's header.
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_LENGTH as u64;
+/// The same, as the length of a buffer.
+pub(crate) const HEADER_LENGTH: usize = 64;
 
 /// How the name of a segment ends while it is being made.
 const UNFINISHED: &str = ".wal.new";
@@ -104,7 +106,7 @@ pub(crate) enum Header {
 impl SegmentHeader {
     /// The header as bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
+        let mut out = Vec::with_capacity(HEADER_LENGTH);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 2]);

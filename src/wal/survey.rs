@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::WalError;
 use super::reader::read_full;
-use super::segment::{Header, Name, SEGMENT_HEADER_BYTES, SegmentHeader, name_of, path_of};
+use super::segment::{HEADER_LENGTH, Header, Name, SEGMENT_HEADER_BYTES, SegmentHeader, name_of, path_of};
 use crate::io::{Disk, DiskFile};
 
 /// A segment that is there.
@@ -71,7 +71,7 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
 
 /// Reads a segment's header; none if the file is too short to hold anything.
 fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Option<Found>, WalError> {
-    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+    let mut bytes = [0; HEADER_LENGTH];
     let length = file.len().map_err(|error| segment_error(segment, &error))?;
     let read = read_full(&*file, &mut bytes, 0).map_err(|error| segment_error(segment, &error))?;
     let damaged = |position, reason| Err(WalError::Damaged { segment, position, reason });
