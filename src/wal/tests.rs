@@ -252,3 +252,25 @@ fn a_relocation_does_not_copy_damage() {
     assert!(matches!(relocated, Err(WalError::Damaged { segment: 1, position: 0, .. })), "{relocated:?}");
     assert!(wal.failed().is_none());
 }
+
+/// A failed sync of a removal may leave the old name on the disk for ever, and the next process cannot see it.
+#[test]
+fn a_removal_that_is_undone_later_does_not_tear_a_hole_into_the_log() {
+    for seed in 0..40 {
+        let disk = FaultDisk::new(seed);
+        let value = "x".repeat(400);
+        let entries: Vec<_> = (0..4).map(|first| entry(1, first, &value)).collect();
+        let (wal, ..) = open(&disk).unwrap();
+        append_each(&wal, &entries);
+        disk.kill();
+        let (wal, ..) = open(&disk).unwrap();
+        disk.fail_sync_after(0);
+        assert!(matches!(wal.release(1), Err(WalError::Failed { .. })));
+        disk.kill();
+        let (wal, ..) = open(&disk).unwrap();
+        wal.release(2).unwrap();
+        disk.power_loss();
+        let (_, read, _) = open(&disk).unwrap();
+        assert!(read.ends_with(&entries[2..]), "seed {seed}");
+    }
+}
