@@ -1,9 +1,38 @@
 //! One write-ahead log for the whole process: one `fdatasync` makes a whole group of appends, of any number of topics,
 //! durable.
+//!
+//! Submitters encode their entries and enqueue them; the log's own thread takes all that is enqueued, writes it, syncs it
+//! once and tells every submitter, while the next group gathers. The log is a row of segments ([`segment`]) of frames
+//! ([`frame`]); the newest segment is its head. What has become durable elsewhere is released from the oldest segment on.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::model::{Offset, SchemaVersion, Timestamp, TopicId, Writer};
+
+mod accounts;
+mod frame;
+mod plan;
+mod queue;
+mod reader;
+mod release;
+mod replay;
+mod segment;
+mod sink;
+mod survey;
+mod writer;
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+pub use plan::{Plan, plan};
+pub use replay::{Cut, ReplaySummary};
+pub use writer::SegmentedWal;
 
 /// What one append puts into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +85,22 @@ pub enum WalError {
         /// What the disk answered.
         cause: String,
     },
+    /// A segment could not be read, relocated or removed; nothing of it was lost, and the log goes on.
+    #[error("segment {segment} of the write-ahead log cannot be freed: {cause}")]
+    Segment {
+        /// The segment's number.
+        segment: u64,
+        /// What the disk answered, or why the segment cannot be freed.
+        cause: String,
+    },
+    /// The log was closed before the entry came in.
+    #[error("the write-ahead log is closed")]
+    Closed,
 }
+
+/// Which records of a relocated segment are still wanted: asked for each entry with its topic, its first offset and the
+/// offset past its last.
+pub type Wanted<'a> = &'a (dyn Fn(TopicId, Offset, Offset) -> bool + Sync);
 
 /// Called once, in log order, by the log's own thread when the entry is durable or lost. It must be quick and must not
 /// block.
@@ -65,10 +109,89 @@ pub type Completion = Box<dyn FnOnce(Result<(), WalError>) + Send>;
 /// What is known of a segment that is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentSummary {
-    /// The segment's number, ascending with age's end.
+    /// The segment's number; younger segments have larger ones.
     pub segment: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// For each topic with entries in it: the offset past the last one, and the bytes of its entries.
     pub topics: Vec<(TopicId, Offset, u64)>,
+}
+
+/// The log as its users see it. Only the simulations and [`SegmentedWal`] implement it so far.
+pub trait Wal: Send + Sync + fmt::Debug {
+    /// Enqueues an entry; never blocks on the disk.
+    ///
+    /// `done` is called exactly once, in log order, on the log's own thread: with `Ok` when the entry is durable, with
+    /// [`WalError::DiskFull`] when nothing of it is in the log nor ever will be, with [`WalError::Failed`] when that is not
+    /// known. When it is called with [`WalError::DiskFull`], every entry that was enqueued before it returns is refused
+    /// likewise: a submitter who enqueues under a lock of his own, and whose `done` takes that lock to note the refusal,
+    /// never gets a later entry in behind a refused one.
+    ///
+    /// After [`Wal::close`] it is called with [`WalError::Closed`], on a thread of its own.
+    fn append(&self, entry: WalEntry, done: Completion);
+
+    /// Why nothing is acknowledged any more until a restart; none while the log is sound.
+    fn failed(&self) -> Option<WalError>;
+
+    /// Bytes of all segments on disk.
+    fn bytes(&self) -> u64;
+
+    /// Bytes of a topic's entries that are still in the log.
+    fn topic_bytes(&self, topic: TopicId) -> u64;
+
+    /// The segments, oldest first, the newest (the head) last. An entry is counted here before it is acknowledged.
+    fn segments(&self) -> Vec<SegmentSummary>;
+
+    /// Removes the oldest segments up to and including `through_segment`, never the newest one. Blocks on the disk.
+    ///
+    /// Everything in them must be durable elsewhere.
+    ///
+    /// # Errors
+    /// [`WalError::Segment`] if a file cannot be removed: those before it are gone. [`WalError::Failed`] if the removal
+    /// cannot be made durable, which latches, and when the log has latched before.
+    fn release(&self, through_segment: u64) -> Result<(), WalError>;
+
+    /// Copies the entries of a sealed segment that hold wanted records to the head of the log: same offsets, timestamps
+    /// and writer, marked as relocated. Blocks until the copies are durable; after that the segment can be released.
+    ///
+    /// # Errors
+    /// [`WalError::Segment`] if it is not a sealed segment or cannot be read, [`WalError::Damaged`] if it is damaged, and
+    /// what [`Wal::append`] completes with. Some copies may be in the log all the same.
+    fn relocate(&self, segment: u64, wanted: Wanted<'_>) -> Result<(), WalError>;
+
+    /// Begins a new head if the present one holds entries, so that those can be released though nothing is appended any
+    /// more. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`WalError::DiskFull`], [`WalError::Failed`] or [`WalError::Closed`].
+    fn seal_head(&self) -> Result<(), WalError>;
+
+    /// Writes and syncs what is enqueued, tells everybody and ends the log's thread; idempotent. Nothing is appended
+    /// afterwards.
+    fn close(&self);
+}
+
+/// Learns of each group that was made durable, for metrics. Called on the log's thread: it must be quick.
+pub trait WalObserver: Send + Sync + fmt::Debug {
+    /// A group of `group` entries and `bytes` bytes is durable; its sync alone took `took`.
+    fn synced(&self, group: usize, bytes: u64, took: Duration);
+}
+
+/// How the log is kept.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// Bytes at which a segment is sealed. A single larger entry gets a segment of its own.
+    pub segment_bytes: u64,
+    /// Bytes of frames that are gathered in memory before they are written; larger values are written from where they are.
+    pub buffer_bytes: usize,
+    /// Who learns of synced groups.
+    pub observer: Option<Arc<dyn WalObserver>>,
+    /// Whether the log has a thread of its own; simulations have none and call [`SegmentedWal::step`].
+    pub threaded: bool,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, buffer_bytes: 8 << 20, observer: None, threaded: true }
+    }
 }
