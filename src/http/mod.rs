@@ -1,1 +1,94 @@
-//! (being written)
+//! The HTTP edge: unpacks, bounds, authorises, answers. It has no rules of the log.
+//!
+//! [`router`] serves the operations of [`ROUTES`]; [`serve`] runs it on a listener.
+
+mod accept;
+mod answer;
+mod append;
+mod backends;
+mod body;
+mod extract;
+mod frame;
+mod guard;
+mod later;
+mod layers;
+mod linger;
+mod openapi;
+mod ops;
+mod problem;
+mod query;
+mod read;
+mod record;
+mod routes;
+mod schemas;
+mod serve;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::sync::Arc;
+
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use routes::{ROUTES, Route, Verb};
+pub use serve::serve;
+
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::topic::InflightBudget;
+
+/// Bounds of the edge.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// The most decoded bytes of a body, except where `atomic=false`.
+    pub max_body_bytes: u64,
+    /// The most streams at a time.
+    pub max_streams: usize,
+    /// Origins whose pages may call the server; `*` is any.
+    pub cors_origins: Vec<String>,
+    /// Whether the listener's address is one of loopback.
+    pub loopback: bool,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { max_body_bytes: 128 * 1024 * 1024, max_streams: 10_000, cors_origins: Vec::new(), loopback: true }
+    }
+}
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+    limits: Arc<HttpLimits>,
+    inflight: Arc<InflightBudget>,
+    streams: Arc<stream::StreamSlots>,
+}
+
+impl ApiState {
+    /// The state of one server.
+    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: HttpLimits, inflight: Arc<InflightBudget>) -> Self {
+        let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
+        Self { engine, metrics, limits: Arc::new(limits), inflight, streams }
+    }
+}
+
+/// The router of the whole service.
+pub fn router(state: ApiState) -> axum::Router {
+    layered(routes::router(), state)
+}
+
+/// Adds what every request passes, outermost last.
+fn layered(router: axum::Router<ApiState>, state: ApiState) -> axum::Router {
+    router
+        .fallback(layers::no_route)
+        .method_not_allowed_fallback(layers::no_method)
+        .layer(from_fn_with_state(state.clone(), layers::phase_gate))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(from_fn_with_state(state.clone(), layers::observe))
+        .with_state(state)
+}

@@ -1,1 +1,198 @@
-//! (being written)
+//! Every metric family of the service, in one struct that is passed down; nothing is global.
+
+mod topics;
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets,
+};
+
+pub use topics::{TopicSeries, TopicTable};
+
+/// All metrics. The fields are handles: cheap to clone, safe to use from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by route, method and status.
+    pub http_requests: IntCounterVec,
+    /// Seconds from a request's head to its answer's head, by route and method.
+    pub http_request_duration: HistogramVec,
+    /// Records appended, duplicates not counted.
+    pub appended_records: IntCounter,
+    /// Bytes of bodies appended, decoded, duplicates not counted.
+    pub appended_bytes: IntCounter,
+    /// Records handed to readers.
+    pub delivered_records: IntCounter,
+    /// Bytes of record objects handed to readers.
+    pub delivered_bytes: IntCounter,
+    /// Appends that an earlier request had stored already.
+    pub duplicates: IntCounter,
+    /// Appends refused, by error code. (Named in records: one body is refused whole.)
+    pub rejected_records: IntCounterVec,
+    /// Bytes of the write-ahead log on disk.
+    pub wal_bytes: IntGauge,
+    /// Seconds of each sync of the log.
+    pub wal_fsync_duration: Histogram,
+    /// Appends made durable by one sync.
+    pub wal_group_size: Histogram,
+    /// Bytes of recent records in memory.
+    pub tail_bytes: IntGauge,
+    /// Seconds of each commit to a dataset.
+    pub commit_duration: Histogram,
+    /// Open streams.
+    pub streams_open: IntGauge,
+    /// Seconds that the last recovery took.
+    pub recovery_duration: Gauge,
+    /// Topics, by backend.
+    pub topics: IntGaugeVec,
+    /// Topics that cannot be written at present.
+    pub topics_degraded: IntGauge,
+    per_topic: TopicTable,
+}
+
+/// What the names and labels below, all of them constants, make of a metric.
+#[expect(clippy::expect_used, reason = "names, labels and buckets are constants; a test builds them all")]
+fn sound<T>(made: prometheus::Result<T>) -> T {
+    made.expect("a metric of constant name, labels and buckets")
+}
+
+/// Makes families and registers each under the service's prefix.
+struct Families {
+    registry: Registry,
+}
+
+impl Families {
+    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let family = sound(made);
+        sound(self.registry.register(Box::new(family.clone())));
+        family
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(options(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(options(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::with_opts(options(name, help)))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
+        self.add(Histogram::with_opts(histogram_options(name, help, buckets)))
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("persisting")
+}
+
+fn histogram_options(name: &str, help: &str, buckets: Vec<f64>) -> HistogramOpts {
+    HistogramOpts::new(name, help).namespace("persisting").buckets(buckets)
+}
+
+/// 50 µs to about 100 s: a sync of a good disk as well as a long poll.
+fn seconds() -> Vec<f64> {
+    sound(exponential_buckets(0.000_05, 2.5, 17))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let families = Families { registry: Registry::new() };
+        let per_topic = TopicTable::default();
+        sound(families.registry.register(Box::new(per_topic.clone())));
+        Self {
+            http_requests: families.counters(
+                "http_requests_total",
+                "Requests answered.",
+                &["route", "method", "status"],
+            ),
+            http_request_duration: families.add(HistogramVec::new(
+                histogram_options(
+                    "http_request_duration_seconds",
+                    "Time from a request's head to its answer's head.",
+                    seconds(),
+                ),
+                &["route", "method"],
+            )),
+            appended_records: families.counter("appended_records_total", "Records appended."),
+            appended_bytes: families.counter("appended_bytes_total", "Decoded bytes of bodies appended."),
+            delivered_records: families.counter("delivered_records_total", "Records handed to readers."),
+            delivered_bytes: families.counter("delivered_bytes_total", "Bytes of records handed to readers."),
+            duplicates: families.counter("duplicates_total", "Appends that an earlier request had stored already."),
+            rejected_records: families.counters("rejected_records_total", "Appends refused.", &["code"]),
+            wal_bytes: families.gauge("wal_bytes", "Bytes of the write-ahead log."),
+            wal_fsync_duration: families.histogram("wal_fsync_duration_seconds", "Syncs of the log.", seconds()),
+            wal_group_size: families.histogram(
+                "wal_group_size",
+                "Appends made durable by one sync of the log.",
+                sound(exponential_buckets(1.0, 2.0, 12)),
+            ),
+            tail_bytes: families.gauge("tail_bytes", "Bytes of recent records in memory."),
+            commit_duration: families.histogram("commit_duration_seconds", "Commits to datasets.", seconds()),
+            streams_open: families.gauge("streams_open", "Open streams."),
+            recovery_duration: families
+                .add(Gauge::with_opts(options("recovery_duration_seconds", "Time the last recovery took."))),
+            topics: families.add(IntGaugeVec::new(options("topics", "Topics."), &["backend"])),
+            topics_degraded: families.gauge("topics_degraded", "Topics that cannot be written at present."),
+            registry: families.registry,
+            per_topic,
+        }
+    }
+}
+
+impl Metrics {
+    /// The media type of [`Metrics::render`].
+    pub const MEDIA_TYPE: &'static str = prometheus::TEXT_FORMAT;
+
+    /// The series of one topic, made on first use. Only `persisting` topics with `enable_metrics` ask for one.
+    pub fn topic(&self, name: &str) -> Arc<TopicSeries> {
+        self.per_topic.series(name)
+    }
+
+    /// Ends the series of a topic that is gone.
+    pub fn forget_topic(&self, name: &str) {
+        self.per_topic.forget(name);
+    }
+
+    /// All families in Prometheus' text form; empty where encoding fails, which is logged.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be encoded");
+            text.clear();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_the_contract_is_there() {
+        let metrics = Metrics::default();
+        metrics.http_requests.with_label_values(&["/livez", "GET", "200"]).inc();
+        metrics.http_request_duration.with_label_values(&["/livez", "GET"]).observe(0.1);
+        metrics.rejected_records.with_label_values(&["invalid_json"]).inc();
+        metrics.topics.with_label_values(&["memory"]).set(1);
+        metrics.topic("events").records.inc_by(3);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        for family in "http_requests_total http_request_duration_seconds appended_records_total appended_bytes_total \
+            delivered_records_total delivered_bytes_total duplicates_total rejected_records_total wal_bytes \
+            wal_fsync_duration_seconds wal_group_size tail_bytes commit_duration_seconds streams_open \
+            recovery_duration_seconds topics topics_degraded topic_records_total topic_bytes_total topic_tail_offset \
+            topic_committed_offset topic_fragments"
+            .split_whitespace()
+        {
+            assert!(text.contains(&format!("# TYPE persisting_{family} ")), "{family}");
+        }
+        assert!(text.contains("persisting_topic_records_total{topic=\"events\"} 3"));
+    }
+}

@@ -1,5 +1,6 @@
 //! What every edge calls: a topic's records, positions and waiting readers.
 
+mod admission;
 mod append;
 mod ask;
 pub(crate) mod configure;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
     SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,

@@ -1,0 +1,249 @@
+//! Appending records.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use crate::codec::Form;
+use crate::http::answer::Json;
+use crate::http::body::{Declared, decoded, read_whole};
+use crate::http::extract::{FORM, TopicPath, is_json, media_type, visible};
+use crate::http::query::{StrictQuery, digits, invalid, lacking};
+use crate::http::{ApiState, accept};
+use crate::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, Writer};
+use crate::topic::{AppendRequest, Receipt, Topic};
+
+const PRODUCER_ID: &str = "producer-id";
+const PRODUCER_EPOCH: &str = "producer-epoch";
+const PRODUCER_SEQ: &str = "producer-seq";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a load in pieces holds at most, in the terms of the budget: one piece being read, one being stored.
+const LOAD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How the records of a body stand in it.
+enum Records {
+    Json(Form),
+    Arrow,
+}
+
+/// All that the head of an append says.
+struct Head {
+    form: Records,
+    ack: Option<Ack>,
+    expected_offset: Option<Offset>,
+    close: bool,
+    atomic: bool,
+    writer: Writer,
+    declared: Declared,
+}
+
+/// `POST /v1/topics/{topic}/records`
+pub(crate) async fn append(
+    State(state): State<ApiState>,
+    TopicPath(name): TopicPath,
+    query: StrictQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answer = async {
+        let head = Head::read(&headers, &query, state.limits.max_body_bytes)?;
+        let topic = state.engine.topic_to_append(&name).await?;
+        store(&state, &topic, head, body).await
+    };
+    match answer.await {
+        Ok(receipt) => {
+            count(&state, &receipt);
+            Answer::of(&receipt).into_response()
+        }
+        Err(problem) => {
+            state.metrics.rejected_records.with_label_values(&[problem.code.as_str()]).inc();
+            if let Some(stored) = problem.stored {
+                state.metrics.appended_records.inc_by(stored.count);
+            }
+            problem.into_response()
+        }
+    }
+}
+
+async fn store(state: &ApiState, topic: &Arc<Topic>, head: Head, body: Body) -> Result<Receipt, Problem> {
+    let Records::Json(form) = head.form else {
+        return Err(lacking("No backend takes Arrow yet; send JSON or NDJSON.", Some("arrow")));
+    };
+    topic.check_append(head.ack, &head.writer)?;
+    if !head.atomic {
+        let mut permit = state.inflight.open();
+        permit.grow(LOAD_BYTES).await?;
+        return topic.load(decoded(body, head.declared), form, head.ack).await;
+    }
+    let (body, _permit) = read_whole(state, body, head.declared, state.limits.max_body_bytes).await?;
+    let Head { ack, expected_offset, close, mut writer, .. } = head;
+    if let Writer::Keyed(keyed) = &mut writer {
+        keyed.body_hash = *blake3::hash(&body).as_bytes();
+    }
+    let length = body.len() as u64;
+    let receipt = topic.append(AppendRequest { body, form, ack, expected_offset, close, writer }).await?;
+    if !receipt.duplicate {
+        state.metrics.appended_bytes.inc_by(length);
+    }
+    Ok(receipt)
+}
+
+fn count(state: &ApiState, receipt: &Receipt) {
+    if receipt.duplicate {
+        state.metrics.duplicates.inc();
+    } else {
+        state.metrics.appended_records.inc_by(receipt.count);
+    }
+}
+
+impl Head {
+    fn read(headers: &HeaderMap, query: &StrictQuery, body_bytes_max: u64) -> Result<Self, Problem> {
+        let words = Ack::ALL.map(Ack::as_str);
+        let ack = query.word("ack", &words)?.and_then(Ack::parse);
+        let expected_offset = query.offset("expected_offset")?;
+        let close = query.boolean("close")?;
+        let atomic = query.boolean("atomic")?.unwrap_or(true);
+        let writer = writer(headers)?;
+        if !atomic && (expected_offset.is_some() || close == Some(true) || writer != Writer::Plain) {
+            return Err(invalid(
+                "atomic=false goes without producer headers, Idempotency-Key, expected_offset and close.",
+            ));
+        }
+        accept::negotiate(headers, &[accept::JSON])?;
+        let form = form(headers)?;
+        let declared = Declared::read(headers, atomic.then_some(body_bytes_max))?;
+        Ok(Self { form, ack, expected_offset, close: close.unwrap_or(false), atomic, writer, declared })
+    }
+}
+
+/// Reads who writes. The hash of a key's body follows when the body is read.
+fn writer(headers: &HeaderMap) -> Result<Writer, Problem> {
+    let number = |name: &str| -> Result<Option<u64>, Problem> {
+        let Some(text) = visible(headers, name, 16)? else { return Ok(None) };
+        digits(text).map(Some).ok_or_else(|| invalid(format!("The header {name} is a whole number up to 2^53 - 1.")))
+    };
+    let id = visible(headers, PRODUCER_ID, 128)?;
+    let (epoch, seq) = (number(PRODUCER_EPOCH)?, number(PRODUCER_SEQ)?);
+    let key = visible(headers, IDEMPOTENCY_KEY, 255)?;
+    match (id, epoch, seq, key) {
+        (None, None, None, None) => Ok(Writer::Plain),
+        (None, None, None, Some(key)) => Ok(Writer::Keyed(KeyedWrite { key: key.into(), body_hash: [0; 32] })),
+        (Some(id), Some(epoch), Some(seq), None) => Ok(Writer::Producer(ProducerWrite { id: id.into(), epoch, seq })),
+        (_, _, _, Some(_)) => Err(invalid("Send producer headers or an Idempotency-Key, not both.")),
+        _ => Err(invalid("Producer-Id, Producer-Epoch and Producer-Seq are sent all three or not at all.")),
+    }
+}
+
+fn form(headers: &HeaderMap) -> Result<Records, Problem> {
+    let Some(given) = media_type(headers) else { return Ok(Records::Json(Form::Sequence)) };
+    match given.as_str() {
+        FORM => Ok(Records::Json(Form::Sequence)),
+        "application/x-ndjson" | "application/jsonl" => Ok(Records::Json(Form::Ndjson)),
+        accept::ARROW => Ok(Records::Arrow),
+        given if is_json(given) => Ok(Records::Json(Form::Json)),
+        _ => Err(Problem::new(ErrorCode::UnsupportedMediaType, "Records come as JSON or NDJSON.").allowing([
+            "application/json",
+            "application/*+json",
+            "application/x-ndjson",
+            "application/jsonl",
+            accept::ARROW,
+            FORM,
+        ])),
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    topic: &'a str,
+    epoch: u64,
+    first_offset: u64,
+    last_offset: u64,
+    next_offset: u64,
+    count: u64,
+    schema_version: Option<u32>,
+    durability: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// 202 where a crash could still lose the records.
+    fn of(receipt: &'a Receipt) -> Json<Self> {
+        let safe = receipt.complete || receipt.durability > Ack::Accepted;
+        let answer = Self {
+            topic: receipt.topic.as_str(),
+            epoch: receipt.epoch.get(),
+            first_offset: receipt.first_offset.get(),
+            last_offset: receipt.last_offset.get(),
+            next_offset: receipt.last_offset.saturating_after(1).get(),
+            count: receipt.count,
+            schema_version: receipt.schema_version.map(|version| version.get()),
+            durability: receipt.durability.as_str(),
+            duplicate: receipt.duplicate,
+        };
+        Json(if safe { StatusCode::OK } else { StatusCode::ACCEPTED }, answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Epoch, SchemaVersion, TopicName};
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
+    }
+
+    #[test]
+    fn producer_headers_come_all_three_or_not_at_all() {
+        let three = [(PRODUCER_ID, "p"), (PRODUCER_EPOCH, "0"), (PRODUCER_SEQ, "9007199254740991")];
+        assert!(matches!(writer(&headers(&three)), Ok(Writer::Producer(_))));
+        assert_eq!(writer(&headers(&[])), Ok(Writer::Plain));
+        for wrong in [
+            &three[..2],
+            &[(PRODUCER_ID, "p"), (PRODUCER_EPOCH, "-1"), (PRODUCER_SEQ, "0")],
+            &[(PRODUCER_ID, "p"), (PRODUCER_EPOCH, "0"), (PRODUCER_SEQ, "9007199254740992")],
+            &[(PRODUCER_ID, "a b"), (PRODUCER_EPOCH, "0"), (PRODUCER_SEQ, "0")],
+            &[(PRODUCER_ID, ""), (PRODUCER_EPOCH, "0"), (PRODUCER_SEQ, "0")],
+            &[(PRODUCER_ID, "p"), (PRODUCER_EPOCH, "0"), (PRODUCER_SEQ, "0"), (IDEMPOTENCY_KEY, "k")],
+            &[(IDEMPOTENCY_KEY, "")],
+        ] {
+            assert_eq!(writer(&headers(wrong)).map_err(|p| p.code), Err(ErrorCode::InvalidParameter), "{wrong:?}");
+        }
+        assert!(matches!(writer(&headers(&[(IDEMPOTENCY_KEY, "k")])), Ok(Writer::Keyed(_))));
+        assert!(writer(&headers(&[(IDEMPOTENCY_KEY, &"k".repeat(256))])).is_err());
+    }
+
+    #[test]
+    fn the_answer_has_the_members_of_the_contract_in_order() {
+        let mut receipt = Receipt {
+            topic: TopicName::parse("events").unwrap(),
+            epoch: Epoch::new(7).unwrap(),
+            first_offset: Offset::ZERO,
+            last_offset: Offset::new(2).unwrap(),
+            count: 3,
+            schema_version: Some(SchemaVersion::FIRST),
+            durability: Ack::Wal,
+            complete: false,
+            duplicate: false,
+        };
+        let Json(status, answer) = Answer::of(&receipt);
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            "{\"topic\":\"events\",\"epoch\":7,\"first_offset\":0,\"last_offset\":2,\"next_offset\":3,\"count\":3,\
+             \"schema_version\":1,\"durability\":\"wal\"}"
+        );
+        receipt.durability = Ack::Accepted;
+        assert_eq!(Answer::of(&receipt).0, StatusCode::ACCEPTED);
+        receipt.complete = true;
+        assert_eq!(Answer::of(&receipt).0, StatusCode::OK);
+        receipt.duplicate = true;
+        assert!(serde_json::to_string(&Answer::of(&receipt).1).unwrap().ends_with("\"duplicate\":true}"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Bodies of requests: decoded (gzip, zstd), bounded, counted against the bytes in flight.
+
+use std::io;
+use std::time::Duration;
+
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderMap, header};
+use tokio::io::AsyncRead;
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::http::ApiState;
+use crate::model::{ErrorCode, Problem};
+use crate::topic::InflightPermit;
+
+/// How long a body may stand still.
+pub(crate) const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// Bytes decoded at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The largest zstd window that is decoded, 8 MiB: what RFC 9659 allows to senders.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// Reads `Content-Encoding`.
+    ///
+    /// # Errors
+    /// `unsupported_media_type` for any other encoding, and for several.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut found = Encoding::Identity;
+        for value in headers.get_all(header::CONTENT_ENCODING) {
+            for word in value.to_str().unwrap_or("?").split(',').map(str::trim) {
+                let encoding = match word.to_ascii_lowercase().as_str() {
+                    "" | "identity" => continue,
+                    "gzip" | "x-gzip" => Encoding::Gzip,
+                    "zstd" => Encoding::Zstd,
+                    _ => return Err(Self::unsupported()),
+                };
+                if found != Encoding::Identity {
+                    return Err(Self::unsupported());
+                }
+                found = encoding;
+            }
+        }
+        Ok(found)
+    }
+
+    fn unsupported() -> Problem {
+        Problem::new(ErrorCode::UnsupportedMediaType, "A body can be sent as it is, or encoded once with gzip or zstd.")
+            .allowing(["gzip", "zstd", "identity"])
+    }
+}
+
+/// What a request's head tells of its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Declared {
+    encoding: Encoding,
+    /// Decoded bytes, where they are told.
+    bytes: Option<u64>,
+}
+
+impl Declared {
+    /// Reads and checks the head, before anything of the body is read. `bytes_max`: none for a body of any length.
+    ///
+    /// # Errors
+    /// `unsupported_media_type`, and `body_too_large` where more is declared than is allowed.
+    pub(crate) fn read(headers: &HeaderMap, bytes_max: Option<u64>) -> Result<Self, Problem> {
+        let encoding = Encoding::of(headers)?;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let bytes = length.filter(|_| encoding == Encoding::Identity);
+        match (bytes, bytes_max) {
+            (Some(bytes), Some(max)) if bytes > max => Err(too_large(max)),
+            _ => Ok(Self { encoding, bytes }),
+        }
+    }
+}
+
+fn too_large(bytes_max: u64) -> Problem {
+    Problem::new(
+        ErrorCode::BodyTooLarge,
+        format!("The decoded body has more than {bytes_max} bytes; send it in parts."),
+    )
+    .with_limit(bytes_max)
+}
+
+fn stalled() -> Problem {
+    let seconds = BODY_IDLE.as_secs();
+    Problem::new(ErrorCode::InvalidBody, format!("The body was cut short: nothing came for {seconds} seconds."))
+}
+
+fn broken(encoding: Encoding) -> Problem {
+    Problem::new(
+        ErrorCode::InvalidBody,
+        match encoding {
+            Encoding::Identity => "The body was cut short.",
+            Encoding::Gzip => "The body was cut short or is not gzip.",
+            Encoding::Zstd => "The body was cut short, is not zstd, or needs a window of more than 8 MiB.",
+        },
+    )
+}
+
+/// The decoded body, piece by piece. It fails on what is broken, cut short or stands still.
+pub(crate) fn decoded(body: Body, declared: Declared) -> BoxStream<'static, Result<Bytes, Problem>> {
+    let encoding = declared.encoding;
+    let raw = with_patience(body.into_data_stream().boxed());
+    match encoding {
+        Encoding::Identity => raw.map_err(move |error| failure(&error, encoding)).boxed(),
+        Encoding::Gzip => {
+            let mut decoder = GzipDecoder::new(StreamReader::new(raw));
+            decoder.multiple_members(true);
+            pieces(decoder, encoding)
+        }
+        Encoding::Zstd => {
+            let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+            let mut decoder = ZstdDecoder::with_params(StreamReader::new(raw), &window);
+            decoder.multiple_members(true);
+            pieces(decoder, encoding)
+        }
+    }
+}
+
+fn pieces(decoder: impl AsyncRead + Send + 'static, encoding: Encoding) -> BoxStream<'static, Result<Bytes, Problem>> {
+    ReaderStream::with_capacity(decoder, PIECE_BYTES).map_err(move |error| failure(&error, encoding)).boxed()
+}
+
+fn failure(error: &io::Error, encoding: Encoding) -> Problem {
+    if error.kind() == io::ErrorKind::TimedOut { stalled() } else { broken(encoding) }
+}
+
+/// The body's pieces, with a bound on the time between two of them.
+fn with_patience<E>(body: BoxStream<'static, Result<Bytes, E>>) -> BoxStream<'static, Result<Bytes, io::Error>>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    futures::stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(BODY_IDLE, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
+    .boxed()
+}
+
+/// Reads a whole body into memory, with the permit that counts it; keep the permit as long as the bytes.
+///
+/// # Errors
+/// `body_too_large`, as soon as one byte over the limit is decoded; `overloaded` without room in time; `invalid_body` for
+/// what is broken, cut short or stands still.
+pub(crate) async fn read_whole(
+    state: &ApiState,
+    body: Body,
+    declared: Declared,
+    bytes_max: u64,
+) -> Result<(Bytes, InflightPermit), Problem> {
+    let mut permit = state.inflight.open();
+    if let Some(bytes) = declared.bytes {
+        permit.grow(bytes).await?;
+    }
+    let mut pieces = decoded(body, declared);
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut length: u64 = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        length = length.saturating_add(piece.len() as u64);
+        if length > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        let missing = length.saturating_sub(permit.held());
+        if missing > 0 {
+            permit.grow(missing).await?;
+        }
+        // A body of one piece is not copied.
+        if first.is_empty() && whole.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(usize::try_from(declared.bytes.unwrap_or(0)).unwrap_or(0).max(first.len() + piece.len()));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok((if whole.is_empty() { first } else { whole.freeze() }, permit))
+}

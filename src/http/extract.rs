@@ -1,0 +1,289 @@
+//! Names in paths, headers, and JSON bodies.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::http::query::invalid;
+use crate::model::{ErrorCode, Problem, TopicName};
+use crate::topic::IfMatch;
+
+/// The id of a request: the client's if it can be one, else a fresh one.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<RequestId>().cloned().ok_or_else(Problem::internal)
+    }
+}
+
+/// The topic that the path names.
+#[derive(Debug)]
+pub(crate) struct TopicPath(pub(crate) TopicName);
+
+impl<S: Send + Sync> FromRequestParts<S> for TopicPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let bad = |detail: String| Problem::new(ErrorCode::InvalidTopicName, detail);
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| bad("The topic's name is not UTF-8 after percent-decoding.".to_owned()))?;
+        let name =
+            params.iter().find(|(key, _)| *key == "topic").map(|(_, name)| name).ok_or_else(Problem::internal)?;
+        TopicName::parse(name).map(TopicPath).map_err(|error| bad(format!("This cannot be a topic: {error}.")))
+    }
+}
+
+/// The last parameter of the path, as text.
+#[derive(Debug)]
+pub(crate) struct LastParam(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for LastParam {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| invalid("The path is not UTF-8 after percent-decoding."))?;
+        params.iter().last().map(|(_, value)| Self(value.to_owned())).ok_or_else(Problem::internal)
+    }
+}
+
+/// A header given at most once, of 1…`max` visible ASCII characters.
+pub(crate) fn visible<'a>(headers: &'a HeaderMap, name: &str, max: usize) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid(format!("The header {name} is given more than once.")));
+    }
+    let visible = is_visible(value.as_bytes(), max);
+    let text = value.to_str().ok().filter(|_| visible);
+    text.map(Some).ok_or_else(|| invalid(format!("The header {name} has 1 to {max} visible ASCII characters.")))
+}
+
+/// Whether a text is 1…`max` of 0x21…0x7E.
+pub(crate) fn is_visible(text: &[u8], max: usize) -> bool {
+    (1..=max).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
+}
+
+/// Reads `If-Match`. Weak validators never match a change, so they are left out.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+    let mut tags = Vec::new();
+    let mut given = false;
+    for value in headers.get_all(header::IF_MATCH) {
+        given = true;
+        let text = value.to_str().map_err(|_| invalid("If-Match is not ASCII."))?.trim();
+        if text == "*" {
+            return Ok(Some(IfMatch::Any));
+        }
+        for tag in text.split(',').map(str::trim) {
+            let strong = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            match strong {
+                Some(strong) => tags.push(strong.to_owned()),
+                None if tag.starts_with("W/\"") => {}
+                None => return Err(invalid("If-Match is * or a list of ETags in double quotes.")),
+            }
+        }
+    }
+    Ok(given.then_some(IfMatch::OneOf(tags)))
+}
+
+/// A media type's essence, `type/subtype` in small letters; none where there is no `Content-Type`.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?;
+    let text = value.to_str().unwrap_or("?");
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Whether a media type is JSON.
+pub(crate) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+/// What curl sends unless told otherwise.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Refuses a body that is neither JSON nor of a type that means nothing.
+pub(crate) fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers) {
+        None => Ok(()),
+        Some(given) if given == FORM || is_json(&given) => Ok(()),
+        Some(_) => Err(Problem::new(ErrorCode::UnsupportedMediaType, "The body of this operation is JSON.")
+            .allowing(["application/json", "application/*+json", FORM])),
+    }
+}
+
+/// The members of a JSON body, all of them known; an empty body has none.
+#[derive(Debug)]
+pub(crate) struct Members(Map<String, Value>);
+
+impl Members {
+    /// Reads a body's text.
+    ///
+    /// # Errors
+    /// `invalid_json` with its place; `invalid_body` for what is no object, a repeated member, or a member that `known`
+    /// lacks.
+    pub(crate) fn parse(text: &[u8], known: &[&str]) -> Result<Self, Problem> {
+        if text.trim_ascii().is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        let Object { members, repeated } = serde_json::from_slice(text).map_err(|error| unreadable(&error))?;
+        if let Some(name) = repeated {
+            return Err(invalid_body(format!("The member \"{name}\" is given more than once.")));
+        }
+        let unknown = members.keys().find(|name| !known.contains(&name.as_str()));
+        match unknown {
+            Some(name) => {
+                Err(invalid_body(format!("The body has an unknown member \"{name}\".")).allowing(known.iter().copied()))
+            }
+            None => Ok(Self(members)),
+        }
+    }
+
+    /// The name of every member.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// A member as it is, null included.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// A member as it is; a null one is an omitted one.
+    pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
+        self.take(name).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    pub(crate) fn string(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid_body(format!("The member \"{name}\" is a string."))),
+        }
+    }
+
+    /// An object.
+    pub(crate) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Problem> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(members)),
+            Some(_) => Err(invalid_body(format!("The member \"{name}\" is an object."))),
+        }
+    }
+}
+
+/// A body that is JSON but not what the operation takes.
+pub(crate) fn invalid_body(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(ErrorCode::InvalidBody, detail)
+}
+
+fn unreadable(error: &serde_json::Error) -> Problem {
+    if error.is_data() {
+        return invalid_body("The body is a JSON object.");
+    }
+    let (line, column) = (error.line() as u64, error.column() as u64);
+    Problem::new(ErrorCode::InvalidJson, format!("The body is not JSON: {error}.")).at(line.max(1), column.max(1))
+}
+
+/// An object with its first repeated member, which a map alone would hide.
+struct Object {
+    members: Map<String, Value>,
+    repeated: Option<String>,
+}
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Object, A::Error> {
+                let mut object = Object { members: Map::new(), repeated: None };
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if object.members.contains_key(&name) {
+                        object.repeated.get_or_insert(name);
+                    } else {
+                        object.members.insert(name, value);
+                    }
+                }
+                Ok(object)
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_objects_of_known_members() {
+        for (text, expected) in [
+            ("", Ok(())),
+            (" \n", Ok(())),
+            ("{}", Ok(())),
+            ("{\"a\":1}", Ok(())),
+            ("{\"b\":1}", Err((ErrorCode::InvalidBody, None))),
+            ("{\"a\":1,\"a\":2}", Err((ErrorCode::InvalidBody, None))),
+            ("[]", Err((ErrorCode::InvalidBody, None))),
+            ("3", Err((ErrorCode::InvalidBody, None))),
+            ("{\"a\":\n nul}", Err((ErrorCode::InvalidJson, Some(2)))),
+            ("{\"a\":NaN}", Err((ErrorCode::InvalidJson, Some(1)))),
+            ("{\"a\":\"\\ud800\"}", Err((ErrorCode::InvalidJson, Some(1)))),
+            ("{} {}", Err((ErrorCode::InvalidJson, Some(1)))),
+            ("{", Err((ErrorCode::InvalidJson, Some(1)))),
+        ] {
+            let read = Members::parse(text.as_bytes(), &["a"]);
+            assert_eq!(read.map(drop).map_err(|problem| (problem.code, problem.line)), expected, "{text}");
+        }
+        let problem = Members::parse(b"{\"b\":1}", &["a"]).unwrap_err();
+        assert_eq!(problem.allowed, Some(vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn if_match_lists_strong_validators() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, text.parse().unwrap());
+            if_match(&headers)
+        };
+        assert_eq!(if_match(&HeaderMap::new()), Ok(None));
+        assert_eq!(read("*"), Ok(Some(IfMatch::Any)));
+        assert_eq!(read("\"a\", W/\"b\",\"c\""), Ok(Some(IfMatch::OneOf(vec!["a".into(), "c".into()]))));
+        assert!(read("a").is_err());
+    }
+
+    #[test]
+    fn media_types_are_compared_without_case_and_parameters() {
+        let mut headers = HeaderMap::new();
+        assert!(check_json_type(&headers).is_ok());
+        for (given, taken) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/merge-patch+json", true),
+            (FORM, true),
+            ("text/plain", false),
+            ("image/svg+json", false),
+            ("", false),
+        ] {
+            headers.insert(header::CONTENT_TYPE, given.parse().unwrap());
+            assert_eq!(check_json_type(&headers).is_ok(), taken, "{given}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The server's loop: connections in, a bounded end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long a client may take for the head of a request; also how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a client of HTTP/2 is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long to wait after the system had no socket to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `drain` is cancelled and the connections have ended, or `deadline` has passed since then; the number of
+/// connections that were cut.
+///
+/// While it drains, idle connections are closed, requests under way are finished, and new connections are served one
+/// request each, so that callers are told instead of refused. Dropping the future cuts all connections.
+pub async fn serve(listener: TcpListener, router: Router, drain: CancellationToken, deadline: Duration) -> usize {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = drain.cancelled() => break,
+            accepted = listener.accept() => {
+                if let Some(socket) = taken(accepted).await {
+                    connections.spawn(connection(socket, router.clone(), drain.clone(), true));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    let mut late = JoinSet::new();
+    let ended = tokio::time::timeout(deadline, async {
+        while !connections.is_empty() {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    if let Some(socket) = taken(accepted).await {
+                        late.spawn(connection(socket, router.clone(), CancellationToken::new(), false));
+                    }
+                }
+                Some(_) = connections.join_next() => {}
+                Some(_) = late.join_next() => {}
+            }
+        }
+        drop(listener);
+        while late.join_next().await.is_some() {}
+    });
+    if ended.await.is_ok() {
+        return 0;
+    }
+    let cut = connections.len() + late.len();
+    connections.shutdown().await;
+    late.shutdown().await;
+    cut
+}
+
+async fn taken(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<TcpStream> {
+    match accepted {
+        Ok((socket, _)) => {
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+            }
+            Some(socket)
+        }
+        Err(error) if is_of_one_connection(&error) => None,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// Whether the client went before it was accepted; all else concerns the process, which may be out of descriptors.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn connection(socket: TcpStream, router: Router, drain: CancellationToken, keep_alive: bool) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(keep_alive);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = drain.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
