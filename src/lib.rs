@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod model;
 pub mod runtime;
 pub mod schema;
+pub mod server;
 pub mod table;
 pub mod tail;
 pub mod topic;

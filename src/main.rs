@@ -2,23 +2,31 @@
 
 use std::process::ExitCode;
 
-use persisting::cli::{self, CliError, Command};
-use persisting::runtime;
+use persisting::cli::{self, Command};
+use persisting::server::ServeError;
+use persisting::{runtime, server};
+
+/// Exit code of a stop that has lost accepted records.
+const EXIT_LOST: u8 = 3;
 
 fn main() -> ExitCode {
     set_environment();
-    match run() {
-        Ok(code) => code,
-        Err(error) => ExitCode::from(error.report()),
+    let config = match cli::parse().and_then(|Command::Serve(config)| cli::start_logging(config.log_format).map(|()| config)) {
+        Ok(config) => config,
+        Err(error) => return ExitCode::from(error.report()),
+    };
+    let open_files = runtime::raise_open_files();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
+    match server::serve(&config, Vec::new()) {
+        Ok(outcome) if outcome.unflushed_records > 0 => ExitCode::from(EXIT_LOST),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
     }
 }
 
-fn run() -> Result<ExitCode, CliError> {
-    let Command::Serve(config) = cli::parse()?;
-    cli::start_logging(config.log_format)?;
-    let open_files = runtime::raise_open_files();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
-    Ok(ExitCode::SUCCESS)
+fn failed(error: &ServeError) -> ExitCode {
+    tracing::error!(%error, "the server cannot serve");
+    ExitCode::from(cli::EXIT_FAILURE)
 }
 
 /// Sets what Lance can be told only by its environment, but for what the operator has set.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::backend::{BackendFactory, OpenTopic, RecordForm, check_options};
+use crate::backend::{BackendFactory, OpenTopic, RecordForm};
 use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, Tombstone, TopicDefinition, TopicRow};
 use crate::engine::entry::{Entry, versioned};
 use crate::engine::{Core, Remains};
@@ -66,7 +66,7 @@ impl Core {
             let detail = format!("There is no backend \"{backend}\".");
             return Err(Problem::new(ErrorCode::InvalidBody, detail).allowing(self.services.registry.names()));
         };
-        let given = check_options(&factory.options(), &ask.backend_options)?;
+        let given = self.services.check_options(&*factory, &ask.backend_options)?;
         let options = factory.complete(&given)?;
         let form = factory.form();
         let mode = check_mode(&self.services, form, ask.schema_mode)?;
@@ -156,7 +156,7 @@ impl Core {
             }
             differs.push("backend".to_owned());
         } else {
-            for (name, value) in check_options(&topic.factory().options(), &ask.backend_options)? {
+            for (name, value) in self.services.check_options(&**topic.factory(), &ask.backend_options)? {
                 if present.backend_options.get(&name) != Some(&value) {
                     differs.push(format!("backend_options.{name}"));
                 }

@@ -71,7 +71,18 @@ impl Core {
         if let Some(topic) = entry.cell.get() {
             return Ok(Arc::clone(topic));
         }
-        let opening = entry.cell.get_or_try_init(|| async { self.open_entry(entry).await.map(Arc::new) });
+        let opening = entry.cell.get_or_try_init(|| async {
+            let topic = Arc::new(self.open_entry(entry).await?);
+            if let Some(lane) = topic.backend().lane() {
+                let topic = Arc::downgrade(&topic);
+                lane.on_refusal(Box::new(move || {
+                    if let Some(topic) = topic.upgrade() {
+                        topic.rewind();
+                    }
+                }));
+            }
+            Ok(topic)
+        });
         opening.await.cloned()
     }
 

@@ -6,6 +6,8 @@ mod entry;
 mod place;
 mod recover;
 mod shutdown;
+#[cfg(test)]
+pub(crate) mod testing;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,6 +165,13 @@ impl Engine {
     /// The metrics that everything counts into.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// Brings the figures up to date that nothing counts as it happens.
+    pub fn refresh_metrics(&self) {
+        if let Ok(core) = self.core() {
+            core.refresh_metrics();
+        }
     }
 
     fn core(&self) -> Result<Arc<Core>, Problem> {

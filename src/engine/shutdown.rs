@@ -1,12 +1,15 @@
 //! An orderly stop.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
 use crate::engine::{Core, Engine};
 use crate::topic::Topic;
+
+/// What work under way gets to end when flushes have used up the time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What an orderly stop could not do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,20 +36,36 @@ impl Core {
             tracing::warn!("not every topic could be flushed in time");
         }
         let unflushed_records = only_in_memory.iter().map(|topic| topic.uncommitted()).sum();
-        self.tasks.stop().await;
-        let stored = self.checkpoint().await;
+        let is_whole = self.end_tasks(deadline).await && self.checkpoint().await;
         let wal = Arc::clone(&self.wal);
         if let Err(err) = tokio::task::spawn_blocking(move || wal.close()).await {
             tracing::error!(error = %err, "closing the log panicked");
         }
-        if stored && unflushed_records == 0 && self.is_settled() {
-            if let Err(err) = self.catalog.set_clean(true).await {
-                tracing::error!(error = %err, "the orderly stop could not be stored");
-            }
+        if is_whole
+            && unflushed_records == 0
+            && self.is_settled()
+            && let Err(err) = self.catalog.set_clean(true).await
+        {
+            tracing::error!(error = %err, "the orderly stop could not be stored");
         }
         if let Err(err) = self.catalog.close().await {
             tracing::error!(error = %err, "closing the catalog failed");
         }
         ShutdownReport { unflushed_records }
+    }
+
+    /// Waits for what goes on by itself and for what clients have left behind; false where it did not end in time. Nothing
+    /// of it is lost then: what it was about to store is stored by nobody, or found by the next start.
+    async fn end_tasks(&self, deadline: Instant) -> bool {
+        let latest = deadline.max(Instant::now() + LAST_WORDS);
+        let ended = tokio::time::timeout_at(latest.into(), async {
+            self.services.tasks.finish().await;
+            self.tasks.stop().await;
+        });
+        let in_time = ended.await.is_ok();
+        if !in_time {
+            tracing::warn!("not everything that went on has ended in time");
+        }
+        in_time
     }
 }

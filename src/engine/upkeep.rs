@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::EpochRule;
-use crate::catalog::TopicCheckpoint;
-use crate::engine::commits::Committer;
+use crate::catalog::{TopicCheckpoint, TopicRow};
 use crate::engine::Core;
+use crate::engine::commits::Committer;
+use crate::engine::entry::Entry;
+use crate::metrics::TopicFigures;
 use crate::model::{Offset, TopicId, TopicName};
 use crate::table::TablePlace;
 use crate::topic::Topic;
@@ -251,7 +253,7 @@ impl Core {
     }
 
     pub(super) fn observe_commit(&self, took: Duration) {
-        self.services.metrics.observe_commit(took);
+        self.services.metrics.commit_duration.observe(took.as_secs_f64());
     }
 
     pub(super) fn count_topics(&self) {
@@ -260,7 +262,41 @@ impl Core {
             *counts.entry(entry.row().definition.backend.clone()).or_default() += 1;
         }
         for name in self.services.registry.names() {
-            self.services.metrics.set_topics(&name, counts.get(&name).copied().unwrap_or_default());
+            let count = counts.get(&name).copied().unwrap_or_default();
+            self.services.metrics.topics.with_label_values(&[&name]).set(count);
         }
     }
+
+    /// Brings the figures up to date that nothing counts as it happens.
+    pub(super) fn refresh_metrics(&self) {
+        let metrics = &self.services.metrics;
+        metrics.wal_bytes.set(gauge(self.wal.bytes()));
+        metrics.tail_bytes.set(gauge(self.admission.tail().used()));
+        let (mut shown, mut degraded) = (Vec::new(), 0);
+        for entry in self.entries() {
+            let name = entry.row().definition.name.as_str().to_owned();
+            match entry.opened() {
+                Some(topic) => {
+                    degraded += i64::from(topic.degraded_reason().is_some());
+                    shown.extend(topic.figures().map(|figures| (name, figures)));
+                }
+                None => shown.extend(self.figures_asleep(&entry).map(|figures| (name, figures))),
+            }
+        }
+        metrics.topics_degraded.set(degraded);
+        metrics.show_topics(shown);
+    }
+
+    /// What is known of a topic that nobody has used since the start.
+    fn figures_asleep(&self, entry: &Entry) -> Option<TopicFigures> {
+        let TopicRow { definition, next, .. } = entry.row();
+        let factory = self.services.registry.get(&definition.backend)?;
+        let has_series = factory.capabilities().metrics && factory.topic_metrics(&definition.options);
+        let next = next.get();
+        has_series.then(|| TopicFigures { tail_offset: next, committed_offset: next, ..TopicFigures::default() })
+    }
+}
+
+fn gauge(figure: u64) -> i64 {
+    i64::try_from(figure).unwrap_or(i64::MAX)
 }

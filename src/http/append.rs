@@ -57,14 +57,11 @@ pub(crate) async fn append(
     };
     match answer.await {
         Ok(receipt) => {
-            count(&state, &receipt);
+            state.metrics.duplicates.inc_by(u64::from(receipt.duplicate));
             Answer::of(&receipt).into_response()
         }
         Err(problem) => {
             state.metrics.rejected_records.with_label_values(&[problem.code.as_str()]).inc();
-            if let Some(stored) = problem.stored {
-                state.metrics.appended_records.inc_by(stored.count);
-            }
             problem.into_response()
         }
     }
@@ -85,20 +82,7 @@ async fn store(state: &ApiState, topic: &Arc<Topic>, head: Head, body: Body) -> 
     if let Writer::Keyed(keyed) = &mut writer {
         keyed.body_hash = *blake3::hash(&body).as_bytes();
     }
-    let length = body.len() as u64;
-    let receipt = topic.append(AppendRequest { body, form, ack, expected_offset, close, writer }).await?;
-    if !receipt.duplicate {
-        state.metrics.appended_bytes.inc_by(length);
-    }
-    Ok(receipt)
-}
-
-fn count(state: &ApiState, receipt: &Receipt) {
-    if receipt.duplicate {
-        state.metrics.duplicates.inc();
-    } else {
-        state.metrics.appended_records.inc_by(receipt.count);
-    }
+    topic.append(AppendRequest { body, form, ack, expected_offset, close, writer }).await
 }
 
 impl Head {

@@ -208,6 +208,7 @@ fn details(health: &Health) -> Map<String, Value> {
 /// `GET /metrics`
 pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Problem> {
     accept::negotiate(&headers, &["text/plain"])?;
+    state.engine.refresh_metrics();
     Ok(answer::bytes(StatusCode::OK, Metrics::MEDIA_TYPE, state.metrics.render()))
 }
 

@@ -3,6 +3,7 @@
 mod topics;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -10,7 +11,9 @@ use prometheus::{
     Registry, TextEncoder, exponential_buckets,
 };
 
-pub use topics::{TopicSeries, TopicTable};
+pub use topics::{TopicFigures, TopicTable};
+
+use crate::wal::WalObserver;
 
 /// All metrics. The fields are handles: cheap to clone, safe to use from any thread.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub struct Metrics {
     pub http_request_duration: HistogramVec,
     /// Records appended, duplicates not counted.
     pub appended_records: IntCounter,
-    /// Bytes of bodies appended, decoded, duplicates not counted.
+    /// Bytes of the text of records appended, duplicates not counted.
     pub appended_bytes: IntCounter,
     /// Records handed to readers.
     pub delivered_records: IntCounter,
@@ -103,8 +106,18 @@ fn seconds() -> Vec<f64> {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(TopicTable::CAP)
+    }
+}
+
+impl Metrics {
+    /// The media type of [`Metrics::render`].
+    pub const MEDIA_TYPE: &'static str = prometheus::TEXT_FORMAT;
+
+    /// Metrics where at most `topics_max` topics have series of their own; the rest are added up as `other`.
+    pub fn new(topics_max: usize) -> Self {
         let families = Families { registry: Registry::new() };
-        let per_topic = TopicTable::default();
+        let per_topic = TopicTable::new(topics_max);
         sound(families.registry.register(Box::new(per_topic.clone())));
         Self {
             http_requests: families.counters(
@@ -121,7 +134,7 @@ impl Default for Metrics {
                 &["route", "method"],
             )),
             appended_records: families.counter("appended_records_total", "Records appended."),
-            appended_bytes: families.counter("appended_bytes_total", "Decoded bytes of bodies appended."),
+            appended_bytes: families.counter("appended_bytes_total", "Bytes of the text of records appended."),
             delivered_records: families.counter("delivered_records_total", "Records handed to readers."),
             delivered_bytes: families.counter("delivered_bytes_total", "Bytes of records handed to readers."),
             duplicates: families.counter("duplicates_total", "Appends that an earlier request had stored already."),
@@ -147,17 +160,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The media type of [`Metrics::render`].
-    pub const MEDIA_TYPE: &'static str = prometheus::TEXT_FORMAT;
-
-    /// The series of one topic, made on first use. Only `persisting` topics with `enable_metrics` ask for one.
-    pub fn topic(&self, name: &str) -> Arc<TopicSeries> {
-        self.per_topic.series(name)
+    /// Shows these topics, and no others, with series of their own.
+    pub fn show_topics(&self, topics: Vec<(String, TopicFigures)>) {
+        self.per_topic.show(topics);
     }
 
-    /// Ends the series of a topic that is gone.
-    pub fn forget_topic(&self, name: &str) {
-        self.per_topic.forget(name);
+    /// What counts the log's syncs.
+    pub fn wal_observer(self: &Arc<Self>) -> Arc<dyn WalObserver> {
+        Arc::new(LogSyncs(Arc::clone(self)))
     }
 
     /// All families in Prometheus' text form; empty where encoding fails, which is logged.
@@ -168,6 +178,18 @@ impl Metrics {
             text.clear();
         }
         text
+    }
+}
+
+/// Counts the log's syncs.
+#[derive(Debug)]
+struct LogSyncs(Arc<Metrics>);
+
+impl WalObserver for LogSyncs {
+    fn synced(&self, group: usize, _bytes: u64, took: Duration) {
+        self.0.wal_fsync_duration.observe(took.as_secs_f64());
+        // Groups are far smaller than what a float holds exactly.
+        self.0.wal_group_size.observe(u32::try_from(group).map_or(f64::MAX, f64::from));
     }
 }
 
@@ -182,7 +204,7 @@ mod tests {
         metrics.http_request_duration.with_label_values(&["/livez", "GET"]).observe(0.1);
         metrics.rejected_records.with_label_values(&["invalid_json"]).inc();
         metrics.topics.with_label_values(&["memory"]).set(1);
-        metrics.topic("events").records.inc_by(3);
+        metrics.show_topics(vec![("events".to_owned(), TopicFigures { records: 3, ..TopicFigures::default() })]);
         let text = String::from_utf8(metrics.render()).unwrap();
         for family in "http_requests_total http_request_duration_seconds appended_records_total appended_bytes_total \
             delivered_records_total delivered_bytes_total duplicates_total rejected_records_total wal_bytes \

@@ -6,26 +6,27 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 /// The figures of one topic.
-#[derive(Debug)]
-pub struct TopicSeries {
-    /// Records appended.
-    pub records: IntCounter,
-    /// Bytes of records appended.
-    pub bytes: IntCounter,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicFigures {
+    /// Records appended since the server started.
+    pub records: u64,
+    /// Bytes of records appended since the server started.
+    pub bytes: u64,
     /// The offset past the last readable record.
-    pub tail_offset: IntGauge,
+    pub tail_offset: u64,
     /// The offset past the last committed record.
-    pub committed_offset: IntGauge,
+    pub committed_offset: u64,
     /// Fragments of the dataset.
-    pub fragments: IntGauge,
+    pub fragments: u64,
 }
 
-/// All topics with series. The first [`TopicTable::CAP`] have their own; the rest are added up as `other`.
+/// All topics with series. The first ones up to the cap have their own; the rest are added up as `other`.
 #[derive(Clone, Debug)]
 pub struct TopicTable {
+    cap: usize,
     table: Arc<Mutex<Table>>,
     families: Arc<[Opts; 5]>,
     descs: Arc<Vec<Desc>>,
@@ -33,8 +34,8 @@ pub struct TopicTable {
 
 #[derive(Debug, Default)]
 struct Table {
-    series: BTreeMap<String, Arc<TopicSeries>>,
-    /// Who has a label value of its own.
+    topics: BTreeMap<String, TopicFigures>,
+    /// Who has a label value of its own, for as long as the topic is there.
     labelled: BTreeSet<String>,
     /// What topics counted under `other` before they went: a counter never goes down.
     gone: [u64; 2],
@@ -43,8 +44,16 @@ struct Table {
 /// The label of the topics past the cap.
 const OTHER: &str = "other";
 
-impl Default for TopicTable {
-    fn default() -> Self {
+fn family(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("persisting").variable_label("topic")
+}
+
+impl TopicTable {
+    /// The most topics with a label value of their own, unless told otherwise.
+    pub const CAP: usize = 1_000;
+
+    /// No topic yet.
+    pub fn new(cap: usize) -> Self {
         let families = [
             family("topic_records_total", "Records appended to the topic."),
             family("topic_bytes_total", "Bytes of records appended to the topic."),
@@ -53,40 +62,28 @@ impl Default for TopicTable {
             family("topic_fragments", "Fragments of the topic's dataset."),
         ];
         let descs = families.iter().filter_map(|opts| prometheus::core::Describer::describe(opts).ok()).collect();
-        Self { table: Arc::default(), families: Arc::new(families), descs: Arc::new(descs) }
-    }
-}
-
-fn family(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("persisting").variable_label("topic")
-}
-
-impl TopicTable {
-    /// The most topics with a label value of their own.
-    pub const CAP: usize = 1_000;
-
-    /// The series of a topic, made on first use.
-    pub(super) fn series(&self, name: &str) -> Arc<TopicSeries> {
-        let mut table = self.table.lock();
-        if let Some(series) = table.series.get(name) {
-            return Arc::clone(series);
-        }
-        let series = Arc::new(TopicSeries::default());
-        table.series.insert(name.to_owned(), Arc::clone(&series));
-        if table.labelled.len() < Self::CAP && name != OTHER {
-            table.labelled.insert(name.to_owned());
-        }
-        series
+        Self { cap, table: Arc::default(), families: Arc::new(families), descs: Arc::new(descs) }
     }
 
-    /// Ends the series of a topic.
-    pub(super) fn forget(&self, name: &str) {
+    /// Shows these topics, as they are now; those that are not among them are gone.
+    pub(super) fn show(&self, topics: Vec<(String, TopicFigures)>) {
         let mut table = self.table.lock();
-        let Some(series) = table.series.remove(name) else { return };
-        if !table.labelled.remove(name) {
-            let [records, bytes] = &mut table.gone;
-            *records = records.saturating_add(series.records.get());
-            *bytes = bytes.saturating_add(series.bytes.get());
+        let before = std::mem::replace(&mut table.topics, topics.into_iter().collect());
+        for (name, figures) in before.iter().filter(|(name, _)| !table.labelled.contains(*name)) {
+            let now = table.topics.get(name).copied().unwrap_or_default();
+            // Gone, or made again under the name.
+            if now.records < figures.records || now.bytes < figures.bytes {
+                let [records, bytes] = table.gone;
+                table.gone = [records.saturating_add(figures.records), bytes.saturating_add(figures.bytes)];
+            }
+        }
+        let Table { topics, labelled, .. } = &mut *table;
+        labelled.retain(|name| topics.contains_key(name));
+        for name in topics.keys().filter(|name| *name != OTHER && !before.contains_key(*name)) {
+            if labelled.len() >= self.cap {
+                break;
+            }
+            labelled.insert(name.clone());
         }
     }
 
@@ -97,13 +94,12 @@ impl TopicTable {
         let [records, bytes] = table.gone;
         let mut other = [records, bytes, 0, 0, 0];
         let mut any_other = other != [0; 5];
-        for (name, series) in &table.series {
-            let figures = series.figures();
+        for (name, topic) in &table.topics {
             if table.labelled.contains(name) {
-                rows.push((name.clone(), figures));
+                rows.push((name.clone(), topic.in_order()));
             } else {
                 any_other = true;
-                for (sum, figure) in other.iter_mut().zip(figures) {
+                for (sum, figure) in other.iter_mut().zip(topic.in_order()) {
                     *sum = sum.saturating_add(figure);
                 }
             }
@@ -115,30 +111,9 @@ impl TopicTable {
     }
 }
 
-impl Default for TopicSeries {
-    fn default() -> Self {
-        let counter = |name| super::sound(IntCounter::new(name, "One topic's."));
-        let gauge = |name| super::sound(IntGauge::new(name, "One topic's."));
-        Self {
-            records: counter("records"),
-            bytes: counter("bytes"),
-            tail_offset: gauge("tail_offset"),
-            committed_offset: gauge("committed_offset"),
-            fragments: gauge("fragments"),
-        }
-    }
-}
-
-impl TopicSeries {
-    fn figures(&self) -> [u64; 5] {
-        let gauge = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
-        [
-            self.records.get(),
-            self.bytes.get(),
-            gauge(&self.tail_offset),
-            gauge(&self.committed_offset),
-            gauge(&self.fragments),
-        ]
+impl TopicFigures {
+    const fn in_order(&self) -> [u64; 5] {
+        [self.records, self.bytes, self.tail_offset, self.committed_offset, self.fragments]
     }
 }
 
@@ -174,18 +149,35 @@ impl Collector for TopicTable {
 mod tests {
     use super::*;
 
+    fn topics(names: &[&str], records: u64) -> Vec<(String, TopicFigures)> {
+        let figures = TopicFigures { records, ..TopicFigures::default() };
+        names.iter().map(|name| ((*name).to_owned(), figures)).collect()
+    }
+
+    fn shown(table: &TopicTable) -> Vec<(String, u64)> {
+        table.rows().into_iter().map(|(name, row)| (name, row[0])).collect()
+    }
+
+    fn row(name: &str, records: u64) -> (String, u64) {
+        (name.to_owned(), records)
+    }
+
     #[test]
     fn topics_past_the_cap_are_added_up_as_other_and_never_go_down() {
-        let table = TopicTable::default();
-        for number in 0..TopicTable::CAP + 2 {
-            table.series(&format!("t{number:05}")).records.inc_by(2);
-        }
-        let other = |table: &TopicTable| table.rows().into_iter().find(|(name, _)| name == OTHER);
-        assert_eq!(table.rows().len(), TopicTable::CAP + 1);
-        assert_eq!(other(&table).unwrap().1[0], 4);
-        table.forget(&format!("t{:05}", TopicTable::CAP));
-        assert_eq!(other(&table).unwrap().1[0], 4);
-        table.forget("t00000");
-        assert!(table.rows().iter().all(|(name, _)| name != "t00000"));
+        let table = TopicTable::new(2);
+        table.show(topics(&["b", "c"], 2));
+        table.show(topics(&["a", "b", "c", "d"], 3));
+        assert_eq!(shown(&table), [row("b", 3), row("c", 3), row(OTHER, 6)]);
+        table.show(topics(&["a", "b", "c"], 3));
+        assert_eq!(shown(&table), [row("b", 3), row("c", 3), row(OTHER, 6)]);
+        table.show(topics(&["a", "c", "e"], 4));
+        assert_eq!(shown(&table), [row("c", 4), row("e", 4), row(OTHER, 7)]);
+    }
+
+    #[test]
+    fn a_topic_of_the_name_other_is_counted_there() {
+        let table = TopicTable::new(2);
+        table.show(topics(&[OTHER], 2));
+        assert_eq!(shown(&table), [row(OTHER, 2)]);
     }
 }

@@ -21,8 +21,10 @@ pub struct Levels {
     pub ending: Option<Ending>,
     /// Whether commits to the dataset keep failing; they are tried again.
     pub degraded: bool,
-    /// Why writing has failed; records in flight are not acknowledged.
+    /// Why writing has failed for good; records in flight are not acknowledged.
     pub failed: Option<ErrorCode>,
+    /// How often records in flight were refused because the disk was full; their offsets are given out again.
+    pub refusals: u64,
 }
 
 /// Why a topic's readers and writers are sent away.
@@ -35,7 +37,17 @@ pub enum Ending {
 impl Levels {
     /// A topic of which everything from `earliest` to `next` is known at every level.
     pub const fn at(earliest: Offset, next: Offset) -> Self {
-        Self { earliest, readable: next, durable: next, committed: next, closed: false, ending: None, degraded: false, failed: None }
+        Self {
+            earliest,
+            readable: next,
+            durable: next,
+            committed: next,
+            closed: false,
+            ending: None,
+            degraded: false,
+            failed: None,
+            refusals: 0,
+        }
     }
 
     /// The offset up to which a level is reached.

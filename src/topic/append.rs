@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, RecordForm, VersionedSchema};
+use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::SchemaCause;
 use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Evolution, Records, Target, decode};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Writer};
@@ -26,16 +26,16 @@ struct Basis {
 enum Step {
     /// The records have their offsets.
     Sequenced { receipt: StoredReceipt, commit: Commit },
-    /// They had been stored before.
-    Duplicate(StoredReceipt),
+    /// They had been stored before, as of so many rewinds.
+    Duplicate(StoredReceipt, u64),
     /// The schema has moved since they were decoded.
     Again(Reservation),
     /// A schema version is being made.
     Busy(Reservation),
     /// They need a schema version of their own, which may be made now: nothing else is sequenced meanwhile.
     Evolve(Reservation),
-    /// They are refused, on grounds of everything before this offset.
-    Refused(Problem, Offset),
+    /// They are refused, on grounds of everything before this offset, as of so many rewinds.
+    Refused(Problem, Offset, u64),
 }
 
 impl Topic {
@@ -65,15 +65,13 @@ impl Topic {
     /// What API.md says of appends; nothing is stored then.
     pub async fn append(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
         self.check_append(ask.ack, &ask.writer)?;
-        let outcome = if ask.close {
+        if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
             self.services.detach(async move { topic.append_and_settle(ask).await }).await
         } else {
             self.append_and_settle(ask).await
-        };
-        self.services.count_append(&outcome);
-        outcome
+        }
     }
 
     async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
@@ -104,13 +102,13 @@ impl Topic {
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
-                Step::Duplicate(receipt) => return self.answer_duplicate(receipt, ack).await,
+                Step::Duplicate(receipt, rewinds) => return self.answer_duplicate(receipt, ack, rewinds).await,
                 Step::Again(back) => room = Some(back),
                 Step::Busy(back) => {
                     room = Some(back);
                     self.evolved().await;
                 }
-                Step::Refused(problem, rests_on) => return self.refuse(problem, rests_on, ack).await,
+                Step::Refused(problem, rests_on, rewinds) => return self.refuse(problem, rests_on, ack, rewinds).await,
                 Step::Evolve(_) => return Err(Problem::internal()),
             }
         }
@@ -118,29 +116,45 @@ impl Topic {
 
     /// API.md's order of checks, before the records are looked at.
     async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
-        let (ruling, next) = {
+        let (ruling, next, rewinds) = {
             let log = self.log.lock();
-            (log.rule(ask, self.services.clock.now()), log.next)
+            (log.rule(ask, self.services.clock.now()), log.next, log.rewinds)
         };
         match ruling {
             Ruling::Admit => Ok(None),
-            Ruling::Duplicate(receipt) => self.answer_duplicate(receipt, ack).await.map(Some),
-            Ruling::Refuse(problem) => self.refuse(problem, next, ack).await.map(Some),
+            Ruling::Duplicate(receipt) => self.answer_duplicate(receipt, ack, rewinds).await.map(Some),
+            Ruling::Refuse(problem) => self.refuse(problem, next, ack, rewinds).await.map(Some),
         }
     }
 
     /// A refusal that rests on records in flight waits until they are as durable as asked.
-    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack) -> Result<Receipt, Problem> {
+    async fn refuse(
+        &self,
+        problem: Problem,
+        rests_on: Offset,
+        ack: Ack,
+        rewinds: u64,
+    ) -> Result<Receipt, Problem> {
         if problem.code != ErrorCode::TopicNotFound {
-            self.backend.reached(rests_on, ack).await.map_err(|err| self.storage_problem(&err))?;
+            self.settled(rests_on, ack, rewinds).await?;
         }
         Err(problem)
     }
 
-    async fn answer_duplicate(&self, receipt: StoredReceipt, ack: Ack) -> Result<Receipt, Problem> {
+    async fn answer_duplicate(&self, receipt: StoredReceipt, ack: Ack, rewinds: u64) -> Result<Receipt, Problem> {
         let next = receipt.first.saturating_after(receipt.count);
-        let reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
+        let reached = self.settled(next, ack, rewinds).await?;
         Ok(self.receipt(receipt, reached, true))
+    }
+
+    /// Waits until everything before `next` has reached a level; fails where the log was rewound since it was looked at,
+    /// because what lies there now may be something else.
+    pub(super) async fn settled(&self, next: Offset, ack: Ack, rewinds: u64) -> Result<Durability, Problem> {
+        let reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
+        if self.log.lock().rewinds == rewinds {
+            return Ok(reached);
+        }
+        Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem())
     }
 
     fn receipt(&self, stored: StoredReceipt, durability: Durability, duplicate: bool) -> Receipt {
@@ -225,17 +239,18 @@ impl Topic {
         let now = self.services.clock.now();
         match log.rule(ask, now) {
             Ruling::Admit => {}
-            Ruling::Duplicate(receipt) => return Step::Duplicate(receipt),
-            Ruling::Refuse(problem) => return Step::Refused(problem, log.next),
+            Ruling::Duplicate(receipt) => return Step::Duplicate(receipt, log.rewinds),
+            Ruling::Refuse(problem) => return Step::Refused(problem, log.next, log.rewinds),
         }
         let bytes = records.values.bytes() as u64;
-        let before = log.next;
-        match log.assign(ask, records, basis.schema.as_deref(), reservation, now) {
+        let (before, rewinds) = (log.next, log.rewinds);
+        let durable = self.backend.levels().now().durable;
+        match log.assign(ask, records, basis.schema.as_deref(), reservation, (now, durable)) {
             Ok((batch, receipt)) => {
-                self.count_raw(bytes);
+                self.count(receipt.count, bytes);
                 Step::Sequenced { receipt, commit: self.backend.put_batch(batch, ack) }
             }
-            Err(problem) => Step::Refused(problem, before),
+            Err(problem) => Step::Refused(problem, before, rewinds),
         }
     }
 
@@ -253,8 +268,8 @@ impl Topic {
                 log.evolving = true;
                 Step::Evolve(reservation)
             }
-            Ruling::Duplicate(receipt) => Step::Duplicate(receipt),
-            Ruling::Refuse(problem) => Step::Refused(problem, log.next),
+            Ruling::Duplicate(receipt) => Step::Duplicate(receipt, log.rewinds),
+            Ruling::Refuse(problem) => Step::Refused(problem, log.next, log.rewinds),
         }
     }
 
@@ -323,15 +338,15 @@ impl Topic {
         self.services
             .detach(async move {
                 topic.evolved().await;
-                let next = {
+                let (next, rewinds) = {
                     let mut log = topic.log.lock();
                     if log.phase == Phase::Open {
                         log.phase = Phase::Closing;
                     }
-                    log.next
+                    (log.next, log.rewinds)
                 };
                 let ack = topic.settings.load().acks.default;
-                topic.backend.reached(next, ack).await.map_err(|err| topic.storage_problem(&err))?;
+                topic.settled(next, ack, rewinds).await?;
                 topic.settle_close().await
             })
             .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm, check_options};
+use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm};
 use crate::catalog::{SchemaCause, SchemaRow};
 use crate::model::{ErrorCode, Problem, Retention, SchemaMode, SchemaVersion, Timestamp};
 use crate::schema::{Schema, SchemaChange};
@@ -106,6 +106,7 @@ fn object<'v>(value: &'v Value, name: &str) -> Result<&'v Map<String, Value>, Pr
 }
 
 fn patched_options(
+    services: &TopicServices,
     factory: &dyn BackendFactory,
     present: &OptionValues,
     patch: &Value,
@@ -120,7 +121,7 @@ fn patched_options(
         return factory.complete(&fixed);
     }
     let patch = object(patch, "backend_options")?;
-    let checked = check_options(&specs, patch)?;
+    let checked = services.check_options(factory, patch)?;
     for (name, value) in patch {
         let new = if value.is_null() { specs.iter().find(|spec| spec.name == name).map(|spec| &spec.default) } else { Some(value) };
         if fixed.get(name).is_some_and(|present| Some(present) != new) {
@@ -165,7 +166,7 @@ impl Topic {
         };
         let options = match &patch.backend_options {
             None => present.options.clone(),
-            Some(value) => patched_options(&*self.factory, &present.options, value)?,
+            Some(value) => patched_options(&self.services, &*self.factory, &present.options, value)?,
         };
         let mode = match &patch.schema_mode {
             None => present.schema_mode,

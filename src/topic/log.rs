@@ -1,12 +1,14 @@
 //! The order of a topic: offsets, times, phase, who has written what. Pure: no I/O, no waiting.
 
+use std::collections::VecDeque;
+
 use crate::backend::{Sequenced, VersionedSchema};
 use crate::codec::{Chunk, Records};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, Timestamp, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
 use crate::topic::AppendRequest;
-use crate::topic::producers::{IdempotencyKeys, KeyVerdict, Producers, StoredReceipt, Verdict};
+use crate::topic::producers::{IdempotencyKeys, KeyUndo, KeyVerdict, ProducerUndo, Producers, StoredReceipt, Verdict};
 
 /// Whether a topic takes records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,18 @@ pub(super) struct Log {
     pub(super) versions: Vec<(SchemaVersion, Offset)>,
     /// Whether something has changed that the catalog's checkpoint should hold.
     pub(super) dirty: bool,
+    /// What requests in flight have changed, oldest first, each with the offset past its records.
+    pub(super) undo: VecDeque<(Offset, Undo)>,
+    /// How often records in flight were refused and what they had changed was taken back. Whoever has looked at the log and
+    /// then waited must look again where this has changed.
+    pub(super) rewinds: u64,
+}
+
+/// What a request has changed beside the offset.
+#[derive(Debug)]
+pub(super) enum Undo {
+    Producer(ProducerUndo),
+    Key(KeyUndo),
 }
 
 impl Log {
@@ -120,7 +134,7 @@ impl Log {
         records: Records,
         schema: Option<&VersionedSchema>,
         reservation: Reservation,
-        now: Timestamp,
+        (now, durable): (Timestamp, Offset),
     ) -> Result<(Sequenced, StoredReceipt), Problem> {
         let count = records.values.len() as u64;
         let Some(next) = self.next.after(count) else {
@@ -128,11 +142,13 @@ impl Log {
         };
         let version = schema.map(|versioned| versioned.version);
         let receipt = StoredReceipt { first: self.next, count, schema: version };
-        match &ask.writer {
-            Writer::Plain => {}
-            Writer::Producer(write) => self.producers.record(write, receipt, now),
-            Writer::Keyed(write) => self.keys.record(write, receipt, now),
-        }
+        let undo = match &ask.writer {
+            Writer::Plain => None,
+            Writer::Producer(write) => Some(Undo::Producer(self.producers.record(write, receipt, now))),
+            Writer::Keyed(write) => Some(Undo::Key(self.keys.record(write, receipt, now))),
+        };
+        while self.undo.pop_front_if(|(past, _)| *past <= durable).is_some() {}
+        self.undo.extend(undo.map(|undo| (next, undo)));
         self.last_time = self.last_time.max(now);
         let chunk = Chunk::new(self.next, self.last_time, records.values);
         self.wide.union(&records.wide);
@@ -143,6 +159,32 @@ impl Log {
         }
         let writer = ask.writer.clone();
         Ok((Sequenced { chunk, schema: version, writer, close: ask.close, reservation }, receipt))
+    }
+}
+
+impl Log {
+    /// Takes back all that records from `durable` on have changed: they were refused, and nothing of them is stored. Their
+    /// offsets were shown to nobody, so that they are given out again.
+    pub(super) fn rewind(&mut self, durable: Offset) {
+        if self.next <= durable {
+            return;
+        }
+        self.next = durable;
+        self.rewinds += 1;
+        self.dirty = true;
+        while let Some((_, undo)) = self.undo.pop_back_if(|(past, _)| *past > durable) {
+            match undo {
+                Undo::Producer(undo) => self.producers.take_back(undo),
+                Undo::Key(undo) => self.keys.take_back(undo),
+            }
+        }
+        for (_, first) in &mut self.versions {
+            *first = durable.min(*first);
+        }
+        // Whatever was to close the topic rested on the refused records, or was one of them.
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Open;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod retention;
 mod services;
 mod stream;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +32,8 @@ pub(crate) use services::TopicServices;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::{CatalogError, TopicCheckpoint};
-use crate::model::{Ack, Epoch, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::metrics::TopicFigures;
+use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
 use crate::tail::Ending;
@@ -77,7 +79,8 @@ pub struct Topic {
     /// Changes of the configuration come one at a time.
     configuring: tokio::sync::Mutex<()>,
     streams: AtomicU64,
-    raw_bytes: AtomicU64,
+    /// Records and bytes of their text that were appended since the server started.
+    appended: [AtomicU64; 2],
     /// The committed offset that the catalog has.
     checkpointed: AtomicU64,
     services: Arc<TopicServices>,
@@ -101,6 +104,8 @@ impl Topic {
             evolving: false,
             versions: Vec::new(),
             dirty: false,
+            undo: VecDeque::new(),
+            rewinds: 0,
         };
         Self {
             name: parts.name,
@@ -117,7 +122,7 @@ impl Topic {
             evolution_done: tokio::sync::Notify::new(),
             configuring: tokio::sync::Mutex::new(()),
             streams: AtomicU64::new(0),
-            raw_bytes: AtomicU64::new(0),
+            appended: [AtomicU64::new(0), AtomicU64::new(0)],
             checkpointed: AtomicU64::new(parts.checkpointed.get()),
             services: parts.services,
         }
@@ -164,8 +169,29 @@ impl Topic {
         Problem::internal()
     }
 
-    fn count_raw(&self, bytes: u64) {
-        self.raw_bytes.fetch_add(bytes, Ordering::Relaxed);
+    fn count(&self, records: u64, bytes: u64) {
+        let [all_records, all_bytes] = &self.appended;
+        all_records.fetch_add(records, Ordering::Relaxed);
+        all_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.services.metrics.appended_records.inc_by(records);
+        self.services.metrics.appended_bytes.inc_by(bytes);
+    }
+
+    /// What `/metrics` shows of the topic; none where it has no series of its own.
+    pub(crate) fn figures(&self) -> Option<TopicFigures> {
+        let lane = self.backend.lane()?;
+        if !self.factory.topic_metrics(&self.settings.load().options) {
+            return None;
+        }
+        let levels = self.backend.levels().now();
+        let [records, bytes] = &self.appended;
+        Some(TopicFigures {
+            records: records.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
+            tail_offset: levels.readable.get(),
+            committed_offset: levels.committed.get(),
+            fragments: lane.fragments(),
+        })
     }
 
     /// The versions after `known` whose first record lies before `until`, oldest first.
@@ -244,7 +270,7 @@ impl Topic {
             epoch: self.epoch().get(),
             buffered_records: store.buffered_records,
             buffered_bytes: store.buffered_bytes,
-            raw_bytes: Some(self.raw_bytes.load(Ordering::Relaxed)),
+            raw_bytes: Some(self.appended[1].load(Ordering::Relaxed)),
             stored_bytes: store.stored_bytes,
             wal_bytes: store.wal_bytes,
             fragments: store.fragments,
@@ -253,6 +279,13 @@ impl Topic {
             streams: self.streams.load(Ordering::Relaxed),
             degraded: self.degraded_reason(),
         })
+    }
+
+    /// Takes back what refused records have changed. Called by the log's thread for each of them, before any later record
+    /// can come in behind it.
+    pub(crate) fn rewind(&self) {
+        let mut log = self.log.lock();
+        log.rewind(self.backend.levels().now().durable);
     }
 
     /// Takes no more appends: the topic is being deleted. Returns when no schema version is being made.
@@ -293,15 +326,19 @@ impl Topic {
     /// # Errors
     /// [`StorageError`] where they could not be made durable; what has changed is kept for the next time.
     pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
-        let (next, wide, producers, keys) = {
+        let (next, rewinds, wide, producers, keys) = {
             let mut log = self.log.lock();
             let committed = self.backend.levels().now().committed.get();
             if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            (log.next, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
+            (log.next, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
         };
-        if let Err(err) = self.backend.reached(next, self.durable_level()).await {
+        let reached = self.backend.reached(next, self.durable_level()).await.and_then(|_| {
+            let as_before = self.log.lock().rewinds == rewinds;
+            if as_before { Ok(()) } else { Err(StorageError::Unwritable { code: ErrorCode::DiskFull }) }
+        });
+        if let Err(err) = reached {
             let mut log = self.log.lock();
             log.dirty = true;
             log.producers.give_back(producers);

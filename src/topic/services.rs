@@ -3,16 +3,19 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendRegistry, Capabilities};
+use crate::backend::{BackendFactory, BackendRegistry, Capabilities, OptionValues, check_options};
 use crate::catalog::Catalog;
 use crate::codec::DecodeLimits;
 use crate::io::Clock;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 use crate::runtime::Tasks;
-use crate::topic::Receipt;
+
+/// Options of the contract that no backend has yet.
+const COMPRESSION_OPTIONS: [&str; 3] = ["compression", "compression_level", "field_compression"];
 
 /// What all topics share.
 pub(crate) struct TopicServices {
@@ -42,6 +45,31 @@ impl TopicServices {
         result.await.unwrap_or_else(|_| Err(Problem::internal()))
     }
 
+    /// Checks options as a client gave them; a null is an omitted one. The defaults are not filled in.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend` for an option that the backend lacks, with those that have it; `invalid_body` for one that
+    /// nobody knows, or with a wrong value.
+    pub(crate) fn check_options(
+        &self,
+        factory: &dyn BackendFactory,
+        given: &Map<String, Value>,
+    ) -> Result<OptionValues, Problem> {
+        let specs = factory.options();
+        for name in given.keys().filter(|name| specs.iter().all(|spec| spec.name != **name)) {
+            let has = |factory: &&Arc<dyn BackendFactory>| factory.options().iter().any(|spec| spec.name == *name);
+            let able: Vec<String> = self.registry.list().filter(has).map(|able| able.name().to_owned()).collect();
+            let is_compression = COMPRESSION_OPTIONS.contains(&name.as_str());
+            if is_compression || !able.is_empty() {
+                let detail = format!("The backend {} has no option \"{name}\".", factory.name());
+                let mut problem = Problem::new(ErrorCode::UnsupportedByBackend, detail).allowing(able);
+                problem.capability = is_compression.then_some("compression");
+                return Err(problem);
+            }
+        }
+        check_options(&specs, given)
+    }
+
     /// The refusal of what a backend lacks, with the backends that have it.
     pub(crate) fn unsupported(
         &self,
@@ -54,10 +82,5 @@ impl TopicServices {
             .allowing(able.map(|factory| factory.name().to_owned()));
         problem.capability = Some(capability);
         problem
-    }
-
-    /// Counts an append's outcome.
-    pub(crate) fn count_append(&self, outcome: &Result<Receipt, Problem>) {
-        let _ = (&self.metrics, outcome);
     }
 }

@@ -1,1 +1,3 @@
-fn main() {}
+//! The tests that need the whole: real backends, real processes.
+
+mod support;

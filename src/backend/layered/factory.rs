@@ -100,7 +100,9 @@ async fn open(
     configure(&lane, &topic.options, default_ack);
     for chunk in replayed {
         let reservation = services.admission.tail().force(chunk.bytes() as u64);
-        lane.restore(chunk, reservation);
+        if !lane.restore(chunk, reservation) {
+            return Err(StorageError::Failed { cause: "the records in the log do not follow each other".to_owned() });
+        }
     }
     if !with_wal {
         lane.recover_next().await?;

@@ -48,7 +48,12 @@ pub struct Lane {
     flush_interval_ms: AtomicU64,
     /// Whether records can be read only once they are committed.
     reads_committed: AtomicBool,
+    /// Takes back what refused records have changed of the topic.
+    rewind: std::sync::OnceLock<Rewind>,
 }
+
+/// Called for each batch that the log has refused.
+pub(crate) type Rewind = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Pace {
@@ -113,6 +118,7 @@ impl Lane {
             batch_size: AtomicU64::new(u64::MAX),
             flush_interval_ms: AtomicU64::new(u64::MAX),
             reads_committed: AtomicBool::new(false),
+            rewind: std::sync::OnceLock::new(),
         }
     }
 
@@ -154,12 +160,29 @@ impl Lane {
         levels.readable = levels.readable.max(reached);
     }
 
-    /// Takes records that are as safe as the log makes them, in offset order.
-    pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) {
+    /// Says what to do when the log refuses records; once.
+    pub(crate) fn on_refusal(&self, rewind: Rewind) {
+        if self.rewind.set(rewind).is_err() {
+            tracing::error!(topic = %self.name, "a lane was given two topics");
+        }
+    }
+
+    /// The log has refused records of the topic, and nothing of them is stored: whoever waits for them is told, and their
+    /// offsets are given out again.
+    pub(super) fn refuse(&self) {
+        if let Some(rewind) = self.rewind.get() {
+            rewind();
+        }
+        self.levels.change(|levels| levels.refusals += 1);
+    }
+
+    /// Takes records that are as safe as the log makes them, in offset order; false where they do not follow.
+    pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
         let next = chunk.next();
         if let Err(expected) = self.tail.push(chunk, reservation) {
             tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
-            return self.fail(ErrorCode::Internal);
+            self.fail(ErrorCode::Internal);
+            return false;
         }
         self.levels.change(|levels| {
             levels.durable = next;
@@ -168,11 +191,12 @@ impl Lane {
         if !self.queued.swap(true, Ordering::AcqRel) {
             self.queue.add(Arc::clone(self));
         }
+        true
     }
 
     /// Takes what the log had kept at the start of the server.
-    pub(super) fn restore(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) {
-        self.publish(chunk, reservation);
+    pub(super) fn restore(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
+        self.publish(chunk, reservation)
     }
 
     /// Gives up: nothing in flight is acknowledged, nothing new is taken.
@@ -228,6 +252,11 @@ impl Lane {
             self.settle_readable(levels);
         });
         self.tail.evict(next);
+    }
+
+    /// Fragments of the dataset as far as it is known: none before it is opened.
+    pub(crate) fn fragments(&self) -> u64 {
+        self.table.get().map_or(0, |table| table.head().fragments.len() as u64)
     }
 
     /// The offset past the last row of the dataset, which is the topic's tail where there is no log.

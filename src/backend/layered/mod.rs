@@ -8,6 +8,7 @@ mod queue;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use crate::backend::{BackendStats, Commit, Flushed, Sequenced, StorageBackend, StorageError};
 use crate::codec::Chunk;
@@ -21,7 +22,8 @@ pub use lane::Lane;
 pub(crate) use lane::Due;
 pub(crate) use queue::CommitQueue;
 
-/// The records of one topic with a dataset.
+/// The records of one topic with a dataset. Clones share them.
+#[derive(Clone)]
 pub(super) struct Layered {
     lane: Arc<Lane>,
     wal: Option<Arc<dyn Wal>>,
@@ -29,7 +31,10 @@ pub(super) struct Layered {
 }
 
 impl Layered {
-    fn append_to_log(&self, wal: &Arc<dyn Wal>, batch: Sequenced) {
+    /// Hands a batch to the log; what became of it comes through the channel, which knows this batch from a later one with
+    /// the same offsets.
+    fn append_to_log(&self, wal: &Arc<dyn Wal>, batch: Sequenced) -> oneshot::Receiver<Result<(), ErrorCode>> {
+        let (tell, told) = oneshot::channel();
         let Sequenced { chunk, schema, writer, close, reservation } = batch;
         let entry = WalEntry {
             topic: self.lane.id(),
@@ -45,12 +50,24 @@ impl Layered {
         let lane = Arc::clone(&self.lane);
         wal.append(
             entry,
-            Box::new(move |outcome| match outcome {
-                Ok(()) => lane.publish(chunk, reservation),
-                Err(WalError::DiskFull) => lane.fail(ErrorCode::DiskFull),
-                Err(_) => lane.fail(ErrorCode::LogFailed),
+            Box::new(move |outcome| {
+                let outcome = match outcome {
+                    Ok(()) if lane.publish(chunk, reservation) => Ok(()),
+                    Ok(()) => Err(ErrorCode::Internal),
+                    Err(WalError::DiskFull) => {
+                        lane.refuse();
+                        Err(ErrorCode::DiskFull)
+                    }
+                    Err(_) => {
+                        lane.fail(ErrorCode::LogFailed);
+                        Err(ErrorCode::LogFailed)
+                    }
+                };
+                // Whoever has asked may have gone.
+                drop(tell.send(outcome));
             }),
         );
+        told
     }
 
     /// The strongest level that everything before `next` has reached.
@@ -94,11 +111,22 @@ impl Layered {
 impl StorageBackend for Layered {
     fn put_batch(&self, batch: Sequenced, ack: Ack) -> Commit {
         let next = batch.chunk.next();
-        match &self.wal {
-            Some(wal) => self.append_to_log(wal, batch),
-            None => self.lane.publish(batch.chunk, batch.reservation),
+        let Some(wal) = &self.wal else {
+            self.lane.publish(batch.chunk, batch.reservation);
+            return self.reached(next, ack);
+        };
+        let told = self.append_to_log(wal, batch);
+        if ack == Ack::Accepted {
+            return self.reached(next, ack);
         }
-        self.reached(next, ack)
+        let this = self.clone();
+        Box::pin(async move {
+            match told.await {
+                Ok(Ok(())) => this.reached(next, ack).await,
+                Ok(Err(code)) => Err(StorageError::Unwritable { code }),
+                Err(_) => Err(StorageError::Unwritable { code: ErrorCode::LogFailed }),
+            }
+        })
     }
 
     async fn get(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
@@ -171,6 +199,7 @@ impl StorageBackend for Layered {
             return Box::pin(std::future::ready(Ok(durability)));
         }
         let lane = Arc::clone(&self.lane);
+        let refusals = lane.levels().now().refusals;
         Box::pin(async move {
             if ack == Ack::Committed {
                 // What is not durable yet cannot be committed: the demand stands until it is.
@@ -178,10 +207,16 @@ impl StorageBackend for Layered {
             }
             let levels = lane
                 .levels()
-                .wait_for(|levels| levels.reached(ack) >= next || Self::failure(levels, ack).is_some())
+                .wait_for(|levels| {
+                    let is_refused = levels.refusals != refusals && levels.durable < next;
+                    levels.reached(ack) >= next || is_refused || Self::failure(levels, ack).is_some()
+                })
                 .await;
             if levels.reached(ack) >= next {
                 return Ok(Self::durability(has_wal, &levels, next));
+            }
+            if levels.durable < next && levels.refusals != refusals {
+                return Err(StorageError::Unwritable { code: ErrorCode::DiskFull });
             }
             Err(Self::failure(&levels, ack).unwrap_or(StorageError::Deleted))
         })

@@ -14,23 +14,27 @@ use axum::routing::{get, post};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
+use crate::engine::testing::engine;
 use crate::model::Problem;
 
 /// A state with these limits.
-fn state(limits: HttpLimits) -> ApiState {
-    ApiState::new(Arc::new(Engine), Arc::default(), limits, InflightBudget::new(1 << 20))
+async fn state(limits: HttpLimits) -> (ApiState, TempDir) {
+    let (engine, folder) = engine().await;
+    let metrics = engine.metrics();
+    (ApiState::new(engine, metrics, limits, InflightBudget::new(1 << 20)), folder)
 }
 
 /// The whole service, and routes that show what the layers do.
-fn service(limits: HttpLimits) -> Router {
-    let state = state(limits);
+async fn service(limits: HttpLimits) -> (Router, TempDir) {
+    let (state, folder) = state(limits).await;
     let router = routes::router()
         .route("/test/panic", get(|| async { panicking() }))
         .route("/test/body", post(bodies::echo_length));
-    layered(router, state)
+    (layered(router, state), folder)
 }
 
 fn panicking() -> Result<(), Problem> {
@@ -55,7 +59,8 @@ fn with_body(method: &str, target: &str, headers: &[(&str, &str)], body: Body) -
 }
 
 async fn send(limits: HttpLimits, request: Request<Body>) -> Response {
-    service(limits).oneshot(request).await.unwrap()
+    let (service, _folder) = service(limits).await;
+    service.oneshot(request).await.unwrap()
 }
 
 async fn bytes_of(response: Response) -> Vec<u8> {

@@ -53,7 +53,7 @@ async fn a_finished_stream_is_204_even_where_the_topic_is_gone() {
 
 #[tokio::test]
 async fn requests_are_counted_by_route_method_and_status() {
-    let state = state(limits());
+    let (state, _folder) = state(limits()).await;
     let router = router(state.clone());
     for target in ["/v1/topics/a", "/v1/topics/b", "/nothing"] {
         router.clone().oneshot(request("GET", target, &[])).await.unwrap();
@@ -70,7 +70,8 @@ async fn a_server_that_is_told_to_stop_closes_idle_connections_and_returns() {
     let address = listener.local_addr().unwrap();
     let drain = tokio_util::sync::CancellationToken::new();
     let far = std::time::Duration::from_secs(600);
-    let serving = tokio::spawn(serve(listener, router(state(limits())), drain.clone(), far));
+    let (state, _folder) = state(limits()).await;
+    let serving = tokio::spawn(serve(listener, router(state), drain.clone(), far));
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 16];
@@ -88,7 +89,8 @@ async fn a_client_that_sends_a_large_body_still_reads_its_refusal() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let drain = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, router(state(limits())), drain, std::time::Duration::ZERO));
+    let (state, _folder) = state(limits()).await;
+    let serving = tokio::spawn(serve(listener, router(state), drain, std::time::Duration::ZERO));
     let head = format!("POST /v1/topics/t/records HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&vec![b' '; BODY_BYTES]).await.unwrap();

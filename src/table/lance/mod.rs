@@ -29,22 +29,8 @@ use super::{Table, TableError, TablePlace, Tables};
 use crate::io::Disk;
 use crate::model::Offset;
 
-/// Variables that Lance reads, to be set before the first thread starts: nothing else bounds its threads and buffers.
-///
-/// The version hint would be one more file for each commit and is of no use where listing a folder is cheap.
-pub const ENVIRONMENT: &[(&str, &str)] = &[
-    ("LANCE_USE_VERSION_HINT", "0"),
-    ("LANCE_CPU_THREADS", "2"),
-    ("LANCE_IO_THREADS", "8"),
-    ("LANCE_DEFAULT_IO_BUFFER_SIZE", "67108864"),
-    ("LANCE_DEFAULT_FRAGMENT_READAHEAD", "4"),
-];
-
 const INDEX_CACHE_BYTES: usize = 64 << 20;
 const METADATA_CACHE_BYTES: usize = 64 << 20;
-
-/// How many datasets stay open; the least recently used one is closed and opens again when it is needed.
-const OPEN_DATASETS_MAX: usize = 256;
 
 /// What all tables share.
 #[derive(Debug)]
@@ -62,10 +48,11 @@ pub struct LanceTables {
 }
 
 impl LanceTables {
-    /// Tables whose syncs go through `disk` and whose work runs on `runtime`.
-    pub fn new(disk: Arc<dyn Disk>, runtime: Handle) -> Self {
+    /// Tables whose syncs go through `disk` and whose work runs on `runtime`. At most `open_max` datasets stay open; the
+    /// least recently used one is closed and opens again when it is needed.
+    pub fn new(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize) -> Self {
         let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
-        let shelf = Shelf::new(OPEN_DATASETS_MAX);
+        let shelf = Shelf::new(open_max);
         Self { shared: Arc::new(Shared { disk, runtime, session: Arc::new(session), shelf }) }
     }
 }

@@ -45,6 +45,19 @@ struct Use {
     created_at: Timestamp,
 }
 
+/// What a recorded request has changed, so that it can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyUndo {
+    /// Nothing.
+    Nothing,
+    /// The key was used; what it was used for before, if that was still known.
+    Used(Arc<str>, Option<EarlierUse>),
+}
+
+/// What a key was used for before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierUse(Box<Use>);
+
 impl Default for IdempotencyKeys {
     fn default() -> Self {
         Self::new()
@@ -100,12 +113,24 @@ impl IdempotencyKeys {
     /// Remembers a stored request; `now` is the time of its log entry. What is known already changes nothing.
     ///
     /// The state is ahead of the log until the request's entry is durable: see [`IdempotencyKeys::take_dirty`].
-    pub fn record(&mut self, write: &KeyedWrite, receipt: StoredReceipt, now: Timestamp) {
+    pub fn record(&mut self, write: &KeyedWrite, receipt: StoredReceipt, now: Timestamp) -> KeyUndo {
+        let before = self.known.get(&write.key).copied();
         // A later use of the key was let in after this one had been forgotten.
-        if self.known.get(&write.key).is_some_and(|used| used.receipt.first >= receipt.first) {
-            return;
+        if before.is_some_and(|used| used.receipt.first >= receipt.first) {
+            return KeyUndo::Nothing;
         }
         self.put(Arc::clone(&write.key), Use { body_hash: write.body_hash, receipt, created_at: now });
+        KeyUndo::Used(Arc::clone(&write.key), before.map(|before| EarlierUse(Box::new(before))))
+    }
+
+    /// Takes back the request that was recorded last, because its records were refused. A key that was forgotten for want
+    /// of room stays forgotten.
+    pub fn take_back(&mut self, undo: KeyUndo) {
+        match undo {
+            KeyUndo::Nothing => {}
+            KeyUndo::Used(key, None) => self.remove(&key),
+            KeyUndo::Used(key, Some(EarlierUse(before))) => self.put(key, *before),
+        }
     }
 
     /// Forgets the keys that are too old; `now` as for [`IdempotencyKeys::look`].

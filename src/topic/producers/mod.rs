@@ -18,7 +18,7 @@ mod keys;
 mod tests;
 
 pub use crate::catalog::StoredReceipt;
-pub use keys::{DirtyKeys, IdempotencyKeys, KeyVerdict};
+pub use keys::{DirtyKeys, IdempotencyKeys, KeyUndo, KeyVerdict};
 
 /// What is to be done with a producer's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,21 @@ struct State {
     receipts: VecDeque<StoredReceipt>,
     last_used: Timestamp,
 }
+
+/// What a recorded request has changed, so that it can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProducerUndo {
+    /// Nothing.
+    Nothing,
+    /// The producer was not known, or stood elsewhere.
+    Replaced(Arc<str>, Option<Box<Standing>>),
+    /// The request followed the producer's last one, and took the place of its oldest answer.
+    Followed(Arc<str>, Option<StoredReceipt>, Timestamp),
+}
+
+/// Where a producer stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing(State);
 
 impl Default for Producers {
     fn default() -> Self {
@@ -145,22 +160,45 @@ impl Producers {
     /// Remembers a stored request; `now` is the time of its log entry. What is known already changes nothing.
     ///
     /// The state is ahead of the log until the request's entry is durable: see [`Producers::take_dirty`].
-    pub fn record(&mut self, write: &ProducerWrite, receipt: StoredReceipt, now: Timestamp) {
+    pub fn record(&mut self, write: &ProducerWrite, receipt: StoredReceipt, now: Timestamp) -> ProducerUndo {
+        let id = Arc::clone(&write.id);
         let mut state =
             State { epoch: write.epoch, last_seq: write.seq, receipts: VecDeque::from([receipt]), last_used: now };
-        if let Some(known) = self.known.get_mut(&write.id) {
-            if known.covers(write, &receipt) {
-                return;
-            }
-            if known.epoch == write.epoch && known.last_seq.checked_add(1) == Some(write.seq) {
+        let undo = match self.known.get_mut(&write.id) {
+            None => ProducerUndo::Replaced(id, None),
+            Some(known) if known.covers(write, &receipt) => return ProducerUndo::Nothing,
+            Some(known) if known.epoch == write.epoch && known.last_seq.checked_add(1) == Some(write.seq) => {
                 state.receipts = std::mem::take(&mut known.receipts);
+                let excess = state.receipts.len() >= Self::RECEIPTS_MAX;
+                let oldest = if excess { state.receipts.pop_front() } else { None };
                 state.receipts.push_back(receipt);
-                let excess = state.receipts.len().saturating_sub(Self::RECEIPTS_MAX);
-                drop(state.receipts.drain(..excess));
+                ProducerUndo::Followed(id, oldest, known.last_used)
             }
-            // Anything else was let in after the producer had been forgotten, or in a higher epoch: the log is the truth.
-        }
+            // It was let in after the producer had been forgotten, or in a higher epoch: the log is the truth.
+            Some(known) => ProducerUndo::Replaced(id, Some(Box::new(Standing(known.clone())))),
+        };
         self.put(Arc::clone(&write.id), state);
+        undo
+    }
+
+    /// Takes back the request that was recorded last, because its records were refused. A producer that was forgotten for
+    /// want of room stays forgotten.
+    pub fn take_back(&mut self, undo: ProducerUndo) {
+        match undo {
+            ProducerUndo::Nothing => {}
+            ProducerUndo::Replaced(id, None) => self.remove(&id),
+            ProducerUndo::Replaced(id, Some(standing)) => self.put(id, standing.0),
+            ProducerUndo::Followed(id, oldest, last_used) => {
+                let Some(mut state) = self.known.get(&id).cloned() else { return };
+                state.receipts.pop_back();
+                if let Some(oldest) = oldest {
+                    state.receipts.push_front(oldest);
+                }
+                state.last_seq = state.last_seq.saturating_sub(1);
+                state.last_used = last_used;
+                self.put(id, state);
+            }
+        }
     }
 
     /// Forgets the producers that are idle too long; `now` as for [`Producers::look`].

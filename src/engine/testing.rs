@@ -1,0 +1,45 @@
+//! An engine for the tests of what stands above it: everything is real but the datasets.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, EngineOptions, Parts};
+use crate::io::{RealDisk, SystemClock};
+use crate::metrics::Metrics;
+use crate::runtime::{Health, Tasks};
+use crate::table::model::ModelTables;
+
+/// An engine that serves, without topics, and the folder of its data.
+pub(crate) async fn engine() -> (Arc<Engine>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::recovering(false, Arc::new(Metrics::default()), CancellationToken::new());
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(SystemClock),
+        tables: Arc::new(ModelTables::default()),
+        tasks: Tasks::new(Handle::current(), Health::new()),
+        backends: Vec::new(),
+        wal_observer: None,
+    };
+    engine.recover(options(&folder), parts).await.unwrap();
+    (engine, folder)
+}
+
+fn options(folder: &TempDir) -> EngineOptions {
+    EngineOptions {
+        data_dir: folder.path().to_owned(),
+        storage_roots: Vec::new(),
+        auto_create: false,
+        tail_bytes: 1 << 20,
+        memory_limit_bytes: 1 << 20,
+        wal_bytes_max: 16 << 20,
+        wal_target_bytes: 8 << 20,
+        wal_segment_bytes: 1 << 20,
+        disk_floor_bytes: 0,
+        record_bytes_max: 1 << 20,
+        batch_records_max: 1_000,
+    }
+}

@@ -1,0 +1,1 @@
+"""What the steps share: processes, the server, HTTP, tools, a proxy, a browser."""
