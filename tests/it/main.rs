@@ -1,3 +1,4 @@
 //! The tests that need the whole: real backends, real processes.
 
+mod crash;
 mod support;
