@@ -1,4 +1,6 @@
 //! The tests that need the whole: real backends, real processes.
+#![allow(unreachable_pub, reason = "a test binary has no users")]
 
 mod crash;
+mod openapi;
 mod support;
