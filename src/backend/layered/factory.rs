@@ -104,8 +104,13 @@ async fn open(
             return Err(StorageError::Failed { cause: "the records in the log do not follow each other".to_owned() });
         }
     }
+    let levels = lane.levels().now();
     if !with_wal {
         lane.recover_next().await?;
+    } else if levels.readable < levels.durable && lane.recover_next().await.is_err() {
+        // Only the dataset knows how far it had come when the server ended, and readers have seen that much: the tail must
+        // not go back. A dataset that cannot be opened is tried again at the next commit; the records are in the log.
+        tracing::warn!(topic = %topic.name, "what was committed to {} cannot be read yet", topic.name);
     }
     let next = lane.levels().now().durable;
     let wal = with_wal.then(|| Arc::clone(&services.wal));

@@ -44,6 +44,7 @@ pub async fn run(seed: u64, cycles: u64) {
     let mut run = Run::new(seed, cycles, &folder.path().join("data")).await;
     let outcome = run.all().await;
     run.counters.print();
+    println!("{:>28}: {}", "answers lost by the proxy", run.proxy.lost());
     println!("{:>28}: {:.1} s", "time", began.elapsed().as_secs_f64());
     if let Err(what) = outcome {
         let kept = folder.keep();

@@ -148,7 +148,7 @@ pub async fn flush(topic: &Topic, load: &Load) -> Checked {
 }
 
 /// Everything before it is acknowledged.
-fn acknowledged_until(topic: &Topic) -> u64 {
+pub fn acknowledged_until(topic: &Topic) -> u64 {
     use super::ledger::State;
     let ledger = topic.ledger.lock();
     let Some(life) = &ledger.life else { return 0 };

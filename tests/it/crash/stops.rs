@@ -61,7 +61,7 @@ async fn listen(api: Api, topic: &'static str, began: tokio::sync::oneshot::Send
         if all.iter().any(|event| event.name == "caught-up")
             && let Some(began) = began.take()
         {
-            drop(began.send(()));
+            began.send(()).expect("the test waits for it");
         }
     }
     all
@@ -225,4 +225,18 @@ async fn damage_before_synced_records_stops_the_start_and_changes_nothing() {
     fs::write(&segment, &sound).expect("the bytes are put back");
     let (_server, api) = started(&launch).await;
     holds(&api, "logged", 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_readable_as_committed_is_so_right_after_a_kill() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    let (server, api) = started(&launch).await;
+    put(&api, "committed", json!({"backend_options": {"ack": "committed"}})).await;
+    append(&api, "committed", 0, 2).await;
+    holds(&api, "committed", 2).await;
+    server.kill();
+    // The catalog has not heard of the commits: it is told every few seconds.
+    let (_server, api) = started(&launch).await;
+    holds(&api, "committed", 2).await;
 }

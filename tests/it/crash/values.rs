@@ -62,7 +62,7 @@ pub fn record(random: &mut Random, request: u64, index: usize, writer: u32, shap
 fn evolving(record: &mut Map<String, Value>, random: &mut Random, cycle: u64) {
     let phase = (cycle / PHASE_CYCLES) % PHASES;
     let late = cycle % PHASE_CYCLES >= PHASE_CYCLES / 2;
-    let mut number = |random: &mut Random| {
+    let number = |random: &mut Random| {
         if late && random.once_in(3) { json!(fraction(random)) } else { json!(random.below(1 << 45)) }
     };
     if random.once_in(3) {

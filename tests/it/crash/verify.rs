@@ -9,12 +9,15 @@ use super::client::{Checked, Lost};
 use super::ledger::{Closed, Ledger, Life, Presence, Request, State};
 use super::random::Random;
 use super::reading::{self, Read, Way};
-use super::values;
+use super::{keepers, values};
 use super::world::{Load, Topic};
 
 /// Checks one topic. With `whole` all of it is read, in all three ways.
 pub async fn check(topic: &Topic, load: &Load, random: &mut Random, whole: bool, used: &mut HashSet<u64>) -> Checked {
-    let Some(description) = describe(topic, load).await? else { return Ok(()) };
+    let Some(mut description) = describe(topic, load).await? else { return Ok(()) };
+    if topic.options["ack"] == "committed" {
+        description = reveal(topic, load, &description).await?;
+    }
     let resumed = check_epoch(topic, &description, used)?;
     let (earliest, tail) = check_bounds(topic, &description)?;
     if let Some((epoch, offset)) = resumed {
@@ -90,6 +93,23 @@ async fn describe(topic: &Topic, load: &Load) -> Checked<Option<Value>> {
         return fail("it is degraded");
     }
     Ok(Some(description))
+}
+
+/// What is in the log of a topic whose readers see committed records only can be read later, and then it would look as if it
+/// had come from nowhere. So a flush brings it out; what was acknowledged, or read, is there before.
+async fn reveal(topic: &Topic, load: &Load, description: &Value) -> Checked<Value> {
+    let read = {
+        let ledger = topic.ledger.lock();
+        let promised = ledger.life.as_ref().and_then(|life| life.promised.last_key_value());
+        promised.map_or(0, |(offset, _)| offset + 1)
+    };
+    let known = keepers::acknowledged_until(topic).max(read);
+    let tail = description["tail_offset"].as_u64().unwrap_or_default();
+    if tail < known {
+        return Err(format!("topic {}, offset {tail}: {known} records were acknowledged or read before", topic.name));
+    }
+    keepers::flush(topic, load).await?;
+    Ok(load.direct.fetch(&topic.path("")).await?.json())
 }
 
 /// Epochs of acknowledged requests that no known topic has had: those of a topic whose creation got no answer.
