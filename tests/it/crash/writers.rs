@@ -286,7 +286,10 @@ impl Writer {
     /// After a restart: what was answered before is answered again, from the same place, and nothing is stored again.
     pub async fn ask_again(&mut self, load: &Load) -> Checked {
         let epoch = self.topic.ledger.lock().epoch();
-        let known: Vec<Receipt> = self.receipts.iter().filter(|known| Some(known.epoch) == epoch).cloned().collect();
+        // An unanswered request may have been stored and have pushed the oldest one out.
+        let newest = RECEIPTS - usize::from(self.pending.is_some());
+        let known = self.receipts.iter().rev().take(newest).filter(|known| Some(known.epoch) == epoch);
+        let known: Vec<Receipt> = known.cloned().collect();
         if known.is_empty() {
             return Ok(());
         }
