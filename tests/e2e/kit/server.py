@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kit import process
 from kit.api import Api
-from kit.check import Failed, until
+from kit.check import Failed, check, until
 
 
 def free_port() -> int:
@@ -92,6 +92,12 @@ class Server:
         """SIGKILL and a new start."""
         self.kill()
         self.start()
+
+    def stop(self) -> None:
+        """SIGTERM, and waits for an orderly end."""
+        self.terminate()
+        code = self.exit_code()
+        check(code == 0, f"an orderly stop exited with {code}:\n{self.log_end()}")
 
     def peak_mib(self) -> float:
         """The most memory that the process has held (VmHWM), in MiB."""

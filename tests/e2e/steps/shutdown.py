@@ -16,6 +16,7 @@ STREAMS = 200
 TOPICS = {"logged": "persisting", "columns": "lance", "held": "memory"}
 WAIT_SECS = 30
 EXIT_SECS = 10
+WRITTEN = 300
 
 
 def run(context: Context) -> None:
@@ -27,7 +28,7 @@ def run(context: Context) -> None:
     server.api.create("written")
     writer = Writer(server.api, "written", pause_secs=0.002)
     streams = Streams(server, ["written", *TOPICS])
-    streams.read(lambda: streams.heard(b"event: caught-up"), "a caught-up on every stream")
+    streams.read(lambda: streams.heard(b"event: caught-up") and writer.acknowledged >= WRITTEN, "caught-up on every stream")
     context.say(f"{STREAMS} streams open; {writer.acknowledged} records written so far")
 
     begin = time.monotonic()
