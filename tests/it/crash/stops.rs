@@ -240,3 +240,26 @@ async fn what_was_readable_as_committed_is_so_right_after_a_kill() {
     let (_server, api) = started(&launch).await;
     holds(&api, "committed", 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_trimmed_is_committed_before_so_that_the_tail_never_lies_below() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    let (server, api) = started(&launch).await;
+    put(&api, "short", json!({"backend": "lance", "backend_options": {"flush_interval_ms": 3_600_000}})).await;
+    append(&api, "short", 0, 4).await;
+    let flushed = api.send(Method::POST, "/v1/topics/short/flush", &[], None).await.expect("an answer");
+    assert_eq!(flushed.json()["committed_offset"], 4, "{flushed:?}");
+    append(&api, "short", 4, 10).await;
+    let body = Some(json!({"before": 10}).to_string());
+    let trimmed = api.send(Method::POST, "/v1/topics/short/trim", &[], body).await.expect("an answer");
+    assert_eq!(trimmed.json()["earliest_offset"], 10, "{trimmed:?}");
+    server.kill();
+    let (_server, api) = started(&launch).await;
+    let description = api.fetch("/v1/topics/short").await.expect("a description").json();
+    assert_eq!((&description["earliest_offset"], &description["tail_offset"]), (&json!(10), &json!(10)), "{description}");
+    append(&api, "short", 10, 12).await;
+    let page = api.fetch("/v1/topics/short/records").await.expect("a page").json();
+    assert_eq!(page["records"].as_array().map(Vec::len), Some(2), "{page}");
+    assert_eq!(page["records"][0]["offset"], 10, "{page}");
+}
