@@ -71,11 +71,12 @@ fn topics() -> Vec<Arc<Topic>> {
 fn writers(topics: &[Arc<Topic>], random: &mut Random) -> Vec<Writer> {
     use Manner::{Expecting, Keyed, Plain, Producer};
     // Which topic, in which manner, at which level if not the default one, with which pause.
-    let all: [(usize, Manner, Option<&'static str>, u64); 23] = [
+    let all: [(usize, Manner, Option<&'static str>, u64); 25] = [
         (0, Producer, None, 12),
         (0, Producer, Some("committed"), 12),
         (0, Keyed, None, 12),
         (0, Plain, None, 12),
+        (0, Plain, Some("accepted"), 20),
         (1, Producer, None, 12),
         (1, Keyed, Some("committed"), 12),
         (1, Plain, Some("wal"), 20),
@@ -86,6 +87,7 @@ fn writers(topics: &[Arc<Topic>], random: &mut Random) -> Vec<Writer> {
         (4, Producer, None, 12),
         (4, Expecting, None, 12),
         (4, Plain, None, 12),
+        (4, Plain, Some("accepted"), 20),
         (5, Expecting, Some("committed"), 12),
         (5, Plain, Some("committed"), 12),
         (5, Plain, None, 40),
@@ -159,14 +161,22 @@ impl Run {
 
     /// Now and then the server is killed again while it recovers.
     async fn kill_in_recovery(&mut self) {
-        while self.random.once_in(3) {
-            let server = self.launch.start();
-            // The instant is random by design; half of them lie in the first milliseconds.
-            let micros = if self.random.once_in(2) { self.random.below(5_000) } else { self.random.below(80_000) };
-            tokio::time::sleep(Duration::from_micros(micros)).await;
-            server.kill();
+        while self.random.once_in(2) {
+            // The instant is random by design: in the first milliseconds of the process, in those of recovery, or when topics
+            // are being opened behind it.
+            match self.random.below(3) {
+                0 => self.launch.start_and_kill(Duration::from_micros(self.random.below(60_000))),
+                1 => self.kill_after(5_000).await,
+                _ => self.kill_after(150_000).await,
+            }
             count(&self.counters.kills_recovering);
         }
+    }
+
+    async fn kill_after(&mut self, micros: u64) {
+        let server = self.launch.start();
+        tokio::time::sleep(Duration::from_micros(self.random.below(micros))).await;
+        server.kill();
     }
 
     fn load(&mut self, server: &Server, answers: u64) -> Load {
@@ -223,7 +233,10 @@ impl Run {
         }
         let longest = Duration::from_millis(self.random.between(20, LOAD_MS));
         tokio::select! {
-            () = load.due() => {}
+            () = load.due() => {
+                let micros = if self.random.once_in(2) { 0 } else { self.random.below(4_000) };
+                tokio::time::sleep(Duration::from_micros(micros)).await;
+            }
             () = tokio::time::sleep(longest) => {}
             Some(failed) = failure(&mut writing) => return Err(failed),
         }

@@ -18,6 +18,10 @@ const KEEPERS: u32 = 1_000;
 pub async fn keep(topic: Arc<Topic>, number: u32, load: Load, mut random: Random) -> Checked {
     while !load.stopping() {
         let pause = Duration::from_millis(random.between(1, 120));
+        // Some kills come right into what is done here.
+        if random.once_in(20) {
+            load.provoke();
+        }
         if topic.churns {
             churn(&topic, number, &load, &mut random).await?;
         } else if topic.trims && random.once_in(2) {

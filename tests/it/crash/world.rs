@@ -167,7 +167,12 @@ impl Load {
         }
     }
 
-    /// Returns when enough answers have come.
+    /// Makes the kill due now.
+    pub fn provoke(&self) {
+        self.stop.due.notify_one();
+    }
+
+    /// Returns when enough answers have come, or somebody has provoked the kill.
     pub async fn due(&self) {
         self.stop.due.notified().await;
     }

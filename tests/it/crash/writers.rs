@@ -266,13 +266,15 @@ impl Writer {
     }
 
     fn check_answer(&self, pending: &Pending, status: u16, json: &Value, first: u64, number_of: u64) -> Checked {
-        let committed = self.ack == Some("committed") || self.topic.options["ack"] == "committed";
+        let asked = self.ack.or_else(|| self.topic.options["ack"].as_str()).unwrap_or("default");
         let level = json["durability"].as_str().unwrap_or_default();
-        let right = match (committed, self.topic.lance) {
-            (true, _) => status == 200 && level == "committed",
-            (false, true) => (status == 202) == (level == "accepted"),
-            (false, false) => status == 200 && level != "accepted",
+        let right = match asked {
+            "committed" => level == "committed",
+            "accepted" => true,
+            _ => self.topic.lance || level != "accepted",
         };
+        // 202 says that a crash could still lose the records.
+        let right = right && (status == 202) == (level == "accepted");
         let dense = json["next_offset"].as_u64() == Some(first + number_of)
             && json["last_offset"].as_u64() == Some(first + number_of - 1);
         let as_expected = pending.expected.is_none_or(|expected| expected == first);
