@@ -140,7 +140,7 @@ async fn close(topic: &Topic, load: &Load) -> Checked {
 }
 
 pub async fn flush(topic: &Topic, load: &Load) -> Checked {
-    let known = acknowledged_until(topic);
+    let known = acknowledged_until(topic, false);
     let Some(answer) = call(topic, load, Method::POST, "/flush", None).await? else { return Ok(()) };
     let committed = answer.json()["committed_offset"].as_u64();
     if answer.status != 200 || committed.is_none_or(|committed| committed < known) {
@@ -151,13 +151,15 @@ pub async fn flush(topic: &Topic, load: &Load) -> Checked {
     Ok(())
 }
 
-/// Everything before it is acknowledged.
-pub fn acknowledged_until(topic: &Topic) -> u64 {
+/// Everything before it is acknowledged, and, if asked so, was told to be committed.
+pub fn acknowledged_until(topic: &Topic, as_committed: bool) -> u64 {
     use super::ledger::State;
     let ledger = topic.ledger.lock();
     let Some(life) = &ledger.life else { return 0 };
     let ends = ledger.requests.values().filter_map(|request| match request.state {
-        State::Acknowledged { epoch, first } if life.epochs.contains(&epoch) => {
+        State::Acknowledged { epoch, first, committed }
+            if life.epochs.contains(&epoch) && (committed || !as_committed) =>
+        {
             Some(first + request.values.len() as u64)
         }
         _ => None,
@@ -166,7 +168,7 @@ pub fn acknowledged_until(topic: &Topic) -> u64 {
 }
 
 async fn trim(topic: &Topic, load: &Load, random: &mut Random) -> Checked {
-    let tail = acknowledged_until(topic);
+    let tail = acknowledged_until(topic, topic.options["ack"] == "committed");
     let earliest = match &topic.ledger.lock().life {
         Some(Life { earliest: (low, high), .. }) if low == high => *low,
         _ => return Ok(()),

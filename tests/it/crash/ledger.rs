@@ -18,7 +18,7 @@ pub enum State {
     /// 202: if it is there, it is there.
     Accepted { epoch: u64, first: u64 },
     /// 200: it is there.
-    Acknowledged { epoch: u64, first: u64 },
+    Acknowledged { epoch: u64, first: u64, committed: bool },
 }
 
 /// One append.

@@ -103,10 +103,11 @@ async fn reveal(topic: &Topic, load: &Load, description: &Value) -> Checked<Valu
         let promised = ledger.life.as_ref().and_then(|life| life.promised.last_key_value());
         promised.map_or(0, |(offset, _)| offset + 1)
     };
-    let known = keepers::acknowledged_until(topic).max(read);
+    let known = keepers::acknowledged_until(topic, true);
     let tail = description["tail_offset"].as_u64().unwrap_or_default();
-    if tail < known {
-        return Err(format!("topic {}, offset {tail}: {known} records were acknowledged or read before", topic.name));
+    if tail < known.max(read) {
+        let what = format!("acknowledged as committed up to {known} and read up to {read}, but cannot be read");
+        return Err(format!("topic {}, offset {tail}: {what}", topic.name));
     }
     keepers::flush(topic, load).await?;
     Ok(load.direct.fetch(&topic.path("")).await?.json())
@@ -289,7 +290,7 @@ fn place(
     let Some(first) = offset.checked_sub(*index as u64) else { return fail(format!("record {index} came alone")) };
     match request.state {
         State::Refused => return fail("it was refused, but is there".to_owned()),
-        State::Accepted { epoch, first: told } | State::Acknowledged { epoch, first: told } => {
+        State::Accepted { epoch, first: told } | State::Acknowledged { epoch, first: told, .. } => {
             if life.epochs.contains(&epoch) && told != first {
                 return fail(format!("its answer said offset {told}, but it is at {first}"));
             }
@@ -331,7 +332,7 @@ fn finish(topic: &Topic, load: &Load, ledger: &mut Ledger, whole: &HashMap<u64, 
         if seen != 0 && seen as u64 + trimmed != all as u64 {
             return fail(format!("{seen} of its {all} records are there, from offset {here:?}"));
         }
-        if let State::Acknowledged { epoch, first } = request.state {
+        if let State::Acknowledged { epoch, first, .. } = request.state {
             let is_trimmed = first + all as u64 <= earliest;
             if life.epochs.contains(&epoch) && here.is_none() && !is_trimmed {
                 return fail(format!("its {all} records were acknowledged at offset {first} and are lost"));

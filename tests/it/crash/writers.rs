@@ -234,8 +234,12 @@ impl Writer {
         };
         self.check_answer(&pending, status, json, first, number_of)?;
         let mut ledger = self.topic.ledger.lock();
-        let state =
-            if status == 200 { State::Acknowledged { epoch, first } } else { State::Accepted { epoch, first } };
+        let committed = json["durability"] == "committed";
+        let state = if status == 200 {
+            State::Acknowledged { epoch, first, committed }
+        } else {
+            State::Accepted { epoch, first }
+        };
         let found = ledger.requests.get(&pending.request).and_then(|request| request.found.clone());
         let present = ledger.life.as_ref().filter(|life| life.epochs.contains(&epoch)).map(|life| life.id.clone());
         ledger.set(pending.request, state);
@@ -349,7 +353,8 @@ pub async fn append_and_close(topic: &Topic, load: &Load, random: &mut Random, w
         Ok(answer) if answer.status == 200 => {
             let json = answer.json();
             let number = |name: &str| json[name].as_u64().unwrap_or_default();
-            ledger.set(request, State::Acknowledged { epoch: number("epoch"), first: number("first_offset") });
+            let (epoch, first) = (number("epoch"), number("first_offset"));
+            ledger.set(request, State::Acknowledged { epoch, first, committed: json["durability"] == "committed" });
             count(&load.counters.acknowledged);
             Ok(Some(Closed::At(number("next_offset"))))
         }
