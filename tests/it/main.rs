@@ -1,3 +1,5 @@
 //! The tests that need the whole: real backends, real processes.
+#![allow(unreachable_pub, reason = "a test binary has no users")]
 
+mod openapi;
 mod support;

@@ -34,7 +34,7 @@ def main(uri: str, folder: str, topic: str, source: str) -> None:
 
     begin = time.monotonic()
     database = lancedb.connect(folder)
-    names = list(database.table_names())
+    names = database.list_tables().tables
     equal(topic in names, True, f"whether LanceDB lists {topic} in {names}")
     table = database.open_table(topic)
     equal(table.count_rows(), len(sent), "the rows that LanceDB counts")
