@@ -15,8 +15,32 @@ pub enum When {
     Running,
     /// After an orderly stop that has left nothing behind.
     AfterStop,
+    /// After a stop in which something went wrong.
+    AfterTrouble,
     /// After a sudden end.
     AfterCrash,
+}
+
+impl When {
+    fn is_restart(self) -> bool {
+        self != When::Running
+    }
+
+    fn may_lose(self) -> bool {
+        matches!(self, When::AfterTrouble | When::AfterCrash)
+    }
+}
+
+/// One look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub when: When,
+    /// Whether it is the first one after the restart.
+    pub first: bool,
+    /// Whether nothing stored is hidden.
+    pub all: bool,
+    /// How many appends the log has acknowledged so far.
+    pub log_acks: u64,
 }
 
 /// Where a batch was found.
@@ -26,22 +50,24 @@ struct Found {
 }
 
 impl TopicModel {
-    /// Compares the topic as it is served with what the client knows, and learns from it what was open. `all` tells that
-    /// nothing stored is hidden, `log_acks` how many appends the log has acknowledged so far.
+    /// Compares the topic as it is served with what the client knows, and learns from it what was open.
     ///
     /// # Errors
     /// The promise that was broken.
-    pub fn check(&mut self, seen: &Observed, when: When, all: bool, log_acks: u64) -> Result<(), String> {
-        self.check_identity(seen, when)?;
+    pub fn check(&mut self, seen: &Observed, look: Look) -> Result<(), String> {
+        let before = self.epoch;
+        self.check_identity(seen, if look.first { look.when } else { When::Running })?;
         self.check_earliest(seen)?;
-        let found = self.check_records(seen, log_acks)?;
-        if when == When::AfterCrash && !self.kind.reads_stay() {
+        let found = self.check_records(seen, look.log_acks)?;
+        if look.first && look.when.may_lose() && !self.kind.reads_stay() {
             self.forget_what_may_be_lost();
         }
         self.check_bytes(seen)?;
-        self.settle(seen, &found, when, all, log_acks)?;
-        self.check_closed(seen, when)?;
-        Ok(())
+        let lost = self.settle(seen, &found, look)?;
+        if lost && before == self.epoch {
+            return Err(format!("accepted records are gone, and the epoch is still {before}"));
+        }
+        self.check_closed(seen, look.when)
     }
 
     fn check_identity(&mut self, seen: &Observed, when: When) -> Result<(), String> {
@@ -56,12 +82,13 @@ impl TopicModel {
         let expected = match when {
             When::Running => same,
             _ if self.kind.has_wal() => same,
-            When::AfterStop => true,
+            When::AfterStop | When::AfterTrouble => true,
             When::AfterCrash => !same,
         };
         if !expected {
             return Err(format!("its epoch was {} and is {} ({when:?})", self.epoch, seen.epoch));
         }
+        self.epoch = seen.epoch;
         Ok(())
     }
 
@@ -117,7 +144,7 @@ impl TopicModel {
                 _ => {}
             }
         }
-        if next != seen.tail && !(seen.records.is_empty() && seen.tail == seen.earliest) {
+        if next != seen.tail {
             return Err(format!("the records end at {next}, the tail is {}", seen.tail));
         }
         for (number, here) in &found {
@@ -158,16 +185,11 @@ impl TopicModel {
         Ok(())
     }
 
-    /// Nothing acknowledged is lost; what was open is known from here on.
-    fn settle(
-        &mut self,
-        seen: &Observed,
-        found: &BTreeMap<usize, Found>,
-        when: When,
-        all: bool,
-        log_acks: u64,
-    ) -> Result<(), String> {
-        let restarted = when != When::Running;
+    /// Nothing acknowledged is lost; what was open is known from here on. Whether records that were only accepted are gone.
+    fn settle(&mut self, seen: &Observed, found: &BTreeMap<usize, Found>, look: Look) -> Result<bool, String> {
+        let Look { when, all, log_acks, .. } = look;
+        let restarted = when.is_restart();
+        let mut lost = false;
         for (number, batch) in self.batches.iter_mut().enumerate() {
             let length = batch.records.len() as u64;
             if let Some(here) = found.get(&number) {
@@ -187,16 +209,13 @@ impl TopicModel {
                     return Err(format!("accepted records from {first} on are lost in an orderly stop"));
                 }
                 Fate::Stored { sure: false, .. } | Fate::Unknown if restarted && all => {
-                    // It may lie among what was dropped; then it is not seen, and cannot be told.
+                    lost |= batch.fate != Fate::Unknown && !self.kind.has_wal();
                     batch.fate = Fate::Gone { log_acks };
                 }
                 Fate::InFlight | Fate::Refused | Fate::Unknown | Fate::Gone { .. } | Fate::Stored { .. } => {}
             }
         }
-        if restarted {
-            self.epoch = seen.epoch;
-        }
-        Ok(())
+        Ok(lost)
     }
 
     fn check_closed(&mut self, seen: &Observed, when: When) -> Result<(), String> {

@@ -55,7 +55,7 @@ pub enum Fate {
 }
 
 /// Something that is known, or open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Known {
     No,
     Maybe,
@@ -74,6 +74,10 @@ pub struct Batch {
     pub writer: Writer,
     /// Everything acknowledged before it was sent lies before this offset.
     pub not_before: u64,
+    /// Whether one of the records is none.
+    pub bad: bool,
+    /// How often it was sent.
+    pub attempts: u32,
     pub fate: Fate,
 }
 
@@ -157,6 +161,38 @@ impl TopicModel {
         }
         self.batches.push(batch);
         number
+    }
+
+    /// Learns the answer to a flush, which was asked when everything before `before` had been acknowledged.
+    pub fn flushed(&mut self, before: u64, committed: u64) -> Result<(), String> {
+        if committed < before {
+            return Err(format!("a flush has committed up to {committed} only, not {before}"));
+        }
+        self.committed = self.committed.max(committed);
+        for batch in &mut self.batches {
+            if let Fate::Stored { first, sure } = &mut batch.fate {
+                *sure |= *first + batch.records.len() as u64 <= committed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns the answer to a trim.
+    pub fn trimmed(&mut self, before: u64, earliest: u64) -> Result<(), String> {
+        if earliest < before.max(self.earliest) {
+            return Err(format!("a trim to {before} has left {earliest} as the earliest offset"));
+        }
+        self.earliest = earliest;
+        Ok(())
+    }
+
+    /// Learns the answer to a close.
+    pub fn learn_closed(&mut self, next: u64) -> Result<(), String> {
+        if next < self.tail() {
+            return Err(format!("it was closed at {next}, with records up to {}", self.tail()));
+        }
+        self.closed = Known::Yes;
+        Ok(())
     }
 
     /// The process has ended: what had no answer will get none.

@@ -22,7 +22,8 @@ pub enum Op {
     Append(TopicName, usize, Box<AppendRequest>),
     /// The same with `atomic=false`.
     Load(TopicName, usize, Bytes, Form, Option<Ack>),
-    Flush(TopicName),
+    /// With the offset past what was acknowledged before.
+    Flush(TopicName, u64),
     Trim(TopicName, u64),
     Close(TopicName),
 }
@@ -43,7 +44,7 @@ impl Op {
     pub fn name(&self) -> &TopicName {
         match self {
             Op::Create(name, _) | Op::Delete(name) | Op::Append(name, ..) | Op::Load(name, ..) => name,
-            Op::Flush(name) | Op::Trim(name, _) | Op::Close(name) => name,
+            Op::Flush(name, _) | Op::Trim(name, _) | Op::Close(name) => name,
         }
     }
 
@@ -60,7 +61,7 @@ impl Op {
                 Ok(topic) => topic.load(futures::stream::iter([Ok(body)]).boxed(), form, ack).await,
                 Err(problem) => Err(problem),
             }),
-            Op::Flush(name) => Answer::Flushed(match engine.topic(&name).await {
+            Op::Flush(name, _) => Answer::Flushed(match engine.topic(&name).await {
                 Ok(topic) => topic.flush().await,
                 Err(problem) => Err(problem),
             }),
