@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::model::{Batch, Fate, Kind, Known, TopicModel};
 use super::ops::Op;
-use super::values::{body, declared};
+use super::values::{body, declared, is_wide};
 
 /// Requests of a producer that are answered again for sure.
 const ANSWERED_AGAIN: usize = 16;
@@ -221,7 +221,11 @@ impl TopicModel {
         }
         let was_sure = matches!(batch.fate, Fate::Stored { sure: true, .. });
         let durable = receipt.durability >= Ack::Wal;
-        batch.fate = Fate::Stored { first, sure: durable || was_sure };
+        // What the log has not taken yet it can still refuse, when the disk is full.
+        batch.fate = match durable || was_sure || !self.kind.has_wal() {
+            true => Fate::Stored { first, sure: durable || was_sure },
+            false => Fate::Unknown,
+        };
         if receipt.durability == Ack::Committed {
             self.committed = self.committed.max(first + count);
         }
@@ -242,7 +246,7 @@ impl TopicModel {
             ErrorCode::TopicNotFound => self.exists != Known::Yes,
             ErrorCode::TopicClosed => self.closed != Known::No,
             ErrorCode::OffsetMismatch => batch.expected_offset.is_some(),
-            ErrorCode::InvalidRecord => batch.bad,
+            ErrorCode::InvalidRecord => batch.bad || batch.records.iter().any(is_wide),
             ErrorCode::SchemaConflict => true,
             code => code.status() >= 500,
         };

@@ -26,7 +26,6 @@ mod trace;
 mod values;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -51,14 +50,6 @@ fn of_seed(seed: u64) -> Schedule {
     Schedule { seed, real: seed % (MODELS_FOR_EACH_REAL + 1) == 0, skips: None }
 }
 
-fn run(schedule: Schedule) -> Result<Figures, Failure> {
-    catch_unwind(AssertUnwindSafe(|| schedule.run())).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Failure { broken: format!("a panic: {}", text.unwrap_or_default()), trace: Vec::new() })
-    })
-}
-
 /// Runs schedules, some at a time, until `each` has seen enough.
 fn run_all(schedules: &[Schedule], each: impl Fn(Schedule, Result<Figures, Failure>) -> bool + Sync) {
     let next = AtomicUsize::new(0);
@@ -66,7 +57,7 @@ fn run_all(schedules: &[Schedule], each: impl Fn(Schedule, Result<Figures, Failu
         for _ in 0..AT_ONCE.min(schedules.len()) {
             scope.spawn(|| {
                 while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !each(*schedule, run(*schedule)) {
+                    if !each(*schedule, schedule.run()) {
                         next.store(schedules.len(), Ordering::Relaxed);
                     }
                 }

@@ -1,6 +1,7 @@
 //! One schedule, drawn from its seed.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,7 +67,12 @@ impl Schedule {
             trace: Vec::new(),
             figures: Figures::default(),
         };
-        let outcome = world.run(if self.real { STEPS_REAL } else { STEPS });
+        let steps = if self.real { STEPS_REAL } else { STEPS };
+        let outcome = catch_unwind(AssertUnwindSafe(|| world.run(steps))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("a panic: {}", text.unwrap_or_default()))
+        });
         let folder = world.machine.data_dir.clone();
         if let Some(life) = world.life.take() {
             world.machine.disk.kill();

@@ -107,3 +107,9 @@ pub fn is_same(sent: &Value, read: &Value) -> bool {
         (sent, read) => sent == read,
     }
 }
+
+/// Whether a record holds an integer that no float column takes.
+pub fn is_wide(record: &Value) -> bool {
+    let members = record.as_object().into_iter().flat_map(Map::values);
+    members.filter_map(Value::as_i64).any(|number| number.unsigned_abs() > 1 << 53)
+}

@@ -318,7 +318,7 @@ impl World {
         let Some(topic) = self.slots[at].topic.as_ref().filter(|_| hides) else { return Ok(()) };
         let flush = Op::Flush(topic.name.clone(), topic.tail());
         let Some(life) = &self.life else { return Ok(()) };
-        let answer = life.block_on(tokio::time::timeout(PATIENCE, flush.clone().ask(&life.engine)));
+        let answer = life.block_on(async { tokio::time::timeout(PATIENCE, flush.clone().ask(&life.engine)).await });
         let answer = answer.map_err(|_| "a flush is not answered".to_owned())?;
         let flushed = matches!(answer, Answer::Flushed(Ok(_)));
         self.learn(&flush, Some(answer))?;
