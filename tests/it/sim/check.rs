@@ -77,6 +77,7 @@ impl TopicModel {
         }
         if self.epoch == 0 {
             self.epoch = seen.epoch;
+            return Ok(());
         }
         let same = self.epoch == seen.epoch;
         let expected = match when {

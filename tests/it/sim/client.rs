@@ -7,6 +7,7 @@ use persisting::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWri
 use persisting::topic::{AppendRequest, CreateTopic, Description, Receipt};
 use serde_json::{Map, json};
 
+use super::lance_disk::OWN;
 use super::model::{Batch, Fate, Kind, Known, TopicModel};
 use super::ops::Op;
 use super::values::{body, declared, is_wide};
@@ -33,7 +34,7 @@ pub fn creation(kind: Kind, real: bool, random: &mut Random) -> CreateTopic {
     CreateTopic {
         backend: Some(if declares { "lance" } else { "persisting" }.to_owned()),
         backend_options: options,
-        storage_path: (real && random.chance(0.25)).then(|| format!("own/{}", random.below(3))),
+        storage_path: (real && random.chance(0.25)).then(|| format!("{OWN}/{}", random.below(3))),
         schema: declares.then(declared),
         schema_mode: None,
         retention: None,

@@ -21,6 +21,9 @@ use super::site::Site;
 
 pub(super) type Inode = u64;
 
+/// The folder of topics that lie in folders of their own.
+pub const OWN: &str = "own";
+
 /// What a call of this thread was last; the calls of one step of the product come on one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
@@ -30,6 +33,7 @@ enum Last {
     /// The dataset's folder was synced, by one or the other.
     Dataset(bool),
     Aside,
+    /// A folder above those of links and datasets was synced.
     Link,
     Removed,
 }
@@ -275,9 +279,12 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn site_of_folder(folder: &Path) -> Site {
+/// The site of a folder's sync, by what was done before; `root` is the data folder.
+fn site_of_folder(folder: &Path, root: &Path) -> Site {
     let (name, last) = (name_of(folder), LAST.get());
     let site = match (name.as_str(), last) {
+        (OWN, _) => Site::Folders,
+        _ if root.starts_with(folder) => Site::Folders,
         ("data", Last::Open) => Site::OpenDataNames,
         ("data", _) => Site::CommitDataNames,
         ("_torn", _) => Site::AsideTorn,
@@ -294,6 +301,7 @@ fn site_of_folder(folder: &Path) -> Site {
         _ => Site::RemoveDataset,
     };
     match site {
+        Site::Folders => LAST.set(Last::Link),
         Site::OpenDataset => LAST.set(Last::Dataset(true)),
         Site::CommitDataset => LAST.set(Last::Dataset(false)),
         Site::OpenParent | Site::CommitParent | Site::Link | Site::RemoveLink => LAST.set(Last::Other),
@@ -317,7 +325,9 @@ impl Disk for LanceDisk {
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
         self.step()?;
-        LAST.set(if name_of(folder) == "_torn" { Last::Aside } else { Last::Link });
+        if name_of(folder) == "_torn" {
+            LAST.set(Last::Aside);
+        }
         fs::create_dir_all(folder)
     }
 
@@ -338,7 +348,8 @@ impl Disk for LanceDisk {
         if !fs::symlink_metadata(folder)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        self.sync(site_of_folder(folder), |state, works| {
+        let site = site_of_folder(folder, &self.state.lock().root);
+        self.sync(site, |state, works| {
             if works { state.sync_folder(folder) } else { state.fail_folder(folder) }
         })
     }

@@ -74,7 +74,10 @@ fn what_was_promised_is_kept() {
     // One seed that is asked for comes alone.
     let known: Vec<u64> = if first.is_some() { Vec::new() } else { known.collect() };
     let begin = first.unwrap_or(1);
-    let schedules: Vec<Schedule> = known.into_iter().chain(begin..begin + count).map(of_seed).collect();
+    let mut schedules: Vec<Schedule> = known.into_iter().chain(begin..begin + count).map(of_seed).collect();
+    if number("PERSISTING_SIM_REAL").is_some() {
+        schedules.iter_mut().for_each(|schedule| schedule.real = true);
+    }
     let began = Instant::now();
     let (total, failures) = (Mutex::new(Figures::default()), Mutex::new(Vec::new()));
     run_all(&schedules, |schedule, outcome| match outcome {
