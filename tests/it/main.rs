@@ -2,4 +2,5 @@
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
 mod openapi;
+mod sim;
 mod support;
