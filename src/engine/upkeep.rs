@@ -215,7 +215,7 @@ impl Core {
     }
 
     /// Removes what deleted topics have left, and forgets them once the log does not mention them any more.
-    async fn clear_remains(&self) {
+    pub(super) async fn clear_remains(&self) {
         let ids: Vec<TopicId> = self.remains.lock().keys().copied().collect();
         for id in ids {
             let Some((place, topic, removed)) = self.remains.lock().get(&id).map(|remains| {
@@ -226,7 +226,14 @@ impl Core {
                 continue;
             };
             if !removed {
-                if let Some(lane) = topic.and_then(|topic| topic.backend().lane()) {
+                if let Some(topic) = topic
+                    && let Some(lane) = topic.backend().lane()
+                {
+                    // An entry that is still on its way to the log would outlive the tombstone, and the next start would not
+                    // know whose it is.
+                    if !topic.has_settled().await {
+                        continue;
+                    }
                     lane.quiesce().await;
                 }
                 if !self.remove_remains(id, place.as_ref()).await {

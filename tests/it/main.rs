@@ -1,6 +1,7 @@
 //! The tests that need the whole: real backends, real processes.
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
+mod crash;
 mod openapi;
 mod sim;
 mod support;
