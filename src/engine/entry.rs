@@ -150,8 +150,8 @@ impl Core {
         for (writer, receipt, time) in replayed.writers {
             match writer {
                 Writer::Plain => {}
-                Writer::Producer(write) => producers.record(&write, receipt, time),
-                Writer::Keyed(write) => keys.record(&write, receipt, time),
+                Writer::Producer(write) => drop(producers.record(&write, receipt, time)),
+                Writer::Keyed(write) => drop(keys.record(&write, receipt, time)),
             }
         }
         Ok(Topic::new(TopicParts {

@@ -22,7 +22,7 @@ use crate::table::Tables;
 use crate::tail::Budget;
 use crate::topic::TopicServices;
 use crate::topic::producers::StoredReceipt;
-use crate::wal::{self, WalEntry, WalError, WalOptions};
+use crate::wal::{self, SegmentedWal, WalEntry, WalError, WalOptions};
 
 /// Locks that creations and deletions share by their name's hash.
 const NAME_LOCKS: usize = 64;
@@ -106,7 +106,7 @@ impl Engine {
             };
             let mut replay = Replay::new(&loaded);
             tokio::task::spawn_blocking(move || {
-                let opened = wal::open(disk, &folder, wal_options, &mut |entry| replay.take(entry));
+                let opened = SegmentedWal::open(disk, &folder, wal_options, &mut |entry| replay.take(entry));
                 opened.map(|(log, _)| (log, replay))
             })
         };

@@ -69,15 +69,15 @@ impl TopicTable {
     pub(super) fn show(&self, topics: Vec<(String, TopicFigures)>) {
         let mut table = self.table.lock();
         let before = std::mem::replace(&mut table.topics, topics.into_iter().collect());
-        for (name, figures) in before.iter().filter(|(name, _)| !table.labelled.contains(*name)) {
-            let now = table.topics.get(name).copied().unwrap_or_default();
+        let Table { topics, labelled, gone: [records, bytes] } = &mut *table;
+        for (name, figures) in before.iter().filter(|(name, _)| !labelled.contains(*name)) {
+            let now = topics.get(name).copied().unwrap_or_default();
             // Gone, or made again under the name.
             if now.records < figures.records || now.bytes < figures.bytes {
-                let [records, bytes] = table.gone;
-                table.gone = [records.saturating_add(figures.records), bytes.saturating_add(figures.bytes)];
+                *records = records.saturating_add(figures.records);
+                *bytes = bytes.saturating_add(figures.bytes);
             }
         }
-        let Table { topics, labelled, .. } = &mut *table;
         labelled.retain(|name| topics.contains_key(name));
         for name in topics.keys().filter(|name| *name != OTHER && !before.contains_key(*name)) {
             if labelled.len() >= self.cap {

@@ -96,9 +96,11 @@ impl Topic {
             };
             match step {
                 Step::Sequenced { receipt, commit } => {
-                    let reached = commit.await.map_err(|err| self.storage_problem(&err))?;
+                    let mut reached = commit.await.map_err(|err| self.storage_problem(&err))?;
                     if ask.close {
-                        self.settle_close().await?;
+                        let next = self.settle_close().await?;
+                        // Closing may have taken the records further than was asked.
+                        reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
@@ -362,6 +364,10 @@ impl Topic {
             Phase::Closed => return Ok(next),
             Phase::Deleting => return Err(crate::topic::log::topic_gone()),
             Phase::Open | Phase::Closing => {}
+        }
+        // A closed topic is final, so that nothing of it may be lost any more: without a log it is committed first.
+        if self.needs_flush_at_stop() {
+            self.backend.reached(next, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
         }
         self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
         let mut log = self.log.lock();

@@ -152,10 +152,6 @@ impl Topic {
         &self.factory
     }
 
-    pub(crate) const fn place(&self) -> Option<&TablePlace> {
-        self.place.as_ref()
-    }
-
     /// Tells a client of a failure below, and the log of its cause.
     fn storage_problem(&self, err: &StorageError) -> Problem {
         if let StorageError::Failed { cause } = err {

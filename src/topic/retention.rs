@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::StorageError;
-use crate::model::{ErrorCode, Offset, Problem, Timestamp};
+use crate::model::{Ack, ErrorCode, Offset, Problem, Timestamp};
 use crate::topic::Topic;
 
 impl Topic {
@@ -27,6 +27,11 @@ impl Topic {
         let present = self.backend.levels().now().earliest;
         if to <= present {
             return Ok(present);
+        }
+        // Without a log the records before it may be in memory alone: were they lost in a crash, the tail would lie below
+        // the earliest offset.
+        if self.needs_flush_at_stop() {
+            self.backend.reached(to, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
         }
         self.services.catalog.set_earliest(self.id, to).await.map_err(|err| self.catalog_problem(&err))?;
         self.backend.levels().change(|levels| levels.earliest = to);

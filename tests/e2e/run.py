@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from kit import process  # noqa: E402
-from kit.check import Failed  # noqa: E402
-from kit.context import Context  # noqa: E402
+from kit import process
+from kit.check import Failed
+from kit.context import Context
 
 # The steps in order, each with the seconds that it may take on a slow machine, its tools' installation included.
 STEPS = {

@@ -1,6 +1,8 @@
 //! The tests that need the whole: real backends, real processes.
+#![allow(unreachable_pub, reason = "a test binary has no users")]
 
 mod contract;
 mod http;
+mod openapi;
 mod support;
 mod tidy;

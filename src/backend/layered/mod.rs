@@ -63,8 +63,9 @@ impl Layered {
                         Err(ErrorCode::LogFailed)
                     }
                 };
-                // Whoever has asked may have gone.
-                drop(tell.send(outcome));
+                if tell.send(outcome).is_err() {
+                    tracing::trace!("whoever has appended does not wait");
+                }
             }),
         );
         told

@@ -5,8 +5,6 @@ mod origins;
 mod refusals;
 mod served;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;

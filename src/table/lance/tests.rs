@@ -79,7 +79,7 @@ impl Bench {
         // A path as users have them.
         let folder = tempfile::Builder::new().prefix("a b%20é#").tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
-        let tables = LanceTables::new(Arc::clone(&disk) as _, Handle::current());
+        let tables = LanceTables::new(Arc::clone(&disk) as _, Handle::current(), 8);
         Self { folder, disk, tables }
     }
 
@@ -90,7 +90,7 @@ impl Bench {
 
     /// As after a restart.
     async fn reopened(&mut self) -> Result<Arc<dyn Table>, TableError> {
-        self.tables = LanceTables::new(Arc::clone(&self.disk) as _, Handle::current());
+        self.tables = LanceTables::new(Arc::clone(&self.disk) as _, Handle::current(), 8);
         self.tables.open(&self.place(), Offset::ZERO).await
     }
 

@@ -7,7 +7,7 @@ from kit.api import Api
 from kit.check import Failed, check, equal, short
 from kit.sse import events
 
-_RECORD = re.compile(rb'\{"offset":(\d+),"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)","value":(\{.*\})\}', re.S)
+_RECORD = re.compile(rb'\{"offset":(\d+),"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)","value":(\{.*\})\}', re.DOTALL)
 _decoder = json.JSONDecoder()
 
 

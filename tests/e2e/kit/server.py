@@ -77,15 +77,16 @@ class Server:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def terminate(self, secs: float = 15) -> tuple[int, float]:
-        """SIGTERM, and waits for the end: exit code and seconds."""
-        begin = time.monotonic()
+    def terminate(self) -> None:
+        """SIGTERM, and does not wait."""
         self.process.send_signal(signal.SIGTERM)
+
+    def exit_code(self, secs: float = 15) -> int:
+        """Waits for the end of a server that was told to stop."""
         try:
-            code = self.process.wait(timeout=secs)
+            return self.process.wait(timeout=secs)
         except subprocess.TimeoutExpired:
             raise Failed(f"SIGTERM did not end the server within {secs:g} s:\n{self.log_end()}") from None
-        return code, time.monotonic() - begin
 
     def restart(self) -> None:
         """SIGKILL and a new start."""

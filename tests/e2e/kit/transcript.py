@@ -33,8 +33,9 @@ class Command:
 
     @property
     def streams(self) -> bool:
-        """Whether it goes on by itself: a stream read with `curl -N`, or what is put in the background by its reader."""
-        return re.search(r"\bcurl\b[^|]*\s(-[A-Za-z]*N[A-Za-z]*|--no-buffer)\b", self.text) is not None
+        """Whether it goes on until it is ended: a stream that blocks, read with `curl -N`."""
+        unbuffered = re.search(r"\bcurl\b[^|]*\s(-[A-Za-z]*N[A-Za-z]*|--no-buffer)\b", self.text)
+        return unbuffered is not None and "block=false" not in self.text
 
     def matches(self, output: str) -> bool:
         """Whether it printed what is shown; of a stream, the beginning is enough."""

@@ -62,11 +62,16 @@ class Reader:
     def finish(self) -> None:
         """Waits until each stream has shown what it should, and ends it."""
         for command, started, output in self.open:
-            if command.shown.strip():
-                seen = lambda: f"line {command.line}: {command.text}\nprinted\n{self._printed(output)}\nnot\n{command.shown}"
-                until(lambda: command.matches(self._printed(output)), COMMAND_SECS, seen)
-                self.compared += 1
+            self._wait_for(command, output)
             process.end(started)
+
+    def _wait_for(self, command: Command, output: Path) -> None:
+        def seen() -> str:
+            return f"line {command.line}: {command.text}\nprinted\n{self._printed(output)}\nnot\n{command.shown}"
+
+        if command.shown.strip():
+            until(lambda: command.matches(self._printed(output)), COMMAND_SECS, seen)
+            self.compared += 1
 
     def _printed(self, output: Path) -> str:
         return output.read_text().replace("\r\n", "\n").replace(self.address, SHOWN_ADDRESS)
