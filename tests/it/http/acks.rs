@@ -61,12 +61,12 @@ async fn each_level_is_given_or_refused_as_the_table_says() {
         let answer = topic.post("records", r#"{"a":1}"#).await;
         let told = (answer.json()["durability"].as_str().unwrap().to_owned(), answer.status.as_u16());
         assert_eq!((told.0.as_str(), told.1), row.unasked, "{}", row.configuration);
+        let count = answer.json()["next_offset"].as_u64().unwrap();
+        topic.wait_for_tail(count).await;
         for word in ["never", "ACCEPTED", "wal,committed", "0"] {
             let problem = topic.refuse(&format!("?ack={word}"), &[], "{}", (400, "invalid_parameter")).await;
             assert_eq!(allowed(&problem), ["accepted", "wal", "committed"]);
         }
-        let count = answer.json()["next_offset"].as_u64().unwrap();
-        topic.wait_for_tail(count).await;
         assert_eq!(topic.values(0).await.len() as u64, count);
     }
 }

@@ -7,7 +7,7 @@ use crate::support::local::shared;
 
 async fn accepts_the_next(topic: &Topic) {
     let next = topic.tail().await;
-    assert_eq!(topic.append("{\"good\":true}").await["first_offset"].as_u64(), Some(next));
+    assert_eq!(topic.append("{}").await["first_offset"].as_u64(), Some(next));
     topic.wait_for_tail(next + 1).await;
 }
 
@@ -28,7 +28,7 @@ async fn malformed_json_is_400_with_line_and_column() {
         (JSON, b"[{\"a\":1}{\"a\":2}]", 1, 9),
         (JSON, b"{\"a\":1}{\"a\":2}", 1, 8),
         (JSON, b"{\"a\":1}\nx", 2, 1),
-        (JSON, b"nonsense", 1, 1),
+        (JSON, b"xyz", 1, 1),
         (JSON, "{\"\u{e9}\":01}".as_bytes(), 1, 7),
         (JSON, b"{\"a\":\n\"\xff\"}", 2, 2),
         (NDJSON, b"{\"a\":1}\n\n{\"a\":}\n{}", 3, 6),

@@ -75,7 +75,8 @@ impl Setup {
 
     /// Starts a server and waits until it is ready.
     pub async fn start(self) -> Local {
-        runtime().spawn(self.run()).await.unwrap()
+        // On a thread of its own: the future of a recovery cannot be sent to one.
+        tokio::task::spawn_blocking(move || runtime().block_on(self.run())).await.unwrap()
     }
 
     async fn run(self) -> Local {
@@ -135,7 +136,8 @@ impl Local {
         self.draining.cancel();
         (&mut self.serving).await.unwrap();
         let engine = Arc::clone(&self.engine);
-        let ended = runtime().spawn(async move { engine.shut_down(Instant::now() + Duration::from_secs(20)).await });
+        let stopping = async move { engine.shut_down(Instant::now() + Duration::from_secs(20)).await };
+        let ended = tokio::task::spawn_blocking(move || runtime().block_on(stopping));
         ended.await.unwrap().unflushed_records
     }
 }
