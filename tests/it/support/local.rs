@@ -75,11 +75,21 @@ impl Setup {
 
     /// Starts a server and waits until it is ready.
     pub async fn start(self) -> Local {
-        // On a thread of its own: the future of a recovery cannot be sent to one.
         tokio::task::spawn_blocking(move || runtime().block_on(self.run())).await.unwrap()
     }
 
     async fn run(self) -> Local {
+        let (local, recovery) = self.bind().await;
+        recovery.run().await;
+        local
+    }
+
+    /// Starts a server that answers as one does that recovers, and what ends that.
+    pub async fn recovering(self) -> (Local, Recovery) {
+        tokio::task::spawn_blocking(move || runtime().block_on(self.bind())).await.unwrap()
+    }
+
+    async fn bind(self) -> (Local, Recovery) {
         for folder in ["wal", "datasets", "topics"] {
             std::fs::create_dir_all(self.engine.data_dir.join(folder)).unwrap();
         }
@@ -94,13 +104,32 @@ impl Setup {
             backends: self.backends,
             wal_observer: Some(metrics.wal_observer()),
         };
-        engine.recover(self.engine, parts).await.unwrap();
         let inflight = InflightBudget::new(self.inflight_bytes);
         let router = router(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = runtime().spawn(serve(listener, router, draining.clone(), Duration::from_secs(5)));
-        Local { address, engine, draining, serving }
+        let recovery = Recovery { engine: Arc::clone(&engine), options: self.engine, parts };
+        (Local { address, engine, draining, serving }, recovery)
+    }
+}
+
+/// What is still to be done before a server is ready.
+pub struct Recovery {
+    engine: Arc<Engine>,
+    options: EngineOptions,
+    parts: Parts,
+}
+
+impl Recovery {
+    /// Recovers.
+    pub async fn finish(self) {
+        // On a thread of its own: the future of a recovery cannot be sent to one.
+        tokio::task::spawn_blocking(move || runtime().block_on(self.run())).await.unwrap();
+    }
+
+    async fn run(self) {
+        self.engine.recover(self.options, self.parts).await.unwrap();
     }
 }
 
