@@ -71,7 +71,8 @@ impl Core {
         use futures::StreamExt;
         let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
         let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
-        entries.extend(self.entries().into_iter().filter(|entry| entry.has_replayed()));
+        let has_records = |entry: &Arc<Entry>| entry.has_replayed() && entry.broken().is_none();
+        entries.extend(self.entries().into_iter().filter(has_records));
         let stopping = self.tasks.stopping();
         let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
             if let Err(problem) = self.open(&entry).await {
@@ -197,7 +198,7 @@ impl Core {
                     let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
                     (id, (topic.backend().levels().now().committed, stuck))
                 }
-                None => (id, (entry.row().next, false)),
+                None => (id, (entry.row().next, entry.broken().is_some())),
             }
         });
         known.collect()
@@ -287,6 +288,7 @@ impl Core {
                     degraded += i64::from(topic.degraded_reason().is_some());
                     shown.extend(topic.figures().map(|figures| (name, figures)));
                 }
+                None if entry.broken().is_some() => degraded += 1,
                 None => shown.extend(self.figures_asleep(&entry).map(|figures| (name, figures))),
             }
         }

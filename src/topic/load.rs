@@ -53,7 +53,9 @@ impl Topic {
     ) -> Result<Receipt, Problem> {
         self.check_append(ack, &Writer::Plain)?;
         let record_bytes_max = self.services.decode_limits.record_bytes_max;
-        let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, PIECE_RECORDS_MAX, record_bytes_max);
+        // A piece is one append, so that a lower bound of those is one of pieces, and never one of the load.
+        let piece_records_max = PIECE_RECORDS_MAX.min(self.services.decode_limits.records_max);
+        let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, piece_records_max, record_bytes_max);
         let mut progress = Progress::default();
         let outcome = async {
             while let Some(bytes) = body.next().await {

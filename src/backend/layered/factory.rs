@@ -104,13 +104,11 @@ async fn open(
             return Err(StorageError::Failed { cause: "the records in the log do not follow each other".to_owned() });
         }
     }
+    // How far the dataset has come is the tail where there is no log, and where only what is committed can be read: the
+    // catalog may not have heard of the last commits, and what was read before must not vanish.
     let levels = lane.levels().now();
-    if !with_wal {
+    if !with_wal || levels.readable < levels.durable {
         lane.recover_next().await?;
-    } else if levels.readable < levels.durable && lane.recover_next().await.is_err() {
-        // Only the dataset knows how far it had come when the server ended, and readers have seen that much: the tail must
-        // not go back. A dataset that cannot be opened is tried again at the next commit; the records are in the log.
-        tracing::warn!(topic = %topic.name, "what was committed to {} cannot be read yet", topic.name);
     }
     let next = lane.levels().now().durable;
     let wal = with_wal.then(|| Arc::clone(&services.wal));

@@ -92,7 +92,6 @@ CASES = [
     Case('"items":[{"a":1,"b":"x"},{"a":2,"b":null},null,{},{"b":"y"}]',
          '"items":[{"a":1,"b":"x"},{"a":2},null,{},{"b":"y"}]'),
     Case('"mixed":[1,"a",null,{"k":null},[],1.0]'),
-    Case('"mixed":{"a":1}'),
     # Keys.
     Case('"a.b":1'),
     Case('"a":{"b":2,"b.c":{"":3}}'),
@@ -136,6 +135,15 @@ CASES = [
     Case('"meta":{"a.b":"x","raw":{"k":[1.0]},"n":255}'),
     Case('"meta":{"a.b":null,"raw":null,"n":null}', '"meta":{}'),
     Case('"meta":{"n":2.0}', '"meta":{"n":2}'),
+]
+
+# Of no common type: a column for all of them can only be made where they come together.
+JOINED = [
+    Case('"joined":[1,{"a":null}]'),
+    Case('"joined":{"a": 1.0}', '"joined":{"a":1.0}'),
+    Case(r'"joined":"\u00e9"'),
+    Case('"joined":1e2'),
+    Case('"joined":null', ""),
 ]
 
 # Sent after the others: each needs another schema, and none may change how the others read.
