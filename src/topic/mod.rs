@@ -58,6 +58,8 @@ pub(crate) struct TopicParts {
     pub(crate) producers: Producers,
     pub(crate) keys: IdempotencyKeys,
     pub(crate) wide: WideColumns,
+    /// Whether the log has told of something that the catalog's checkpoint may not hold.
+    pub(crate) dirty: bool,
     pub(crate) checkpointed: Offset,
     pub(crate) services: Arc<TopicServices>,
 }
@@ -103,7 +105,7 @@ impl Topic {
             wide: parts.wide,
             evolving: false,
             versions: Vec::new(),
-            dirty: false,
+            dirty: parts.dirty,
             undo: VecDeque::new(),
             rewinds: 0,
         };

@@ -3,6 +3,12 @@
 //! `make crash CYCLES=200`. The test prints its seed (`PERSISTING_CRASH_SEED`), which fixes what is done and when; how the
 //! threads of client and server interleave is the machine's. A failure names the cycle, the topic and the offset, and keeps
 //! the data folder.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests, which tell by panics and on stdout"
+)]
 
 mod client;
 mod cycles;
@@ -12,6 +18,7 @@ mod proxy;
 mod pylance;
 mod random;
 mod reading;
+mod relocated;
 mod stops;
 mod values;
 mod verify;
