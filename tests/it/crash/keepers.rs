@@ -19,7 +19,7 @@ pub async fn keep(topic: Arc<Topic>, number: u32, load: Load, mut random: Random
     while !load.stopping() {
         let pause = Duration::from_millis(random.between(1, 120));
         // Some kills come right into what is done here.
-        if random.once_in(20) {
+        if random.once_in(60) {
             load.provoke();
         }
         if topic.churns {
@@ -49,17 +49,14 @@ pub async fn create(topic: &Topic, load: &Load) -> Checked {
 }
 
 /// An answer, or none because of the kill.
-async fn call(
-    topic: &Topic,
-    load: &Load,
-    method: Method,
-    path: &str,
-    body: Option<String>,
-) -> Checked<Option<Answer>> {
+async fn call(topic: &Topic, load: &Load, method: Method, path: &str, body: Option<String>) -> Checked<Option<Answer>> {
     let what = format!("topic {}: {method} {path:?}", topic.name);
     match load.direct.send(method, &topic.path(path), &[], body).await {
         Ok(answer) => {
             load.answered();
+            if answer.code() == "shutting_down" && load.stopping() {
+                return Ok(None);
+            }
             if answer.status >= 500 {
                 return Err(format!("{what} answered {} {}", answer.status, answer.text));
             }

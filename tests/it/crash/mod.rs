@@ -33,6 +33,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     let (seed, cycles) = (number("PERSISTING_CRASH_SEED", 1), number("PERSISTING_CRASH_CYCLES", 4));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(cycles::run(seed, cycles));
 }

@@ -194,6 +194,14 @@ impl Writer {
             self.pending = Some(pending);
             return Ok(());
         }
+        if code == "shutting_down" && load.stopping() {
+            if self.is_retrying() {
+                self.pending = Some(pending);
+            } else {
+                self.topic.ledger.lock().set(pending.request, State::Refused);
+            }
+            return Ok(());
+        }
         let expected = match (&*code, self.manner) {
             ("offset_mismatch", Manner::Expecting) => {
                 self.next_offset = json["tail_offset"].as_u64().ok_or_else(|| self.fail("412 without tail_offset"))?;
@@ -229,7 +237,8 @@ impl Writer {
 
     fn stored(&mut self, load: &Load, pending: Pending, status: u16, json: &Value) -> Checked {
         let number = |name: &str| json[name].as_u64();
-        let (Some(epoch), Some(first), Some(number_of)) = (number("epoch"), number("first_offset"), number("count")) else {
+        let (Some(epoch), Some(first), Some(number_of)) = (number("epoch"), number("first_offset"), number("count"))
+        else {
             return Err(self.fail(&format!("an answer lacks members: {json}")));
         };
         self.check_answer(&pending, status, json, first, number_of)?;
@@ -323,7 +332,8 @@ impl Writer {
                 *value = (self.seq + 1).to_string();
             }
         }
-        let sent = load.direct.send(Method::POST, &self.topic.path("/records"), &headers, Some(like.body.clone())).await;
+        let sent =
+            load.direct.send(Method::POST, &self.topic.path("/records"), &headers, Some(like.body.clone())).await;
         let answer = sent.map_err(|Lost(err)| self.fail(&format!("no answer to a gap: {err}")))?;
         let closed = answer.code() == "topic_closed" && self.topic.churns;
         if closed || (answer.code() == "producer_gap" && answer.json()["expected_seq"] == self.seq) {
@@ -349,7 +359,9 @@ pub async fn append_and_close(topic: &Topic, load: &Load, random: &mut Random, w
             load.counters.unanswered.fetch_add(1, Ordering::Relaxed);
             Ok(Some(Closed::Maybe))
         }
-        Err(Lost(err)) => Err(format!("topic {}: a closing append got no answer from a living server: {err}", topic.name)),
+        Err(Lost(err)) => {
+            Err(format!("topic {}: a closing append got no answer from a living server: {err}", topic.name))
+        }
         Ok(answer) if answer.status == 200 => {
             let json = answer.json();
             let number = |name: &str| json[name].as_u64().unwrap_or_default();
@@ -358,7 +370,7 @@ pub async fn append_and_close(topic: &Topic, load: &Load, random: &mut Random, w
             count(&load.counters.acknowledged);
             Ok(Some(Closed::At(number("next_offset"))))
         }
-        Ok(answer) if answer.code() == "overloaded" => {
+        Ok(answer) if answer.code() == "overloaded" || (answer.code() == "shutting_down" && load.stopping()) => {
             ledger.set(request, State::Refused);
             Ok(None)
         }

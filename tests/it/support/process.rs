@@ -53,11 +53,7 @@ impl Launch {
 
     /// Starts a server and returns as soon as it takes connections, which is before recovery has ended.
     pub fn start(&self) -> Server {
-        let mut child = self
-            .command()
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server's binary starts");
+        let mut child = self.command().stdout(Stdio::piped()).spawn().expect("the server's binary starts");
         let stdout = child.stdout.take().expect("its stdout is piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its stdout can be read");
