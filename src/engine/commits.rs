@@ -54,7 +54,7 @@ impl Committer {
         let mut largest: Option<(u64, Arc<Lane>)> = None;
         for lane in self.core.queue.pending() {
             match lane.due(now, wall_ms) {
-                Due::Now => due.push(Arc::clone(&lane)),
+                Due::Now { since } => due.push((since, Arc::clone(&lane))),
                 Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => aged = Some((age, Arc::clone(&lane))),
                 Due::Aged(_) | Due::Not => {}
             }
@@ -63,7 +63,8 @@ impl Committer {
                 largest = Some((bytes, lane));
             }
         }
-        for lane in due {
+        due.sort_unstable_by_key(|(since, _)| *since);
+        for (_, lane) in due {
             self.start(lane, false);
         }
         let tail = self.core.admission.tail();

@@ -95,10 +95,12 @@ impl Core {
         self.unsettled.lock().is_empty()
     }
 
-    async fn look_at_disk(&self) {
-        let (disk, folder) = (Arc::clone(&self.disk), self.places.wal());
-        let looked = tokio::task::spawn_blocking(move || disk.free_bytes(&folder)).await;
-        match looked {
+    pub(super) async fn look_at_disk(&self) {
+        let (disk, folders) = (Arc::clone(&self.disk), self.places.on_disk());
+        let looked = tokio::task::spawn_blocking(move || {
+            folders.iter().try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
+        });
+        match looked.await {
             Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
             Ok(Err(err)) => tracing::warn!(error = %err, "free space cannot be looked at"),
             Err(err) => tracing::error!(error = %err, "looking at free space panicked"),
@@ -138,7 +140,8 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        if let Err(err) = self.catalog.checkpoint(&rows).await {
+        let newest = self.opened().iter().map(|topic| topic.last_time()).max().unwrap_or_default();
+        if let Err(err) = self.catalog.checkpoint(&rows, newest).await {
             tracing::error!(error = %err, "the state of topics cannot be stored");
             for (topic, checkpoint) in gathered {
                 topic.checkpoint_failed(checkpoint);
