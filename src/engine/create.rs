@@ -48,7 +48,6 @@ impl Core {
         match made.await {
             Ok(topic) => {
                 self.topics.write().insert(name.clone(), entry);
-                self.count_topics();
                 Ok((topic.description(), true))
             }
             Err(problem) => {
@@ -207,7 +206,6 @@ impl Core {
         if let Some(topic) = &topic {
             topic.end();
         }
-        self.count_topics();
         Ok(())
     }
 

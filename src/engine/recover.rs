@@ -258,7 +258,6 @@ impl Core {
             (tombstone.id, Remains { tombstone, topic: None, removed: false })
         });
         self.remains.lock().extend(remains);
-        self.count_topics();
         Ok(())
     }
 
