@@ -17,7 +17,8 @@ work=$(mktemp -d)
 server=
 finish() {
     if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || true
+        # The server names itself in its lock; strace ends with it.
+        kill -KILL "$(cat "$work/data/LOCK")" 2>/dev/null || kill -KILL "$server" 2>/dev/null || true
         wait "$server" 2>/dev/null || true
     fi
     rm -rf "$work"

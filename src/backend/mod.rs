@@ -134,8 +134,14 @@ impl Sequenced {
 /// Resolves when records are as durable as asked, with the level that they have reached. Dropping it undoes nothing.
 pub type Commit = BoxFuture<'static, Result<Durability, StorageError>>;
 
-/// What a flush has brought.
-pub use crate::topic::Flushed;
+/// Answer to a flush; both are none where nothing is ever committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// The offset past the last committed record.
+    pub committed_offset: Option<Offset>,
+    /// The dataset's version.
+    pub version: Option<u64>,
+}
 
 /// Figures of a backend; what it lacks is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -255,9 +261,12 @@ pub trait StorageBackend: Send + Sync {
     }
 
     /// The lowest offset from which on at most `bytes` are held, for retention by bytes; none where nothing is to go.
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be found out.
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         let _ = bytes;
-        None
+        Ok(None)
     }
 
     /// The part that commits to a dataset, where the backend has one.
@@ -297,6 +306,8 @@ pub struct OpenTopic {
     pub committed: Offset,
     /// Records from `committed` on that the write-ahead log still had.
     pub replayed: Vec<Chunk>,
+    /// Whether `committed` and `replayed` are all that there is: the last stop was in order.
+    pub is_settled: bool,
     /// Whether the topic is closed.
     pub closed: bool,
 }
@@ -307,6 +318,8 @@ pub struct Opened {
     pub backend: Arc<dyn StorageBackend>,
     /// The offset that the next record gets.
     pub next: Offset,
+    /// When the last record was appended, where that is known.
+    pub last_time: Option<Timestamp>,
 }
 
 /// How a backend's records are decoded.

@@ -160,7 +160,6 @@ impl Core {
         {
             remember_wide(&mut wide, &versioned.schema, &chunks);
         }
-        let last_time = chunks.iter().map(Chunk::last_time).max().unwrap_or_default().max(entry.time_floor);
         let opened = factory
             .open(OpenTopic {
                 id: definition.id,
@@ -171,6 +170,7 @@ impl Core {
                 earliest: row.earliest,
                 committed: row.next,
                 replayed: chunks.clone(),
+                is_settled: !entry.may_have_lost,
                 closed: row.closed,
             })
             .await;
@@ -193,8 +193,7 @@ impl Core {
         // A relocated copy stands behind entries that came after its original, which may be gone: by its place in the log a
         // producer's earlier request would come last, and the receipts between would be forgotten. The sort is stable.
         replayed.writers.sort_by_key(|(_, receipt, _)| receipt.first);
-        // Released segments must not take with them what no checkpoint has seen.
-        let dirty = !replayed.writers.is_empty();
+        let has_writers = !replayed.writers.is_empty();
         for (writer, receipt, time) in replayed.writers {
             match writer {
                 Writer::Plain => {}
@@ -213,13 +212,13 @@ impl Core {
             epochs,
             backend: opened.backend,
             next: opened.next,
-            last_time,
+            last_time: opened.last_time.unwrap_or_default().max(entry.time_floor),
             closed: row.closed,
             producers,
             keys,
             wide,
-            dirty,
             checkpointed: row.next,
+            dirty: has_writers,
             services: Arc::clone(&self.services),
             factory,
         }))

@@ -26,6 +26,11 @@ impl Places {
         self.data_dir.join(Self::WAL)
     }
 
+    /// Every folder whose file system records go to.
+    pub(super) fn on_disk(&self) -> Vec<PathBuf> {
+        std::iter::once(self.wal()).chain(self.roots.iter().cloned()).collect()
+    }
+
     /// Where the dataset of a topic lies, and its symlink for other tools.
     ///
     /// # Errors
@@ -73,8 +78,12 @@ impl Places {
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
         let allowed = folder.starts_with(&self.data_dir) || self.roots.iter().any(|root| folder.starts_with(root));
-        if !allowed || folder.starts_with(self.wal()) {
+        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
+        if !allowed || own.iter().any(|own| folder.starts_with(own)) {
             return Err(refuse(WHERE));
+        }
+        if folder.components().any(|part| Path::new(part.as_os_str()).extension().is_some_and(|end| end == "lance")) {
+            return Err(refuse("\"storage_path\" must not lie inside a dataset."));
         }
         Ok(folder)
     }
@@ -100,7 +109,7 @@ mod tests {
             assert!(places.resolve(good).is_ok(), "{good}");
         }
         let foreign = outside.to_str().unwrap().to_owned();
-        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
+        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "datasets", "datasets/x", "topics", "a/0.lance", "a/0.lance/b", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());
