@@ -229,7 +229,7 @@ impl Core {
             let begun = self.catalog.begin_epochs(&[(entry.row.definition.id, opened.next)]).await?;
             all.extend(begun.into_iter().map(|epoch| (epoch, opened.next)));
         }
-        Epochs::new(all).ok_or_else(|| CatalogError::NotFound)
+        Epochs::new(all).ok_or(CatalogError::NotFound)
     }
 }
 
