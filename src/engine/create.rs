@@ -163,11 +163,8 @@ impl Core {
             }
         }
         if let Some(path) = ask.storage_path.as_deref() {
-            let same = row.definition.place.as_ref().is_some_and(|place| {
-                let asked = self.places.of(row.definition.id, &row.definition.name, Some(path));
-                row.definition.storage_path.is_some() && asked.is_ok_and(|asked| asked == *place)
-            });
-            if !same {
+            let asked = self.places.of(row.definition.id, &row.definition.name, Some(path))?;
+            if row.definition.storage_path.is_none() || row.definition.place.as_ref() != Some(&asked) {
                 differs.push("storage_path".to_owned());
             }
         }

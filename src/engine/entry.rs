@@ -6,15 +6,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, VersionedSchema};
+use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
 use crate::engine::Core;
-use crate::model::{Epoch, Offset, Problem, SchemaMode, Timestamp, Writer};
+use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
-use crate::topic::{Epochs, Settings, Topic, TopicParts};
+use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState};
 
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
@@ -28,6 +28,8 @@ pub(super) struct Replayed {
     pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
     /// Whether the topic was closed behind one of them.
     pub(super) closed: bool,
+    /// Whether records are missing before them or between them: the topic is left as it is then.
+    pub(super) has_hole: bool,
 }
 
 /// One topic.
@@ -38,12 +40,25 @@ pub(super) struct Entry {
     time_floor: Timestamp,
     /// Whether records may be gone since the last start.
     may_have_lost: bool,
+    /// Why it cannot be opened: what the start has found, or the last try.
+    broken: Mutex<Option<Arc<str>>>,
     cell: OnceCell<Arc<Topic>>,
 }
 
 impl Entry {
     pub(super) fn new(row: TopicRow, replayed: Option<Replayed>, time_floor: Timestamp, may_have_lost: bool) -> Self {
-        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, cell: OnceCell::new() }
+        let broken = Mutex::new(None);
+        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, broken, cell: OnceCell::new() }
+    }
+
+    /// Notes why it cannot be opened.
+    pub(super) fn breaks(&self, reason: &str) {
+        *self.broken.lock() = Some(reason.into());
+    }
+
+    /// Why it could not be opened the last time; none where it is open or nobody has tried.
+    pub(super) fn broken(&self) -> Option<Arc<str>> {
+        if self.cell.initialized() { None } else { self.broken.lock().clone() }
     }
 
     pub(super) const fn row(&self) -> &TopicRow {
@@ -52,6 +67,30 @@ impl Entry {
 
     pub(super) fn opened(&self) -> Option<Arc<Topic>> {
         self.cell.get().cloned()
+    }
+
+    /// What is told of it while it cannot be opened.
+    pub(super) fn description(&self, factory: &dyn BackendFactory) -> Option<Description> {
+        let TopicRow { definition, earliest, next, epochs, schema_version, .. } = &self.row;
+        let options = factory.complete(&definition.options).ok()?;
+        let settings = Settings::new(factory, options, definition.schema_mode, definition.retention);
+        Some(Description {
+            topic: definition.name.clone(),
+            id: definition.id,
+            epoch: epochs.last()?.epoch,
+            backend: definition.backend.clone(),
+            backend_options: settings.options,
+            storage_path: definition.storage_path.clone(),
+            schema_mode: definition.schema_mode,
+            schema_version: *schema_version,
+            retention: definition.retention,
+            state: TopicState::Degraded,
+            created_at: definition.created_at,
+            earliest_offset: *earliest,
+            tail_offset: (*next).max(*earliest),
+            dataset_uri: self.place().map(|place| place.link.display().to_string()),
+            etag: settings.etag,
+        })
     }
 
     /// Whether the log still has records of it that wait for being opened.
@@ -70,6 +109,9 @@ impl Core {
     pub(super) async fn open(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if let Some(topic) = entry.cell.get() {
             return Ok(Arc::clone(topic));
+        }
+        if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
+            return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }
         let opening = entry.cell.get_or_try_init(|| async {
             let topic = Arc::new(self.open_entry(entry).await?);
@@ -139,7 +181,8 @@ impl Core {
                 replayed.chunks = chunks.into_iter().map(|chunk| (chunk.first(), chunk)).collect();
                 *entry.replayed.lock() = Some(replayed);
                 tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
-                return Err(err.to_problem());
+                entry.breaks("its dataset cannot be opened, or is not what was written");
+                return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
             }
         };
         let rule = factory.epoch_rule(&options);

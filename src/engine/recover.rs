@@ -16,7 +16,7 @@ use crate::engine::entry::{Entry, Replayed};
 use crate::engine::place::Places;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
-use crate::model::{Offset, Timestamp, TopicId, TopicName};
+use crate::model::{Offset, Timestamp, TopicId};
 use crate::runtime::Tasks;
 use crate::table::Tables;
 use crate::tail::Budget;
@@ -52,16 +52,6 @@ pub enum StartError {
     UnknownTopic {
         /// The topic's identity.
         id: TopicId,
-    },
-    /// Records between what is committed and what the log holds are missing.
-    #[error("records {from} to {to} of topic {name} are neither in the dataset nor in the log")]
-    Hole {
-        /// The topic.
-        name: TopicName,
-        /// The first missing offset.
-        from: Offset,
-        /// The offset past the last missing one.
-        to: Offset,
     },
     /// Two backends have one name.
     #[error(transparent)]
@@ -230,9 +220,10 @@ impl Core {
     async fn restore(self: &Arc<Self>, loaded: Loaded, mut replay: Replay) -> Result<(), StartError> {
         let mut topics = BTreeMap::new();
         for mut row in loaded.topics {
-            let found = replay.found.remove(&row.definition.id);
-            if let Some(found) = &found {
-                check_dense(&row, found)?;
+            let mut found = replay.found.remove(&row.definition.id);
+            let hole = found.as_ref().and_then(|found| hole_in(&row, found));
+            if let Some(found) = &mut found {
+                found.has_hole = hole.is_some();
                 if found.closed && !row.closed {
                     self.catalog.set_closed(row.definition.id).await?;
                     row.closed = true;
@@ -248,7 +239,12 @@ impl Core {
             if lost && rule == EpochRule::UncleanStop {
                 self.unsettled.lock().insert(name.clone());
             }
-            topics.insert(name, Arc::new(Entry::new(row, found, replay.newest, lost)));
+            let entry = Entry::new(row, found, replay.newest, lost);
+            if let Some((from, to)) = hole {
+                tracing::error!(topic = %name, %from, %to, "records of {name} are neither in its dataset nor in the log");
+                entry.breaks("records are missing between its dataset and the log");
+            }
+            topics.insert(name, Arc::new(entry));
         }
         *self.topics.write() = topics;
         let remains = loaded.tombstones.into_iter().map(|tombstone| {
@@ -265,14 +261,14 @@ impl Core {
     }
 }
 
-/// The log must go on where the dataset ends, without a hole.
-fn check_dense(row: &TopicRow, found: &Replayed) -> Result<(), StartError> {
+/// The log must go on where the dataset ends, without a hole: from where to where records are missing.
+fn hole_in(row: &TopicRow, found: &Replayed) -> Option<(Offset, Offset)> {
     let mut next = row.next;
     for chunk in found.chunks.values() {
         if chunk.first() > next {
-            return Err(StartError::Hole { name: row.definition.name.clone(), from: next, to: chunk.first() });
+            return Some((next, chunk.first()));
         }
         next = next.max(chunk.next());
     }
-    Ok(())
+    None
 }

@@ -71,7 +71,8 @@ impl Core {
         use futures::StreamExt;
         let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
         let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
-        entries.extend(self.entries().into_iter().filter(|entry| entry.has_replayed()));
+        let has_records = |entry: &Arc<Entry>| entry.has_replayed() && entry.broken().is_none();
+        entries.extend(self.entries().into_iter().filter(has_records));
         let stopping = self.tasks.stopping();
         let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
             if let Err(problem) = self.open(&entry).await {
@@ -197,7 +198,7 @@ impl Core {
                     let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
                     (id, (topic.backend().levels().now().committed, stuck))
                 }
-                None => (id, (entry.row().next, false)),
+                None => (id, (entry.row().next, entry.broken().is_some())),
             }
         });
         known.collect()
@@ -214,7 +215,7 @@ impl Core {
     }
 
     /// Removes what deleted topics have left, and forgets them once the log does not mention them any more.
-    async fn clear_remains(&self) {
+    pub(super) async fn clear_remains(&self) {
         let ids: Vec<TopicId> = self.remains.lock().keys().copied().collect();
         for id in ids {
             let Some((place, topic, removed)) = self.remains.lock().get(&id).map(|remains| {
@@ -225,7 +226,14 @@ impl Core {
                 continue;
             };
             if !removed {
-                if let Some(lane) = topic.and_then(|topic| topic.backend().lane()) {
+                if let Some(topic) = topic
+                    && let Some(lane) = topic.backend().lane()
+                {
+                    // An entry that is still on its way to the log would outlive the tombstone, and the next start would not
+                    // know whose it is.
+                    if !topic.has_settled().await {
+                        continue;
+                    }
                     lane.quiesce().await;
                 }
                 if !self.remove_remains(id, place.as_ref()).await {
@@ -280,6 +288,7 @@ impl Core {
                     degraded += i64::from(topic.degraded_reason().is_some());
                     shown.extend(topic.figures().map(|figures| (name, figures)));
                 }
+                None if entry.broken().is_some() => degraded += 1,
                 None => shown.extend(self.figures_asleep(&entry).map(|figures| (name, figures))),
             }
         }

@@ -66,7 +66,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     accept::negotiate(&headers, &[accept::JSON])?;
-    let description = state.engine.topic(&name).await?.describe().await?;
+    let description = state.engine.describe(&name).await?;
     Ok(describe(&description, StatusCode::OK))
 }
 

@@ -62,7 +62,7 @@ impl Topic {
     /// Appends one body, whole or not at all. Dropping the future undoes nothing.
     ///
     /// # Errors
-    /// What API.md says of appends; nothing is stored then.
+    /// What the contract says of appends; nothing is stored then.
     pub async fn append(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
         self.check_append(ask.ack, &ask.writer)?;
         if ask.close {
@@ -116,7 +116,7 @@ impl Topic {
         }
     }
 
-    /// API.md's order of checks, before the records are looked at.
+    /// The contract's order of checks, before the records are looked at.
     async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
         let (ruling, next, rewinds) = {
             let log = self.log.lock();

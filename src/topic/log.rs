@@ -70,7 +70,7 @@ pub(super) enum Undo {
 }
 
 impl Log {
-    /// Decides by API.md's order: duplicate, closed, fence and gap, expected offset.
+    /// Decides in the contract's order: duplicate, closed, fence and gap, expected offset.
     pub(super) fn rule(&self, ask: &AppendRequest, now: Timestamp) -> Ruling {
         if self.phase == Phase::Deleting {
             return Ruling::Refuse(topic_gone());

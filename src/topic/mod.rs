@@ -36,7 +36,7 @@ use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
-use crate::tail::Ending;
+use crate::tail::{Ending, Levels};
 use crate::topic::log::{Log, Phase};
 use crate::topic::producers::{DirtyKeys, DirtyProducers, IdempotencyKeys, Producers};
 
@@ -288,6 +288,26 @@ impl Topic {
     pub(crate) async fn begin_delete(&self) {
         self.log.lock().phase = Phase::Deleting;
         self.evolved().await;
+    }
+
+    /// Waits until the log has taken or refused every record that was sequenced; false where it has failed. For a topic that
+    /// is being deleted, which sequences nothing more.
+    pub(crate) async fn has_settled(&self) -> bool {
+        loop {
+            // In this order: a refusal that comes in between shows in the offset.
+            let refusals = self.backend.levels().now().refusals;
+            let next = self.log.lock().next;
+            let is_told = |levels: &Levels| {
+                levels.durable >= next || levels.refusals != refusals || levels.failed.is_some()
+            };
+            let levels = self.backend.levels().wait_for(is_told).await;
+            if levels.durable >= self.log.lock().next {
+                return true;
+            }
+            if levels.failed.is_some() {
+                return false;
+            }
+        }
     }
 
     pub(crate) fn epoch_rule(&self) -> EpochRule {

@@ -2,7 +2,9 @@
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
 mod contract;
+mod crash;
 mod http;
 mod openapi;
+mod sim;
 mod support;
 mod tidy;

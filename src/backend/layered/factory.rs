@@ -104,7 +104,10 @@ async fn open(
             return Err(StorageError::Failed { cause: "the records in the log do not follow each other".to_owned() });
         }
     }
-    if !with_wal {
+    // How far the dataset has come is the tail where there is no log, and where only what is committed can be read: the
+    // catalog may not have heard of the last commits, and what was read before must not vanish.
+    let levels = lane.levels().now();
+    if !with_wal || levels.readable < levels.durable {
         lane.recover_next().await?;
     }
     let next = lane.levels().now().durable;

@@ -24,11 +24,31 @@ fn relative(target: &Path, folder: &Path) -> PathBuf {
     ups.chain(target_parts.iter().skip(shared).copied()).collect()
 }
 
+/// Makes a folder durably, with those above it: one after the other, each one's name synced before the next is made. So where
+/// an earlier try was cut short, only the deepest folder that is there can have a name that is not durable, and that one is
+/// synced too.
+fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.is_dir()).collect();
+    let present = folder.ancestors().nth(missing.len()).and_then(Path::parent);
+    match present.filter(|above| !above.as_os_str().is_empty()).map(|above| disk.sync_folder(above)) {
+        // Where nothing may be looked at, nothing was made.
+        Some(Err(error)) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
+    missing.into_iter().rev().try_for_each(|folder| {
+        disk.create_folder(folder)?;
+        folder.parent().map_or(Ok(()), |above| disk.sync_folder(above))
+    })
+}
+
 /// Makes the symlink, in one step where another one stands there, and syncs it. The folders are made where they lack.
 pub(super) fn link(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
     let folder = folder_of(&place.link)?;
-    disk.create_folder(folder)?;
-    disk.create_folder(folder_of(&place.dataset)?)?;
+    make_folder(disk, folder)?;
+    let datasets = folder_of(&place.dataset)?;
+    if datasets != folder {
+        make_folder(disk, datasets)?;
+    }
     let target = relative(&place.dataset, folder);
     if fs::read_link(&place.link).is_ok_and(|present| present == target) {
         return disk.sync_folder(folder);

@@ -1,0 +1,432 @@
+//! A machine, the engine's lives on it, and one client.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use persisting::io::fault::Random;
+use persisting::model::{ErrorCode, TopicId, TopicName};
+use persisting::wal::WalError;
+
+use super::check::{Look, When};
+use super::life::{Datasets, Life, Machine, PATIENCE};
+use super::model::{Known, TopicModel};
+use super::ops::{Answer, Op, Way, observe};
+
+/// Starts that may fail in a row before the disk is mended.
+const FAULTY_STARTS: usize = 4;
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Stop,
+    StopThenPowerLoss,
+    Kill,
+    PowerLoss,
+}
+
+/// A name, and the topic that has it now.
+pub struct Slot {
+    pub name: TopicName,
+    pub topic: Option<TopicModel>,
+    /// Topics that had it.
+    pub buried: HashSet<TopicId>,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    pub appends: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub open: u64,
+    pub duplicates: u64,
+    pub flushes: u64,
+    pub trims: u64,
+    pub closes: u64,
+    pub creations: u64,
+    pub deletions: u64,
+    pub stops: u64,
+    pub kills: u64,
+    pub power_losses: u64,
+    pub failed_starts: u64,
+    pub log_failures: u64,
+    pub files_lost: u64,
+    pub names_lost: u64,
+    pub looks: u64,
+}
+
+pub struct World {
+    pub machine: Machine,
+    pub random: Random,
+    pub life: Option<Life>,
+    pub slots: Vec<Slot>,
+    pub serials: u64,
+    pub log_acks: u64,
+    /// Power losses of the log's disk that the datasets have gone through too.
+    pub losses_played: u64,
+    pub log_failed: bool,
+    pub trace: Vec<String>,
+    pub figures: Figures,
+}
+
+impl World {
+    pub fn note(&mut self, what: impl Into<String>) {
+        self.trace.push(what.into());
+    }
+
+    pub fn is_real(&self) -> bool {
+        matches!(self.machine.datasets, Datasets::Lance(_))
+    }
+
+    /// Whether the process has come to its end by itself.
+    pub fn has_crashed(&self) -> bool {
+        self.life.as_ref().is_none_or(|life| life.generation != self.machine.disk.generation())
+    }
+
+    pub fn clear_faults(&self) {
+        self.machine.disk.clear_faults();
+        self.machine.disk.set_capacity(None);
+        match &self.machine.datasets {
+            Datasets::Model(tables) => {
+                tables.fail_appends(0);
+                tables.fail_reads(0);
+            }
+            Datasets::Lance(disk) => disk.clear_faults(),
+        }
+    }
+
+    /// Asks for several things at once. With `looks` nobody waits longer than so many looks at what goes on.
+    pub fn ask(&mut self, ops: Vec<Op>, looks: Option<usize>) -> Result<(), String> {
+        let Some(life) = &self.life else { return Err("no engine".to_owned()) };
+        let engine = Arc::clone(&life.engine);
+        let answers: Arc<Mutex<Vec<Option<Answer>>>> = Arc::new(Mutex::new(ops.iter().map(|_| None).collect()));
+        let in_time = life.block_on(async {
+            let asked = ops.iter().cloned().enumerate().map(|(at, op)| {
+                let (engine, answers) = (&engine, &answers);
+                async move {
+                    let answer = op.ask(engine).await;
+                    answers.lock()[at] = Some(answer);
+                }
+            });
+            let all = tokio::time::timeout(PATIENCE, join_all(asked));
+            tokio::select! {
+                biased;
+                done = all => done.is_ok(),
+                () = some_looks(looks) => true,
+            }
+        });
+        let answers = std::mem::take(&mut *answers.lock());
+        let mut pairs: Vec<(Op, Option<Answer>)> = ops.into_iter().zip(answers).collect();
+        if !in_time {
+            let hung: Vec<&Op> = pairs.iter().filter(|(_, answer)| answer.is_none()).map(|(op, _)| op).collect();
+            return Err(format!("no answer in {PATIENCE:?}: {hung:?}"));
+        }
+        // Whether the topic is there decides what the other answers mean.
+        pairs.sort_by_key(|(op, _)| !matches!(op, Op::Create(..) | Op::Delete(_)));
+        pairs.into_iter().try_for_each(|(op, answer)| self.learn(&op, answer))
+    }
+
+    fn learn(&mut self, op: &Op, answer: Option<Answer>) -> Result<(), String> {
+        self.note(format!("    {} -> {}", super::trace::of_op(op), super::trace::of_answer(answer.as_ref())));
+        if let Some(Answer::Appended(Err(problem)) | Answer::Flushed(Err(problem))) = &answer
+            && problem.code == ErrorCode::LogFailed
+        {
+            self.figures.log_failures += u64::from(!self.log_failed);
+            self.log_failed = true;
+        }
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == *op.name()) else { return Ok(()) };
+        let Some(topic) = slot.topic.as_mut() else { return Ok(()) };
+        let figures = &mut self.figures;
+        let outcome = match (op, answer) {
+            (Op::Create(..), Some(Answer::Created(Ok((made, _))))) => {
+                figures.creations += 1;
+                topic.created(&made)
+            }
+            (Op::Create(..), answer) => {
+                topic.exists = Known::Maybe;
+                expect_fault(answer)
+            }
+            (Op::Delete(_), Some(Answer::Deleted(Ok(())))) => {
+                figures.deletions += 1;
+                slot.buried.extend(topic.id);
+                slot.topic = None;
+                return Ok(());
+            }
+            (Op::Delete(_), answer) => {
+                topic.exists = Known::Maybe;
+                expect_fault(answer)
+            }
+            (Op::Append(_, number, _) | Op::Load(_, number, ..), Some(Answer::Appended(answer))) => {
+                figures.appends += 1;
+                match &answer {
+                    Ok(receipt) => {
+                        figures.acknowledged += 1;
+                        figures.duplicates += u64::from(receipt.duplicate);
+                    }
+                    Err(_) => figures.refused += 1,
+                }
+                topic.appended(*number, answer).map(|acknowledged| self.log_acks += u64::from(acknowledged))
+            }
+            (Op::Append(_, number, _) | Op::Load(_, number, ..), _) => {
+                figures.open += 1;
+                topic.unanswered(*number);
+                Ok(())
+            }
+            (Op::Flush(_, before), Some(Answer::Flushed(Ok(flushed)))) => {
+                figures.flushes += 1;
+                topic.flushed(*before, flushed.committed_offset.map_or(0, |offset| offset.get()))
+            }
+            (Op::Trim(_, before), Some(Answer::Trimmed(Ok(earliest)))) => {
+                figures.trims += 1;
+                topic.trimmed(*before, earliest.get())
+            }
+            (Op::Close(_), Some(Answer::Closed(Ok(next)))) => {
+                figures.closes += 1;
+                topic.learn_closed(next.get())
+            }
+            _ => Ok(()),
+        };
+        outcome.map_err(|broken| format!("{}: {broken}", op.name()))
+    }
+
+    /// Ends this life and begins the next, then compares what is served with what was promised.
+    pub fn restart(&mut self, end: End) -> Result<(), String> {
+        let when = self.end(end)?;
+        self.start()?;
+        self.look_at_all(when)
+    }
+
+    fn end(&mut self, end: End) -> Result<When, String> {
+        let Some(life) = self.life.take() else { return Err("no engine".to_owned()) };
+        let had_crashed = life.generation != self.machine.disk.generation();
+        let folder = self.machine.data_dir.clone();
+        let when = match end {
+            _ if had_crashed => {
+                self.note("-- has crashed");
+                life.end(&folder);
+                When::AfterCrash
+            }
+            End::Stop | End::StopThenPowerLoss => {
+                self.figures.stops += 1;
+                let generation = life.generation;
+                let report = life.stop(&folder);
+                let in_order = report.unflushed_records == 0 && generation == self.machine.disk.generation();
+                self.note(format!("-- {end:?}: {report:?}, in order: {in_order}"));
+                match end {
+                    End::StopThenPowerLoss => drop(self.machine.disk.power_loss()),
+                    _ => self.machine.disk.kill(),
+                }
+                if in_order { When::AfterStop } else { When::AfterTrouble }
+            }
+            End::Kill | End::PowerLoss => {
+                self.note(format!("-- {end:?}"));
+                match end {
+                    End::Kill => self.machine.disk.kill(),
+                    _ => drop(self.machine.disk.power_loss()),
+                }
+                life.end(&folder);
+                When::AfterCrash
+            }
+        };
+        self.figures.kills += u64::from(when == When::AfterCrash);
+        self.slots.iter_mut().filter_map(|slot| slot.topic.as_mut()).for_each(TopicModel::crash);
+        self.log_failed = false;
+        self.play_loss()?;
+        Ok(when)
+    }
+
+    /// The datasets lose the power when the log's disk has.
+    fn play_loss(&mut self) -> Result<(), String> {
+        let losses = self.machine.disk.counters().power_losses;
+        if losses == self.losses_played {
+            return Ok(());
+        }
+        self.figures.power_losses += losses - self.losses_played;
+        self.losses_played = losses;
+        if let Datasets::Lance(disk) = &self.machine.datasets {
+            let lost = disk.lose_power().map_err(|error| format!("the simulation failed: {error}"))?;
+            self.note(format!("-- the power was lost: {lost:?}"));
+            self.figures.files_lost += lost.files;
+            self.figures.names_lost += lost.names;
+            self.check_links()?;
+        }
+        Ok(())
+    }
+
+    /// A dataset that holds what was acknowledged can be found by others.
+    fn check_links(&self) -> Result<(), String> {
+        for topic in self.slots.iter().filter_map(|slot| slot.topic.as_ref()) {
+            let (Some(link), Some(id), Known::Yes) = (&topic.link, topic.id, topic.exists) else { continue };
+            let leads = std::fs::canonicalize(link).is_ok_and(|to| to.ends_with(format!("{id}.lance")));
+            if topic.committed > topic.earliest && !leads {
+                return Err(format!("{}: its symlink does not lead to its dataset", topic.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a life, however often that is cut off.
+    pub fn start(&mut self) -> Result<(), String> {
+        for attempt in 0.. {
+            if attempt == FAULTY_STARTS {
+                self.clear_faults();
+            }
+            match Life::start(&self.machine) {
+                Ok(life) => {
+                    self.life = Some(life);
+                    self.note("-- started");
+                    return Ok(());
+                }
+                Err(persisting::engine::StartError::Wal(WalError::Open { cause })) if attempt < 2 * FAULTY_STARTS => {
+                    self.figures.failed_starts += 1;
+                    self.note(format!("-- cannot start: {cause}"));
+                }
+                Err(error) => return Err(format!("the engine cannot start: {error}")),
+            }
+            if self.random.below(4) == 0 {
+                self.machine.disk.power_loss();
+            } else {
+                self.machine.disk.kill();
+            }
+            self.play_loss()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every topic.
+    pub fn look_at_all(&mut self, when: When) -> Result<(), String> {
+        for at in 0..self.slots.len() {
+            self.look_at(at, when).map_err(|broken| format!("{}: {broken}", self.slots[at].name))?;
+        }
+        self.look_at_list()
+    }
+
+    fn look_at_list(&mut self) -> Result<(), String> {
+        let Some(life) = &self.life else { return Ok(()) };
+        let listed = || life.block_on(life.engine.list("", None, 100));
+        // Topics are opened for it, which a fault that was planned can keep from going well.
+        let list = listed().or_else(|_| {
+            self.clear_faults();
+            listed()
+        });
+        let list = list.map_err(|problem| format!("there is no list: {problem:?}"))?;
+        let expected: Vec<&TopicName> =
+            self.slots.iter().filter(|slot| slot.topic.is_some()).map(|slot| &slot.name).collect();
+        let names: Vec<&TopicName> = list.topics.iter().map(|topic| &topic.topic).collect();
+        if names != expected && !self.has_crashed() {
+            return Err(format!("the list is {names:?} instead of {expected:?}"));
+        }
+        Ok(())
+    }
+
+    /// Looks at a topic; what is hidden until it is committed, after a flush.
+    pub fn look_at(&mut self, at: usize, when: When) -> Result<(), String> {
+        let hides = self.slots[at].topic.as_ref().is_some_and(|topic| topic.kind.hides_uncommitted());
+        self.observe(at, Look { when, first: true, all: !hides, log_acks: self.log_acks })?;
+        let Some(topic) = self.slots[at].topic.as_ref().filter(|_| hides) else { return Ok(()) };
+        let flush = Op::Flush(topic.name.clone(), topic.tail());
+        let Some(life) = &self.life else { return Ok(()) };
+        let answer = life.block_on(async { tokio::time::timeout(PATIENCE, flush.clone().ask(&life.engine)).await });
+        let answer = answer.map_err(|_| "a flush is not answered".to_owned())?;
+        let flushed = matches!(answer, Answer::Flushed(Ok(_)));
+        self.learn(&flush, Some(answer))?;
+        if flushed && !self.has_crashed() {
+            self.observe(at, Look { when, first: false, all: true, log_acks: self.log_acks })?;
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, at: usize, look: Look) -> Result<(), String> {
+        self.figures.looks += 1;
+        let way = match self.random.below(3) {
+            0 => Way::Pages(1 + self.random.below(7) as u64),
+            1 => Way::All,
+            _ => Way::Stream,
+        };
+        let name = self.slots[at].name.clone();
+        for attempt in 0.. {
+            let Some(life) = &self.life else { return Ok(()) };
+            let engine = Arc::clone(&life.engine);
+            let seen = life.block_on(async {
+                let topic = engine.topic(&name).await?;
+                observe(&topic, way).await
+            });
+            let slot = &mut self.slots[at];
+            match (seen, &mut slot.topic) {
+                (Ok(seen), None) => return Err(format!("it is there, topic {}, though nobody has made it", seen.id)),
+                (Ok(seen), Some(topic)) => {
+                    if slot.buried.contains(&seen.id) {
+                        return Err(format!("it is topic {} again, which was deleted", seen.id));
+                    }
+                    topic.exists = Known::Yes;
+                    return topic.check(&seen, look);
+                }
+                (Err(problem), topic) if problem.code == ErrorCode::TopicNotFound => {
+                    if topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes) {
+                        return Err("it is gone, though nobody has deleted it".to_owned());
+                    }
+                    slot.buried.extend(topic.take().and_then(|topic| topic.id));
+                    return Ok(());
+                }
+                (Err(problem), _) if attempt == 4 => return Err(format!("it cannot be read: {problem:?}")),
+                // A fault that was planned; the next try may meet another one.
+                (Err(problem), _) => {
+                    self.note(format!("    {name} cannot be read: {}", problem.code.as_str()));
+                    if attempt == 2 {
+                        self.clear_faults();
+                    }
+                    if self.has_crashed() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is not answered with success was not done for sure, or may come to light; a client's fault it was not.
+fn expect_fault(answer: Option<Answer>) -> Result<(), String> {
+    match answer {
+        Some(Answer::Created(Err(problem)) | Answer::Deleted(Err(problem))) if problem.code.status() < 500 => {
+            Err(format!("refused: {problem:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends after so many turns of everything else; never where there is no number.
+async fn some_looks(looks: Option<usize>) {
+    let Some(looks) = looks else { return std::future::pending().await };
+    for _ in 0..looks {
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Figures {
+    /// Adds those of another schedule.
+    pub fn add(&mut self, other: &Figures) {
+        let Figures { appends, acknowledged, refused, open, duplicates, flushes, trims, closes, creations, .. } = other;
+        self.appends += appends;
+        self.acknowledged += acknowledged;
+        self.refused += refused;
+        self.open += open;
+        self.duplicates += duplicates;
+        self.flushes += flushes;
+        self.trims += trims;
+        self.closes += closes;
+        self.creations += creations;
+        let Figures { deletions, stops, kills, power_losses, failed_starts, log_failures, .. } = other;
+        self.deletions += deletions;
+        self.stops += stops;
+        self.kills += kills;
+        self.power_losses += power_losses;
+        self.failed_starts += failed_starts;
+        self.log_failures += log_failures;
+        self.files_lost += other.files_lost;
+        self.names_lost += other.names_lost;
+        self.looks += other.looks;
+    }
+}
