@@ -2,6 +2,7 @@
 
 mod cases;
 mod crash;
+mod custom;
 mod subject;
 mod table;
 
