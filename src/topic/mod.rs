@@ -248,6 +248,12 @@ impl Topic {
     /// # Errors
     /// 503 and 507 where it could not be committed.
     pub async fn flush(&self) -> Result<Flushed, Problem> {
+        // What was acknowledged in memory may not be in the log yet, and only what is there can be committed.
+        let (next, rewinds) = {
+            let log = self.log.lock();
+            (log.next, log.rewinds)
+        };
+        self.settled(next, self.durable_level(), rewinds).await?;
         self.backend.flush().await.map_err(|err| self.storage_problem(&err))
     }
 
