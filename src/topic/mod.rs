@@ -21,9 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
-    AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
+    AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
     SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
 pub(crate) use configure::Settings;
