@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
@@ -261,6 +262,12 @@ impl Topic {
     /// # Errors
     /// 503 and 507 where it could not be committed.
     pub async fn flush(&self) -> Result<Flushed, Problem> {
+        // What was acknowledged in memory may not be in the log yet, and only what is there can be committed.
+        let (next, rewinds) = {
+            let log = self.log.lock();
+            (log.next, log.rewinds)
+        };
+        self.settled(next, self.durable_level(), rewinds).await?;
         self.backend.flush().await.map_err(|err| self.storage_problem(&err))
     }
 

@@ -129,3 +129,22 @@ async fn the_server_tells_of_itself() {
     assert!(api.get("/openapi.json").await.expect(200).json()["paths"]["/v1/topics/{topic}/records"]["post"].is_object());
     assert_eq!(api.call("GET", "/metrics", &[("accept", "text/plain")], "").await.expect(200).status, 200);
 }
+
+#[tokio::test]
+async fn a_flush_covers_what_was_accepted_the_moment_before() {
+    use persisting::codec::Form;
+    use persisting::model::{Ack, TopicName, Writer};
+    use persisting::topic::{AppendRequest, CreateTopic};
+    let (server, _folder) = crate::support::local::Local::fresh().await;
+    let name = TopicName::parse("accepted").unwrap();
+    server.engine().create(&name, CreateTopic::default()).await.unwrap();
+    let topic = server.engine().topic(&name).await.unwrap();
+    for round in 1..=20 {
+        let body = "{\"a\":1}".into();
+        let ack = Some(Ack::Accepted);
+        let ask = AppendRequest { body, form: Form::Json, ack, expected_offset: None, close: false, writer: Writer::Plain };
+        topic.append(ask).await.unwrap();
+        let committed = topic.flush().await.unwrap().committed_offset.unwrap().get();
+        assert_eq!(committed, round);
+    }
+}

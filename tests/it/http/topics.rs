@@ -207,6 +207,11 @@ async fn a_storage_path_holds_the_dataset_and_its_link() {
         api.put(&format!("/v1/topics/{name}"), body).await.expect(200);
         assert_eq!(topic.values(0).await, ["{\"a\":1}"]);
     }
+    let dataset = api.get("/v1/topics/p1").await.json()["dataset_uri"].as_str().unwrap().to_owned();
+    let long = "x".repeat(256);
+    for path in [&dataset, &format!("{dataset}/data"), "a/p1.lance/data", "datasets/x.lance", &long, &format!("a/{long}/b")] {
+        api.put("/v1/topics/nowhere", json!({"storage_path": path}).to_string()).await.problem(400, "invalid_body");
+    }
     for path in ["sneaky", "sneaky/x", "log", "..", "a/../..", "wal", "/tmp", root.parent().unwrap().to_str().unwrap()] {
         let body = json!({"storage_path": path}).to_string();
         api.put("/v1/topics/nowhere", body).await.problem(400, "invalid_body");
