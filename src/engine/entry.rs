@@ -190,6 +190,9 @@ impl Core {
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
+        // A relocated copy stands behind entries that came after its original, which may be gone: by its place in the log a
+        // producer's earlier request would come last, and the receipts between would be forgotten. The sort is stable.
+        replayed.writers.sort_by_key(|(_, receipt, _)| receipt.first);
         let has_writers = !replayed.writers.is_empty();
         for (writer, receipt, time) in replayed.writers {
             match writer {
