@@ -19,6 +19,7 @@ mod life;
 mod log_disk;
 mod loss;
 mod model;
+mod mutate;
 mod ops;
 mod run;
 mod site;
