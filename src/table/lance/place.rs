@@ -37,7 +37,9 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     }
     missing.into_iter().rev().try_for_each(|folder| {
         disk.create_folder(folder)?;
-        folder.parent().map_or(Ok(()), |above| disk.sync_folder(above))
+        let synced = folder.parent().map_or(Ok(()), |above| disk.sync_folder(above));
+        // The next try makes it anew.
+        synced.inspect_err(|_| drop(fs::remove_dir(folder)))
     })
 }
 
@@ -49,9 +51,11 @@ pub(super) fn link(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
     if datasets != folder {
         make_folder(disk, datasets)?;
     }
+    // A name whose sync has failed is not believed after a later one: the next try makes the link anew.
+    let settle = || disk.sync_folder(folder).inspect_err(|_| drop(disk.remove(&place.link)));
     let target = relative(&place.dataset, folder);
     if fs::read_link(&place.link).is_ok_and(|present| present == target) {
-        return disk.sync_folder(folder);
+        return settle();
     }
     let mut name = OsString::from(".");
     name.push(place.dataset.file_name().unwrap_or_default());
@@ -62,7 +66,7 @@ pub(super) fn link(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
         _ => symlink(&target, &fresh)?,
     }
     disk.rename(&fresh, &place.link)?;
-    disk.sync_folder(folder)
+    settle()
 }
 
 /// Removes the symlink, unless it leads to the dataset of a newer topic of the same name, then the dataset.
