@@ -275,6 +275,14 @@ impl State {
         fs::hard_link(path, kept)
     }
 
+    /// A name is made: its removal, if that is in doubt, is past.
+    fn make_name(&mut self, path: &Path) -> io::Result<()> {
+        if let (Some(folder), Some(name)) = (path.parent().filter(|folder| folder.is_dir()), path.file_name()) {
+            self.doubtful_names.remove(&(inode(folder)?, name.to_owned(), None));
+        }
+        Ok(())
+    }
+
     fn sync_file(&mut self, path: &Path, works: bool) -> io::Result<()> {
         let metadata = fs::metadata(path)?;
         let (id, bytes) = (metadata.ino(), metadata.len());
@@ -359,6 +367,7 @@ impl Disk for LanceDisk {
         if name_of(folder) == "_torn" {
             LAST.set(Last::Aside);
         }
+        self.state.lock().make_name(folder)?;
         fs::create_dir_all(folder)
     }
 
@@ -372,6 +381,7 @@ impl Disk for LanceDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
+        self.state.lock().make_name(to)?;
         fs::rename(from, to)
     }
 
