@@ -34,7 +34,7 @@ pub(super) fn follow<B: StorageBackend + ?Sized + 'static>(
                 yield chunk;
             }
             let now = *levels.borrow_and_update();
-            if now.ending.is_some() || (now.closed && next >= now.readable) {
+            if left == 0 || now.ending.is_some() || (now.is_over() && next >= now.readable) {
                 break;
             }
             if block && next >= now.readable && levels.changed().await.is_err() {

@@ -5,6 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::catalog::DatasetPlace;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 
+/// The longest name of a folder, as of Linux's file systems.
+const NAME_BYTES_MAX: usize = 255;
+
 /// The folders of the data folder, and those that the operator has allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -57,6 +60,9 @@ impl Places {
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(refuse("\"storage_path\" must not contain \"..\"."));
         }
+        if path.components().any(|part| part.as_os_str().len() > NAME_BYTES_MAX) {
+            return Err(refuse("A folder of \"storage_path\" has a longer name than file systems take."));
+        }
         let whole: PathBuf = self.data_dir.join(path).components().collect();
         let mut existing = whole.as_path();
         let mut rest = Vec::new();
@@ -77,13 +83,13 @@ impl Places {
             return Err(refuse("\"storage_path\" names something that is no folder."));
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
-        let allowed = folder.starts_with(&self.data_dir) || self.roots.iter().any(|root| folder.starts_with(root));
+        let inside = std::iter::once(&self.data_dir).chain(&self.roots).find_map(|root| folder.strip_prefix(root).ok());
         let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
-        if !allowed || own.iter().any(|own| folder.starts_with(own)) {
-            return Err(refuse(WHERE));
-        }
-        if folder.components().any(|part| Path::new(part.as_os_str()).extension().is_some_and(|end| end == "lance")) {
-            return Err(refuse("\"storage_path\" must not lie inside a dataset."));
+        let inside = inside.filter(|_| !own.iter().any(|own| folder.starts_with(own)));
+        let Some(inside) = inside else { return Err(refuse(WHERE)) };
+        // What lies in a dataset goes when its topic is deleted.
+        if inside.components().any(|part| Path::new(&part).extension().is_some_and(|ending| ending == "lance")) {
+            return Err(refuse("\"storage_path\" lies in a topic's dataset."));
         }
         Ok(folder)
     }

@@ -21,12 +21,12 @@ pub(super) enum Refusal {
     /// Its body is at fault.
     Body(DecodeError),
     /// Anything else.
-    Problem(Box<Problem>),
+    Problem(Problem),
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Refusal::Problem(Box::new(problem))
+        Refusal::Problem(problem)
     }
 }
 
@@ -34,7 +34,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Body(error) => error.into_problem(),
-            Refusal::Problem(problem) => *problem,
+            Refusal::Problem(problem) => problem,
         }
     }
 }
@@ -370,15 +370,12 @@ impl Topic {
         self.services
             .detach(async move {
                 topic.evolved().await;
-                let (next, rewinds) = {
+                {
                     let mut log = topic.log.lock();
                     if log.phase == Phase::Open {
                         log.phase = Phase::Closing;
                     }
-                    (log.next, log.rewinds)
-                };
-                let ack = topic.settings.load().acks.default;
-                topic.settled(next, ack, rewinds).await?;
+                }
                 topic.settle_close().await
             })
             .await
@@ -386,19 +383,25 @@ impl Topic {
 
     /// Tells the catalog, then the readers, that the topic is closed.
     async fn settle_close(&self) -> Result<Offset, Problem> {
-        let (phase, next) = {
+        let (phase, next, rewinds) = {
             let log = self.log.lock();
-            (log.phase, log.next)
+            (log.phase, log.next, log.rewinds)
         };
         match phase {
             Phase::Closed => return Ok(next),
             Phase::Deleting => return Err(crate::topic::log::topic_gone()),
-            Phase::Open | Phase::Closing => {}
+            // The records that it was to be closed behind were refused meanwhile.
+            Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem()),
+            Phase::Closing => {}
         }
-        // A closed topic is final, so that nothing of it may be lost any more: without a log it is committed first.
-        if self.needs_flush_at_stop() {
-            self.backend.reached(next, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
-        }
+        // A closed topic is final, so that nothing of it may be lost any more, nor come after its readers were sent away:
+        // without a log it is committed first, with one the log has it, and readers can see it.
+        let level = if self.needs_flush_at_stop() {
+            Ack::Committed
+        } else {
+            self.durable_level().max(self.settings.load().acks.default)
+        };
+        self.settled(next, level, rewinds).await?;
         self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
         let mut log = self.log.lock();
         if log.phase == Phase::Closing {

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
@@ -261,6 +262,12 @@ impl Topic {
     /// # Errors
     /// 503 and 507 where it could not be committed.
     pub async fn flush(&self) -> Result<Flushed, Problem> {
+        // What was acknowledged in memory may not be in the log yet, and only what is there can be committed.
+        let (next, rewinds) = {
+            let log = self.log.lock();
+            (log.next, log.rewinds)
+        };
+        self.settled(next, self.durable_level(), rewinds).await?;
         self.backend.flush().await.map_err(|err| self.storage_problem(&err))
     }
 
@@ -355,15 +362,17 @@ impl Topic {
     /// # Errors
     /// [`StorageError`] where they could not be made durable; what has changed is kept for the next time.
     pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
-        let (next, rewinds, wide, producers, keys) = {
+        // The committed offset of this very moment: records that are sequenced and committed while this waits may be wide,
+        // and recovery looks for that only in what lies past it.
+        let (next, committed, rewinds, wide, producers, keys) = {
             let mut log = self.log.lock();
-            let committed = self.backend.levels().now().committed.get();
+            let committed = self.backend.levels().now().committed;
             let now = self.services.clock.now();
             log.expire(now);
-            if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
+            if !std::mem::take(&mut log.dirty) && committed.get() == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            (log.next, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
+            (log.next, committed, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
         };
         let reached = self.backend.reached(next, self.durable_level()).await.and_then(|_| {
             let as_before = self.log.lock().rewinds == rewinds;
@@ -376,8 +385,6 @@ impl Topic {
             log.keys.give_back(keys);
             return Err(err);
         }
-        // Not past the state that goes with it: what has been committed since rests on the log until the next checkpoint.
-        let committed = self.backend.levels().now().committed.min(next);
         self.checkpointed.store(committed.get(), Ordering::Relaxed);
         Ok(Some(TopicCheckpoint {
             id: self.id,

@@ -58,7 +58,7 @@ impl Topic {
             next_offset,
             earliest_offset: levels.earliest,
             tail_offset: levels.readable,
-            closed: levels.closed,
+            closed: levels.is_over(),
         }
     }
 
@@ -150,7 +150,7 @@ impl Topic {
     async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) {
         let draining = self.services.draining.cancelled();
         let coming =
-            self.backend.levels().wait_for(|levels| levels.readable > from || levels.closed || levels.ending.is_some());
+            self.backend.levels().wait_for(|levels| levels.readable > from || levels.is_over() || levels.ending.is_some());
         tokio::select! {
             _ = coming => {}
             () = draining => {}

@@ -199,7 +199,7 @@ impl Reader {
     }
 
     fn at_tail(&mut self, levels: &Levels) -> Step {
-        if levels.closed {
+        if levels.is_over() {
             return Step::End(EndReason::Closed);
         }
         if self.caught_up || self.next > levels.readable {

@@ -135,12 +135,28 @@ async fn past_its_budget_memory_is_507() {
 }
 
 #[tokio::test]
-async fn at_its_floor_the_disk_is_full() {
+async fn at_its_floor_the_disk_is_full_for_appends_and_reads_go_on() {
     let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(folder.path()).start().await;
+    let mut topics = Vec::new();
+    for backend in ["lance", "persisting"] {
+        let topic = server.api().topic(backend).await;
+        topic.append("{\"a\":1}").await;
+        topics.push(topic.name);
+    }
+    server.stop().await;
     let mut setup = Setup::new(folder.path());
     setup.engine.disk_floor_bytes = u64::MAX;
     let server = setup.start().await;
-    let memory = server.api().topic("memory").await;
-    memory.append("{}").await;
-    server.api().get("/livez").await.expect(200);
+    for name in topics {
+        let topic = server.api().named(&name);
+        crate::support::api::until("the disk was looked at", async || topic.post("records", "{}").await.status == 507).await;
+        let before = topic.tail().await;
+        topic.refuse("", &[], "{}", (507, "disk_full")).await;
+        assert_eq!(topic.values(0).await.len() as u64, before);
+        topic.get("stream?block=false").await.expect(200);
+    }
+    server.api().get("/readyz").await.problem(507, "disk_full");
+    server.api().put("/v1/topics/new", "").await.problem(507, "disk_full");
+    server.api().get("/v1/topics/new").await.problem(404, "topic_not_found");
 }

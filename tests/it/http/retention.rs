@@ -95,6 +95,17 @@ async fn max_age_secs_is_exact_to_the_record() {
     keyed("{\"a\":6}").await.problem(422, "idempotency_mismatch");
     clock.forward(Duration::from_mins(61));
     assert_eq!(keyed("{\"a\":6}").await.expect(200).json().get("duplicate"), None);
+    // Producers are kept for 7 idle days, and then begin with 0 in any epoch.
+    let produce = async |epoch: &str, seq: &str| {
+        topics[0].append_with(&[("producer-id", "p"), ("producer-epoch", epoch), ("producer-seq", seq)], "{}").await
+    };
+    produce("5", "0").await.expect(200);
+    clock.forward(Duration::from_hours(7 * 24 - 1));
+    produce("4", "0").await.problem(403, "producer_fenced");
+    produce("5", "1").await.expect(200);
+    clock.forward(Duration::from_hours(7 * 24 + 1));
+    produce("4", "1").await.problem(409, "producer_gap");
+    produce("4", "0").await.expect(200);
     server.stop().await;
 }
 
@@ -107,6 +118,32 @@ async fn max_bytes_on_memory_is_of_the_bytes_held_to_the_record() {
     let left = 50 - earliest(&topic).await;
     assert!((3..=5).contains(&left), "{left}");
     assert_eq!(topic.values(50 - left).await.len() as u64, left);
+}
+
+#[tokio::test]
+async fn max_bytes_on_disk_counts_stored_bytes_and_drops_whole_fragments() {
+    let mut topics = Vec::new();
+    for backend in ["lance", "persisting"] {
+        let topic = shared().await.make(json!({"backend": backend})).await;
+        for round in 0..6_u32 {
+            // Texts that do not repeat, so that they take the room that they seem to.
+            let text = |index: u32| format!("{:x}", (u128::from(index + round * 1_000) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+            let records: String = (0..300).map(|index| format!("{{\"t\":\"{}{}\"}}", text(index), text(index + 500))).collect();
+            topic.append(records).await;
+            topic.post("flush", "").await.expect(200);
+        }
+        let stored = topic.get("stats").await.json()["stored_bytes"].as_u64().unwrap();
+        let bound = stored / 2;
+        topic.call("PATCH", "", &[], json!({"retention": {"max_bytes": bound}}).to_string()).await.expect(200);
+        topics.push((topic, bound));
+    }
+    for (topic, bound) in topics {
+        until("old fragments are gone", async || earliest(&topic).await > 0).await;
+        let first = earliest(&topic).await;
+        assert!(first % 300 == 0 && (600..=1_200).contains(&first), "{first}");
+        until("and so are their bytes", async || topic.get("stats").await.json()["stored_bytes"].as_u64().unwrap() <= bound).await;
+        assert_eq!(topic.values(first).await.len() as u64, 1_800 - first);
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,10 @@ async fn trim_moves_earliest_and_count_is_tail_minus_earliest() {
         }
         let problem = trim(json!(11)).await.problem(416, "offset_out_of_range");
         assert_eq!(problem["tail_offset"], 10);
-        for wrong in [json!(-1), json!(1.5), json!("1"), Value::Null, json!(9_007_199_254_740_992_u64)] {
+        for wrong in [json!(-1), json!(1.5), json!(9_007_199_254_740_992_u64)] {
+            trim(wrong).await.problem(400, "invalid_parameter");
+        }
+        for wrong in [json!("1"), Value::Null] {
             trim(wrong).await.problem(400, "invalid_body");
         }
         topic.post("trim", "").await.problem(400, "invalid_body");
@@ -125,4 +128,23 @@ async fn the_server_tells_of_itself() {
     assert!(yaml.text().starts_with("openapi: ") || yaml.text().contains("\nopenapi: "));
     assert!(api.get("/openapi.json").await.expect(200).json()["paths"]["/v1/topics/{topic}/records"]["post"].is_object());
     assert_eq!(api.call("GET", "/metrics", &[("accept", "text/plain")], "").await.expect(200).status, 200);
+}
+
+#[tokio::test]
+async fn a_flush_covers_what_was_accepted_the_moment_before() {
+    use persisting::codec::Form;
+    use persisting::model::{Ack, TopicName, Writer};
+    use persisting::topic::{AppendRequest, CreateTopic};
+    let (server, _folder) = crate::support::local::Local::fresh().await;
+    let name = TopicName::parse("accepted").unwrap();
+    server.engine().create(&name, CreateTopic::default()).await.unwrap();
+    let topic = server.engine().topic(&name).await.unwrap();
+    for round in 1..=20 {
+        let body = "{\"a\":1}".into();
+        let ack = Some(Ack::Accepted);
+        let ask = AppendRequest { body, form: Form::Json, ack, expected_offset: None, close: false, writer: Writer::Plain };
+        topic.append(ask).await.unwrap();
+        let committed = topic.flush().await.unwrap().committed_offset.unwrap().get();
+        assert_eq!(committed, round);
+    }
 }

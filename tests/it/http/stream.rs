@@ -297,3 +297,26 @@ async fn past_the_stream_limit_an_sse_stream_is_told_to_come_back_and_others_get
     .await;
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
+
+#[tokio::test]
+async fn a_stream_of_a_topic_that_is_closed_behind_records_in_flight_gets_them_all() {
+    let api = shared().await;
+    for (option, ack) in [("committed", "wal"), ("committed", "accepted"), ("accepted", "accepted"), ("wal", "accepted")] {
+        for close_apart in [false, true] {
+            let topic = api.make(json!({"backend_options": {"ack": option, "flush_interval_ms": 60_000}})).await;
+            let mut stream = Sse::open(&topic, "?offset=0", &[]).await;
+            stream.events(3).await;
+            let body = "{\"n\":1}".repeat(2_000);
+            if close_apart {
+                topic.call("POST", &format!("records?ack={ack}"), &[], body).await;
+                assert_eq!(topic.post("close", "").await.expect(200).json()["next_offset"], 2_000);
+            } else {
+                topic.call("POST", &format!("records?ack={ack}&close=true"), &[], body).await;
+            }
+            let rest = stream.rest().await;
+            let records = rest.iter().filter(|event| event.name().is_none()).count();
+            assert_eq!((records, &rest.last().unwrap().data()), (2_000, &json!({"reason": "closed", "next_offset": 2_000})), "{option} {ack}");
+            assert_eq!(topic.tail().await, 2_000);
+        }
+    }
+}
