@@ -31,7 +31,6 @@ pub(crate) use configure::Settings;
 pub use epoch::Epochs;
 pub(crate) use services::TopicServices;
 
-pub use crate::backend::Flushed;
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::{CatalogError, TopicCheckpoint};
 use crate::metrics::TopicFigures;
