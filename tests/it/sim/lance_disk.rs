@@ -137,11 +137,6 @@ impl LanceDisk {
         (state.fails_after, state.crashes_after, state.plan) = (None, None, None);
     }
 
-    /// How often each sync was asked for.
-    pub fn asked(&self) -> BTreeMap<Site, u64> {
-        self.state.lock().asked.clone()
-    }
-
     /// A call that changes something: ends the process if it is time, and refuses one that has ended.
     fn step(&self) -> io::Result<()> {
         let gone = || io::Error::other("the process that used this disk has ended");
@@ -390,9 +385,7 @@ impl Disk for LanceDisk {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let site = site_of_folder(folder, &self.state.lock().root);
-        self.sync(site, |state, works| {
-            if works { state.sync_folder(folder) } else { state.fail_folder(folder) }
-        })
+        self.sync(site, |state, works| if works { state.sync_folder(folder) } else { state.fail_folder(folder) })
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
