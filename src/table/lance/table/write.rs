@@ -35,7 +35,7 @@ struct Announced {
 
 impl Inner {
     /// Makes one commit on top of the head, synced. When it fails, what it may have left is set aside.
-    pub(super) async fn commit<F, W>(
+    async fn commit<F, W>(
         &self,
         announced: Announced,
         known: Option<&Dataset>,
