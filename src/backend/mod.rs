@@ -179,9 +179,12 @@ pub trait StorageBackend: Send + Sync {
     }
 
     /// The lowest offset from which on at most `bytes` are held, for retention by bytes; none where nothing is to go.
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be found out.
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         let _ = bytes;
-        None
+        Ok(None)
     }
 
     /// The part that commits to a dataset, where the backend has one.
@@ -221,6 +224,8 @@ pub struct OpenTopic {
     pub committed: Offset,
     /// Records from `committed` on that the write-ahead log still had.
     pub replayed: Vec<Chunk>,
+    /// Whether `committed` and `replayed` are all that there is: the last stop was in order.
+    pub is_settled: bool,
     /// Whether the topic is closed.
     pub closed: bool,
 }
@@ -231,6 +236,8 @@ pub struct Opened {
     pub backend: Arc<dyn StorageBackend>,
     /// The offset that the next record gets.
     pub next: Offset,
+    /// When the last record was appended, where that is known.
+    pub last_time: Option<Timestamp>,
 }
 
 /// How a backend's records are decoded.

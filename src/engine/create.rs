@@ -11,6 +11,7 @@ use crate::engine::{Core, Remains};
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::{InvalidSchema, Schema};
 use crate::topic::configure::{check_mode, merge_retention, schema_row};
+use crate::topic::catalog_answer;
 use crate::topic::{CreateTopic, Description, Topic};
 
 /// The backend of topics that name none.
@@ -38,9 +39,6 @@ impl Core {
             return Ok((topic.description(), false));
         }
         let checked = self.check(&ask)?;
-        if self.admission.disk_at_floor() {
-            return Err(Problem::new(ErrorCode::DiskFull, "The disk is at its floor; no topic can be made."));
-        }
         let row = self.store(name, &ask, &checked).await?;
         let entry = Arc::new(Entry::new(row, None, Timestamp::default(), false));
         let made = async {
@@ -50,7 +48,6 @@ impl Core {
         match made.await {
             Ok(topic) => {
                 self.topics.write().insert(name.clone(), entry);
-                self.count_topics();
                 Ok((topic.description(), true))
             }
             Err(problem) => {
@@ -137,6 +134,7 @@ impl Core {
             earliest: row.earliest,
             committed: row.next,
             replayed: Vec::new(),
+            is_settled: true,
             closed: false,
         };
         factory.prepare(&topic).await.map_err(|err| {
@@ -208,7 +206,6 @@ impl Core {
         if let Some(topic) = &topic {
             topic.end();
         }
-        self.count_topics();
         Ok(())
     }
 
@@ -234,5 +231,5 @@ fn declared(schema: &Value) -> Result<Schema, Problem> {
 
 fn catalog_problem(name: &TopicName, err: &CatalogError) -> Problem {
     tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
-    Problem::internal()
+    catalog_answer(err)
 }

@@ -160,7 +160,6 @@ impl Core {
         {
             remember_wide(&mut wide, &versioned.schema, &chunks);
         }
-        let last_time = chunks.iter().map(Chunk::last_time).max().unwrap_or_default().max(entry.time_floor);
         let opened = factory
             .open(OpenTopic {
                 id: definition.id,
@@ -171,6 +170,7 @@ impl Core {
                 earliest: row.earliest,
                 committed: row.next,
                 replayed: chunks.clone(),
+                is_settled: !entry.may_have_lost,
                 closed: row.closed,
             })
             .await;
@@ -190,6 +190,7 @@ impl Core {
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
+        let has_writers = !replayed.writers.is_empty();
         for (writer, receipt, time) in replayed.writers {
             match writer {
                 Writer::Plain => {}
@@ -208,12 +209,13 @@ impl Core {
             epochs,
             backend: opened.backend,
             next: opened.next,
-            last_time,
+            last_time: opened.last_time.unwrap_or_default().max(entry.time_floor),
             closed: row.closed,
             producers,
             keys,
             wide,
             checkpointed: row.next,
+            dirty: has_writers,
             services: Arc::clone(&self.services),
             factory,
         }))

@@ -82,6 +82,8 @@ pub struct Health {
     pub disk_at_floor: bool,
     /// Topics that cannot be written at present, with why.
     pub degraded: Vec<(TopicName, String)>,
+    /// Parts of the server that have failed for good.
+    pub faults: Vec<&'static str>,
 }
 
 /// One page of topics.
@@ -190,6 +192,7 @@ impl Engine {
             log_failed: core.wal.failed().is_some(),
             disk_at_floor: core.admission.disk_at_floor(),
             degraded: core.entries().iter().filter_map(|entry| degraded(entry)).collect(),
+            faults: core.tasks.health().faults().iter().map(|fault| fault.part).collect(),
         }
     }
 

@@ -29,6 +29,11 @@ impl Places {
         self.data_dir.join(Self::WAL)
     }
 
+    /// Every folder whose file system records go to.
+    pub(super) fn on_disk(&self) -> Vec<PathBuf> {
+        std::iter::once(self.wal()).chain(self.roots.iter().cloned()).collect()
+    }
+
     /// Where the dataset of a topic lies, and its symlink for other tools.
     ///
     /// # Errors
@@ -78,11 +83,13 @@ impl Places {
             return Err(refuse("\"storage_path\" names something that is no folder."));
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
+        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
         let inside = std::iter::once(&self.data_dir).chain(&self.roots).find_map(|root| folder.strip_prefix(root).ok());
-        let Some(inside) = inside.filter(|_| !folder.starts_with(self.wal())) else { return Err(refuse(WHERE)) };
+        let inside = inside.filter(|_| !own.iter().any(|own| folder.starts_with(own)));
+        let Some(inside) = inside else { return Err(refuse(WHERE)) };
         // What lies in a dataset goes when its topic is deleted.
-        if inside.components().any(|part| Path::new(&part).extension().is_some_and(|ending| ending == "lance")) {
-            return Err(refuse("\"storage_path\" lies in a topic's dataset."));
+        if inside.components().any(|part| Path::new(part.as_os_str()).extension().is_some_and(|end| end == "lance")) {
+            return Err(refuse("\"storage_path\" must not lie inside a dataset."));
         }
         Ok(folder)
     }
@@ -108,7 +115,7 @@ mod tests {
             assert!(places.resolve(good).is_ok(), "{good}");
         }
         let foreign = outside.to_str().unwrap().to_owned();
-        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
+        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "datasets", "datasets/x", "topics", "a/0.lance", "a/0.lance/b", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());

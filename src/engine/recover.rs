@@ -109,6 +109,7 @@ impl Engine {
         }
         let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
         core.restore(loaded, replay).await?;
+        core.look_at_disk().await;
         self.core.send_replace(Some(Arc::clone(&core)));
         core.start_upkeep();
         Ok(())
@@ -206,11 +207,16 @@ impl Replay {
         let receipt = StoredReceipt { first: entry.first, count: u64::from(entry.count), schema: entry.schema };
         found.writers.push((entry.writer, receipt, entry.time));
         found.closed |= entry.close;
-        if entry.first.saturating_after(u64::from(entry.count)) > *committed
-            && let Some(values) = Values::from_text(entry.values)
-        {
-            let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
-            found.chunks.insert(chunk.first(), chunk);
+        if entry.first.saturating_after(u64::from(entry.count)) <= *committed {
+            return Ok(());
+        }
+        match Values::from_text(entry.values).filter(|values| values.len() as u64 == u64::from(entry.count)) {
+            Some(values) => {
+                let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
+                found.chunks.insert(chunk.first(), chunk);
+            }
+            // Its checksum holds, so no disk has done this.
+            None => found.has_hole = true,
         }
         Ok(())
     }
@@ -218,12 +224,13 @@ impl Replay {
 
 impl Core {
     async fn restore(self: &Arc<Self>, loaded: Loaded, mut replay: Replay) -> Result<(), StartError> {
+        let newest = replay.newest.max(loaded.newest);
         let mut topics = BTreeMap::new();
         for mut row in loaded.topics {
             let mut found = replay.found.remove(&row.definition.id);
             let hole = found.as_ref().and_then(|found| hole_in(&row, found));
             if let Some(found) = &mut found {
-                found.has_hole = hole.is_some();
+                found.has_hole |= hole.is_some();
                 if found.closed && !row.closed {
                     self.catalog.set_closed(row.definition.id).await?;
                     row.closed = true;
@@ -239,7 +246,7 @@ impl Core {
             if lost && rule == EpochRule::UncleanStop {
                 self.unsettled.lock().insert(name.clone());
             }
-            let entry = Entry::new(row, found, replay.newest, lost);
+            let entry = Entry::new(row, found, newest, lost);
             if let Some((from, to)) = hole {
                 tracing::error!(topic = %name, %from, %to, "records of {name} are neither in its dataset nor in the log");
                 entry.breaks("records are missing between its dataset and the log");
@@ -251,7 +258,6 @@ impl Core {
             (tombstone.id, Remains { tombstone, topic: None, removed: false })
         });
         self.remains.lock().extend(remains);
-        self.count_topics();
         Ok(())
     }
 

@@ -95,10 +95,12 @@ impl Core {
         self.unsettled.lock().is_empty()
     }
 
-    async fn look_at_disk(&self) {
-        let (disk, folder) = (Arc::clone(&self.disk), self.places.wal());
-        let looked = tokio::task::spawn_blocking(move || disk.free_bytes(&folder)).await;
-        match looked {
+    pub(super) async fn look_at_disk(&self) {
+        let (disk, folders) = (Arc::clone(&self.disk), self.places.on_disk());
+        let looked = tokio::task::spawn_blocking(move || {
+            folders.iter().try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
+        });
+        match looked.await {
             Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
             Ok(Err(err)) => tracing::warn!(error = %err, "free space cannot be looked at"),
             Err(err) => tracing::error!(error = %err, "looking at free space panicked"),
@@ -138,7 +140,8 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        if let Err(err) = self.catalog.checkpoint(&rows).await {
+        let newest = self.opened().iter().map(|topic| topic.last_time()).max().unwrap_or_default();
+        if let Err(err) = self.catalog.checkpoint(&rows, newest).await {
             tracing::error!(error = %err, "the state of topics cannot be stored");
             for (topic, checkpoint) in gathered {
                 topic.checkpoint_failed(checkpoint);
@@ -264,24 +267,17 @@ impl Core {
         self.services.metrics.commit_duration.observe(took.as_secs_f64());
     }
 
-    pub(super) fn count_topics(&self) {
-        let mut counts: HashMap<String, i64> = HashMap::new();
-        for entry in self.topics.read().values() {
-            *counts.entry(entry.row().definition.backend.clone()).or_default() += 1;
-        }
-        for name in self.services.registry.names() {
-            let count = counts.get(&name).copied().unwrap_or_default();
-            self.services.metrics.topics.with_label_values(&[&name]).set(count);
-        }
-    }
-
     /// Brings the figures up to date that nothing counts as it happens.
     pub(super) fn refresh_metrics(&self) {
         let metrics = &self.services.metrics;
         metrics.wal_bytes.set(gauge(self.wal.bytes()));
         metrics.tail_bytes.set(gauge(self.admission.tail().used()));
         let (mut shown, mut degraded) = (Vec::new(), 0);
+        let mut counts: HashMap<String, i64> = self.services.registry.names().into_iter().map(|name| (name, 0)).collect();
         for entry in self.entries() {
+            if let Some(count) = counts.get_mut(&entry.row().definition.backend) {
+                *count += 1;
+            }
             let name = entry.row().definition.name.as_str().to_owned();
             match entry.opened() {
                 Some(topic) => {
@@ -291,6 +287,9 @@ impl Core {
                 None if entry.broken().is_some() => degraded += 1,
                 None => shown.extend(self.figures_asleep(&entry).map(|figures| (name, figures))),
             }
+        }
+        for (backend, count) in counts {
+            metrics.topics.with_label_values(&[&backend]).set(count);
         }
         metrics.topics_degraded.set(degraded);
         metrics.show_topics(shown);

@@ -92,6 +92,17 @@ impl Reservation {
         Self { budget: None, bytes: 0 }
     }
 
+    /// Gives back what is more than `bytes`; how much that was.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) -> u64 {
+        let given = self.bytes.saturating_sub(bytes);
+        self.bytes -= given;
+        if let Some(budget) = self.budget.as_ref().filter(|_| given > 0) {
+            budget.used.fetch_sub(given, Ordering::AcqRel);
+            budget.freed.notify_waiters();
+        }
+        given
+    }
+
     /// How many bytes are taken.
     pub const fn bytes(&self) -> u64 {
         self.bytes

@@ -16,6 +16,29 @@ use crate::topic::{AppendRequest, Receipt, Topic};
 /// Bodies from this size on are decoded on a thread of their own, so that they hold up nobody else.
 const DECODE_INLINE_BYTES: usize = 64 << 10;
 
+/// Why an append is refused.
+pub(super) enum Refusal {
+    /// Its body is at fault.
+    Body(DecodeError),
+    /// Anything else.
+    Problem(Box<Problem>),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Refusal::Problem(Box::new(problem))
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Body(error) => error.into_problem(),
+            Refusal::Problem(problem) => *problem,
+        }
+    }
+}
+
 /// What a body was decoded against.
 struct Basis {
     schema: Option<Arc<VersionedSchema>>,
@@ -68,13 +91,19 @@ impl Topic {
         if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
-            self.services.detach(async move { topic.append_and_settle(ask).await }).await
+            let appending = async move { topic.append_and_settle(ask).await.map_err(Problem::from) };
+            self.services.detach(appending).await
         } else {
-            self.append_and_settle(ask).await
+            self.append_and_settle(ask).await.map_err(Problem::from)
         }
     }
 
-    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
+    /// As [`Topic::append`], for an append that does not close; a fault of the body can still be placed in a larger one.
+    pub(super) async fn append_or_fault(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
+        self.append_and_settle(ask).await
+    }
+
+    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
         if let Some(known) = self.look(&ask, ack).await? {
             return Ok(known);
@@ -82,7 +111,7 @@ impl Topic {
         let mut room: Option<Reservation> = None;
         loop {
             let basis = self.basis();
-            let decoded = self.decode(&ask, &basis).await.map_err(DecodeError::into_problem)?;
+            let decoded = self.decode(&ask, &basis).await.map_err(Refusal::Body)?;
             let reservation = match room.take() {
                 Some(room) => room,
                 None => self.reserve(&decoded).await?,
@@ -104,14 +133,16 @@ impl Topic {
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
-                Step::Duplicate(receipt, rewinds) => return self.answer_duplicate(receipt, ack, rewinds).await,
+                Step::Duplicate(receipt, rewinds) => return Ok(self.answer_duplicate(receipt, ack, rewinds).await?),
                 Step::Again(back) => room = Some(back),
                 Step::Busy(back) => {
                     room = Some(back);
                     self.evolved().await;
                 }
-                Step::Refused(problem, rests_on, rewinds) => return self.refuse(problem, rests_on, ack, rewinds).await,
-                Step::Evolve(_) => return Err(Problem::internal()),
+                Step::Refused(problem, rests_on, rewinds) => {
+                    return Ok(self.refuse(problem, rests_on, ack, rewinds).await?);
+                }
+                Step::Evolve(_) => return Err(Problem::internal().into()),
             }
         }
     }
@@ -307,9 +338,8 @@ impl Topic {
                         Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
                     }
                     Err(err) => {
-                        tracing::error!(topic = %topic.name, error = %err, "a schema version could not be stored");
                         topic.log.lock().evolving = false;
-                        Err(Problem::internal())
+                        Err(topic.catalog_problem(&err))
                     }
                 };
                 topic.evolution_done.notify_waiters();

@@ -93,7 +93,8 @@ pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Valu
                 Some(number) => Some(number),
                 None => {
                     let detail = format!("The retention's \"{name}\" takes a whole number from 1 to 2^53-1, or null.");
-                    return Err(Problem::new(ErrorCode::InvalidBody, detail));
+                    let code = if value.is_number() { ErrorCode::InvalidParameter } else { ErrorCode::InvalidBody };
+                    return Err(Problem::new(code, detail));
                 }
             },
         };

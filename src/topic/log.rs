@@ -163,6 +163,14 @@ impl Log {
 }
 
 impl Log {
+    /// Forgets the writers that are idle or too old.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let before = (self.producers.len(), self.keys.len());
+        self.producers.expire(now);
+        self.keys.expire(now);
+        self.dirty |= before != (self.producers.len(), self.keys.len());
+    }
+
     /// Takes back all that records from `durable` on have changed: they were refused, and nothing of them is stored. Their
     /// offsets were shown to nobody, so that they are given out again.
     pub(super) fn rewind(&mut self, durable: Offset) {

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
@@ -31,6 +30,7 @@ pub(crate) use configure::Settings;
 pub use epoch::Epochs;
 pub(crate) use services::TopicServices;
 
+pub use crate::backend::Flushed;
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::{CatalogError, TopicCheckpoint};
 use crate::metrics::TopicFigures;
@@ -60,6 +60,8 @@ pub(crate) struct TopicParts {
     pub(crate) keys: IdempotencyKeys,
     pub(crate) wide: WideColumns,
     pub(crate) checkpointed: Offset,
+    /// Whether the log had writers that the catalog's checkpoint may lack.
+    pub(crate) dirty: bool,
     pub(crate) services: Arc<TopicServices>,
 }
 
@@ -87,6 +89,16 @@ pub struct Topic {
     services: Arc<TopicServices>,
 }
 
+/// What a client is told of a catalog that failed.
+pub(crate) fn catalog_answer(err: &CatalogError) -> Problem {
+    match err {
+        CatalogError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem(),
+        // The topic was deleted meanwhile.
+        CatalogError::NotFound => StorageError::Deleted.to_problem(),
+        _ => Problem::internal(),
+    }
+}
+
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
@@ -104,7 +116,7 @@ impl Topic {
             wide: parts.wide,
             evolving: false,
             versions: Vec::new(),
-            dirty: false,
+            dirty: parts.dirty,
             undo: VecDeque::new(),
             rewinds: 0,
         };
@@ -163,7 +175,7 @@ impl Topic {
 
     fn catalog_problem(&self, err: &CatalogError) -> Problem {
         tracing::error!(topic = %self.name, error = %err, "the catalog failed for {}", self.name);
-        Problem::internal()
+        catalog_answer(err)
     }
 
     fn count(&self, records: u64, bytes: u64) {
@@ -352,6 +364,8 @@ impl Topic {
         let (next, rewinds, wide, producers, keys) = {
             let mut log = self.log.lock();
             let committed = self.backend.levels().now().committed.get();
+            let now = self.services.clock.now();
+            log.expire(now);
             if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -368,7 +382,8 @@ impl Topic {
             log.keys.give_back(keys);
             return Err(err);
         }
-        let committed = self.backend.levels().now().committed;
+        // Not past the state that goes with it: what has been committed since rests on the log until the next checkpoint.
+        let committed = self.backend.levels().now().committed.min(next);
         self.checkpointed.store(committed.get(), Ordering::Relaxed);
         Ok(Some(TopicCheckpoint {
             id: self.id,
@@ -388,6 +403,11 @@ impl Topic {
         let TopicCheckpoint { producers, removed_producers, keys, removed_keys, .. } = checkpoint;
         log.producers.give_back(DirtyProducers { changed: producers, removed: removed_producers });
         log.keys.give_back(DirtyKeys { changed: keys, removed: removed_keys });
+    }
+
+    /// The time of the last record, or a later one.
+    pub(crate) fn last_time(&self) -> Timestamp {
+        self.log.lock().last_time
     }
 
     fn durable_level(&self) -> Ack {

@@ -237,8 +237,8 @@ impl StorageBackend for Layered {
         self.lane.drop_expired().await
     }
 
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
-        self.lane.offset_within_bytes(bytes)
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
+        self.lane.offset_within_bytes(bytes).await
     }
 
     fn lane(&self) -> Option<Arc<Lane>> {

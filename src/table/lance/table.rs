@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::commit::{Fence, Ticket};
+use super::commit::{Fence, Ticket, manifest_path};
 use super::error::{blocking, foreign, joined};
 use super::offsets::Layout;
 use super::open::{Newest, Site, Version, load, newest, set_version_aside};
@@ -123,6 +123,7 @@ impl LanceTable {
             let lane = Arc::clone(&inner.lane).acquire_owned().await;
             let lane = lane.map_err(|error| TableError::Failed { cause: error.to_string() })?;
             inner.settle().await?;
+            inner.check_in_place().await?;
             let outcome = work(Arc::clone(&inner)).await;
             if inner.is_upkeep_due() {
                 // After the answer, but before the next commit.
@@ -191,6 +192,17 @@ impl Inner {
                 *slot = Some(Version { dataset, layout });
             }
         }
+    }
+
+    /// Refuses to write where the dataset's folder is gone: a commit would make it anew, around files that are not there.
+    async fn check_in_place(&self) -> Result<(), TableError> {
+        let version = self.head().version;
+        if version == 0 {
+            return Ok(());
+        }
+        let manifest = manifest_path(&self.place.dataset, &format!("{:020}.manifest", u64::MAX - version));
+        let is_there = blocking(move || manifest.try_exists()).await?;
+        if is_there { Ok(()) } else { Err(TableError::Failed { cause: "its folder is not where it was".to_owned() }) }
     }
 
     /// After a commit whose outcome is not known: what is on disk decides, less what was not acknowledged.

@@ -62,8 +62,11 @@ async fn all_other_members_are_immutable() {
     for body in [json!({"schema": {"fields": []}}), json!({"backend_options": {"enable_wal": false}}), json!({"backend": "memory", "retention": {"max_records": 1}})] {
         topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "immutable");
     }
-    for body in [json!({"retention": {"max_records": 0}}), json!({"retention": 7}), json!({"schema_mode": "x"}), json!({"schema_mode": 7}),
-        json!({"backend_options": 7}), json!({"backend_options": {"ack": "never"}}), json!({"backend_options": {"batch_size": 0}})] {
+    for body in [json!({"retention": {"max_records": 0}}), json!({"backend_options": {"batch_size": 0}})] {
+        topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "invalid_parameter");
+    }
+    for body in [json!({"retention": 7}), json!({"schema_mode": "x"}), json!({"schema_mode": 7}),
+        json!({"backend_options": 7}), json!({"backend_options": {"ack": "never"}})] {
         topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "invalid_body");
     }
     assert_eq!(topic.get("").await.json(), before);

@@ -156,7 +156,7 @@ async fn at_its_floor_the_disk_is_full_for_appends_and_reads_go_on() {
         assert_eq!(topic.values(0).await.len() as u64, before);
         topic.get("stream?block=false").await.expect(200);
     }
-    server.api().get("/readyz").await.problem(507, "disk_full");
+    assert_eq!(server.api().get("/readyz?verbose").await.expect(200).json()["disk"], "full");
     server.api().put("/v1/topics/new", "").await.problem(507, "disk_full");
     server.api().get("/v1/topics/new").await.problem(404, "topic_not_found");
 }

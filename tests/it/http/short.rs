@@ -65,7 +65,10 @@ async fn trim_moves_earliest_and_count_is_tail_minus_earliest() {
         }
         let problem = trim(json!(11)).await.problem(416, "offset_out_of_range");
         assert_eq!(problem["tail_offset"], 10);
-        for wrong in [json!(-1), json!(1.5), json!("1"), Value::Null, json!(9_007_199_254_740_992_u64)] {
+        for wrong in [json!(-1), json!(1.5), json!(9_007_199_254_740_992_u64)] {
+            trim(wrong).await.problem(400, "invalid_parameter");
+        }
+        for wrong in [json!("1"), Value::Null, json!([1])] {
             trim(wrong).await.problem(400, "invalid_body");
         }
         topic.post("trim", "").await.problem(400, "invalid_body");

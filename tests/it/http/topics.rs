@@ -126,20 +126,13 @@ async fn unsound_configurations_are_refused_and_nothing_is_made() {
     for body in [
         json!({"backend": 1}),
         json!({"backend_options": []}),
-        json!({"backend_options": {"batch_size": 0}}),
         json!({"backend_options": {"batch_size": "7"}}),
-        json!({"backend_options": {"batch_size": 1.5}}),
-        json!({"backend_options": {"flush_interval_ms": 0}}),
         json!({"backend_options": {"ack": "sometimes"}}),
         json!({"backend_options": {"enable_wal": false, "ack": "wal"}}),
         json!({"backend_options": {"enable_wal": "no"}}),
         json!({"backend_options": {"nonsense": 1}}),
         json!({"schema_mode": "loose"}),
         json!({"schema_mode": true}),
-        json!({"retention": {"max_records": 0}}),
-        json!({"retention": {"max_records": -1}}),
-        json!({"retention": {"max_age_secs": 1.5}}),
-        json!({"retention": {"max_bytes": 9_007_199_254_740_992_u64}}),
         json!({"retention": 7}),
         json!({"schema": 7}),
         json!({"schema": {}}),
@@ -159,6 +152,17 @@ async fn unsound_configurations_are_refused_and_nothing_is_made() {
     ] {
         let answer = api.put(path, body.to_string()).await;
         answer.problem(400, "invalid_body");
+    }
+    for body in [
+        json!({"backend_options": {"batch_size": 0}}),
+        json!({"backend_options": {"batch_size": 1.5}}),
+        json!({"backend_options": {"flush_interval_ms": 0}}),
+        json!({"retention": {"max_records": 0}}),
+        json!({"retention": {"max_records": -1}}),
+        json!({"retention": {"max_age_secs": 1.5}}),
+        json!({"retention": {"max_bytes": 9_007_199_254_740_992_u64}}),
+    ] {
+        api.put(path, body.to_string()).await.problem(400, "invalid_parameter");
     }
     api.get(path).await.problem(404, "topic_not_found");
     let fields: Vec<Value> = (0..1_001).map(|index| json!({"name": format!("c{index}"), "type": "int8"})).collect();

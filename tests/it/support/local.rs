@@ -102,7 +102,7 @@ impl Setup {
             tables: Arc::new(LanceTables::new(Arc::new(RealDisk), runtime().clone(), 256)),
             tasks: Tasks::new(runtime().clone(), Health::new()),
             backends: self.backends,
-            wal_observer: Some(metrics.wal_observer()),
+            wal_observer: Some(persisting::server::log_syncs(&metrics)),
         };
         let inflight = InflightBudget::new(self.inflight_bytes);
         let router = router(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight));
