@@ -19,6 +19,10 @@ use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState}
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
 
+/// How much of a dataset is read at once to look through it.
+const READ_RECORDS: usize = 8_192;
+const READ_BYTES: usize = 1 << 20;
+
 /// What the log still had of a topic.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
@@ -186,10 +190,22 @@ impl Core {
             }
         };
         let rule = factory.epoch_rule(&options);
+        if rule != EpochRule::Never
+            && factory.form() == RecordForm::EvolvingColumns
+            && let Some(versioned) = schema.load_full()
+        {
+            remember_committed(&mut wide, &versioned.schema, row, &opened).await.map_err(|err| {
+                tracing::error!(topic = %name, error = %err, "the newest records of {name} cannot be read");
+                err.to_problem()
+            })?;
+        }
         let epochs = self.epochs(entry, rule, &opened).await.map_err(fail)?;
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
+        // A relocated copy stands behind entries that came after its original, which may be gone: by its place in the log a
+        // producer's earlier request would come last, and the receipts between would be forgotten. The sort is stable.
+        replayed.writers.sort_by_key(|(_, receipt, _)| receipt.first);
         let has_writers = !replayed.writers.is_empty();
         for (writer, receipt, time) in replayed.writers {
             match writer {
@@ -229,7 +245,7 @@ impl Core {
             let begun = self.catalog.begin_epochs(&[(entry.row.definition.id, opened.next)]).await?;
             all.extend(begun.into_iter().map(|epoch| (epoch, opened.next)));
         }
-        Epochs::new(all).ok_or_else(|| CatalogError::NotFound)
+        Epochs::new(all).ok_or(CatalogError::NotFound)
     }
 }
 
@@ -240,6 +256,23 @@ pub(super) fn versioned(row: &crate::catalog::SchemaRow) -> Result<VersionedSche
         Problem::internal()
     })?;
     Ok(VersionedSchema { version: row.version, schema: Arc::new(schema) })
+}
+
+/// The same of the records that were committed since the catalog has last heard of it: without a log they alone tell it.
+async fn remember_committed(
+    wide: &mut WideColumns,
+    schema: &Schema,
+    row: &TopicRow,
+    opened: &Opened,
+) -> Result<(), StorageError> {
+    let mut next = row.next.max(row.earliest);
+    while next < opened.next {
+        let chunks = opened.backend.get(next, READ_RECORDS, READ_BYTES).await?;
+        let Some(last) = chunks.last() else { break };
+        next = last.next();
+        remember_wide(wide, schema, &chunks);
+    }
+    Ok(())
 }
 
 /// Integer columns that the records in the log have held more than 2^53 in.

@@ -83,13 +83,13 @@ impl Places {
             return Err(refuse("\"storage_path\" names something that is no folder."));
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
-        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
         let inside = std::iter::once(&self.data_dir).chain(&self.roots).find_map(|root| folder.strip_prefix(root).ok());
+        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
         let inside = inside.filter(|_| !own.iter().any(|own| folder.starts_with(own)));
         let Some(inside) = inside else { return Err(refuse(WHERE)) };
         // What lies in a dataset goes when its topic is deleted.
-        if inside.components().any(|part| Path::new(part.as_os_str()).extension().is_some_and(|end| end == "lance")) {
-            return Err(refuse("\"storage_path\" must not lie inside a dataset."));
+        if inside.components().any(|part| Path::new(&part).extension().is_some_and(|ending| ending == "lance")) {
+            return Err(refuse("\"storage_path\" lies in a topic's dataset."));
         }
         Ok(folder)
     }

@@ -1,7 +1,7 @@
 //! Start: catalog + log to topics. Opens no dataset.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -81,7 +81,7 @@ impl Engine {
     /// [`StartError`]; nothing was changed that a later start would miss.
     pub async fn recover(self: &Arc<Self>, options: EngineOptions, parts: Parts) -> Result<(), StartError> {
         let data_dir = resolve_folder(&options.data_dir)?;
-        let roots = options.storage_roots.iter().map(resolve_folder).collect::<Result<Vec<_>, _>>()?;
+        let roots = options.storage_roots.iter().map(|root| resolve_folder(root)).collect::<Result<Vec<_>, _>>()?;
         let places = Places::new(data_dir.clone(), roots);
         let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
         let loaded = catalog.load().await?;
@@ -116,8 +116,8 @@ impl Engine {
     }
 }
 
-fn resolve_folder(folder: &PathBuf) -> Result<PathBuf, StartError> {
-    let fail = |cause| StartError::Folder { folder: folder.clone(), cause };
+fn resolve_folder(folder: &Path) -> Result<PathBuf, StartError> {
+    let fail = |cause| StartError::Folder { folder: folder.to_owned(), cause };
     folder.canonicalize().map_err(fail)
 }
 

@@ -21,12 +21,12 @@ pub(super) enum Refusal {
     /// Its body is at fault.
     Body(DecodeError),
     /// Anything else.
-    Problem(Box<Problem>),
+    Problem(Problem),
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Refusal::Problem(Box::new(problem))
+        Refusal::Problem(problem)
     }
 }
 
@@ -34,7 +34,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Body(error) => error.into_problem(),
-            Refusal::Problem(problem) => *problem,
+            Refusal::Problem(problem) => problem,
         }
     }
 }

@@ -96,7 +96,7 @@ impl Topic {
             Err(Refusal::Body(error)) => return Err(piece.place(error).into_problem()),
             Err(Refusal::Problem(mut problem)) => {
                 problem.line = Some(piece.first_line);
-                return Err(*problem);
+                return Err(problem);
             }
         }
         Ok(())

@@ -361,15 +361,17 @@ impl Topic {
     /// # Errors
     /// [`StorageError`] where they could not be made durable; what has changed is kept for the next time.
     pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
-        let (next, rewinds, wide, producers, keys) = {
+        // The committed offset of this very moment: records that are sequenced and committed while this waits may be wide,
+        // and recovery looks for that only in what lies past it.
+        let (next, committed, rewinds, wide, producers, keys) = {
             let mut log = self.log.lock();
-            let committed = self.backend.levels().now().committed.get();
+            let committed = self.backend.levels().now().committed;
             let now = self.services.clock.now();
             log.expire(now);
-            if !std::mem::take(&mut log.dirty) && committed == self.checkpointed.load(Ordering::Relaxed) {
+            if !std::mem::take(&mut log.dirty) && committed.get() == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            (log.next, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
+            (log.next, committed, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
         };
         let reached = self.backend.reached(next, self.durable_level()).await.and_then(|_| {
             let as_before = self.log.lock().rewinds == rewinds;
@@ -382,8 +384,6 @@ impl Topic {
             log.keys.give_back(keys);
             return Err(err);
         }
-        // Not past the state that goes with it: what has been committed since rests on the log until the next checkpoint.
-        let committed = self.backend.levels().now().committed.min(next);
         self.checkpointed.store(committed.get(), Ordering::Relaxed);
         Ok(Some(TopicCheckpoint {
             id: self.id,

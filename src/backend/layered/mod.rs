@@ -92,7 +92,7 @@ impl Layered {
         (ack == Ack::Committed && levels.degraded).then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
     }
 
-    async fn from_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
+    async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
         let table = self.lane.table().await?;
         let schema = self.lane.schema();
         let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| lane::storage_error(&err))?;
@@ -142,7 +142,7 @@ impl StorageBackend for Layered {
         if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
             return Ok(chunks);
         }
-        let chunks = self.from_table(offset, limit, bytes).await?;
+        let chunks = self.read_table(offset, limit, bytes).await?;
         match chunks.first().map(Chunk::first) {
             Some(first) if first == offset => Ok(chunks),
             // Dropped while it was read: what is left begins later.

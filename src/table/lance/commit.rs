@@ -70,9 +70,11 @@ impl Fence {
         *self.state.lock() = State { ticket: Some(ticket), outcome: Outcome::default() };
     }
 
-    /// Ends the announcement and tells what became of it.
+    /// Ends the announcement and tells what became of it, as often as it is asked until the next one.
     pub(super) fn disarm(&self) -> Outcome {
-        std::mem::take(&mut *self.state.lock()).outcome
+        let mut state = self.state.lock();
+        state.ticket = None;
+        state.outcome.clone()
     }
 
     /// The ticket that fits the manifest, or why there is none.

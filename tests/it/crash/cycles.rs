@@ -6,21 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::client::{Api, Checked};
 use super::proxy::Proxy;
 use super::random::Random;
-use super::world::{Counters, Load, Topic, count};
+use super::world::{Counters, Ended, Load, Topic, count};
 use super::writers::{Manner, Writer};
 use super::{keepers, pylance, reading, verify};
 use crate::support::process::{Launch, PATIENCE, Server};
 
 /// Every so many cycles everything is read, in all ways, and pylance looks.
-const WHOLE_EVERY: u64 = 10;
+const WHOLE_EVERY: u64 = 15;
 /// The longest load before a kill.
-const LOAD_MS: u64 = 900;
+const LOAD_MS: u64 = 1_300;
+
+/// An orderly stop takes less, slow machines included.
+const STOP_LASTS: Duration = Duration::from_secs(12);
 
 struct Run {
     launch: Launch,
@@ -31,6 +35,7 @@ struct Run {
     counters: Arc<Counters>,
     next_request: Arc<AtomicU64>,
     epochs: HashSet<u64>,
+    ended: Ended,
     python: Option<String>,
     cycle: u64,
     cycles: u64,
@@ -71,11 +76,12 @@ fn topics() -> Vec<Arc<Topic>> {
 fn writers(topics: &[Arc<Topic>], random: &mut Random) -> Vec<Writer> {
     use Manner::{Expecting, Keyed, Plain, Producer};
     // Which topic, in which manner, at which level if not the default one, with which pause.
-    let all: [(usize, Manner, Option<&'static str>, u64); 23] = [
+    let all: [(usize, Manner, Option<&'static str>, u64); 25] = [
         (0, Producer, None, 12),
         (0, Producer, Some("committed"), 12),
         (0, Keyed, None, 12),
         (0, Plain, None, 12),
+        (0, Plain, Some("accepted"), 20),
         (1, Producer, None, 12),
         (1, Keyed, Some("committed"), 12),
         (1, Plain, Some("wal"), 20),
@@ -86,6 +92,7 @@ fn writers(topics: &[Arc<Topic>], random: &mut Random) -> Vec<Writer> {
         (4, Producer, None, 12),
         (4, Expecting, None, 12),
         (4, Plain, None, 12),
+        (4, Plain, Some("accepted"), 20),
         (5, Expecting, Some("committed"), 12),
         (5, Plain, Some("committed"), 12),
         (5, Plain, None, 40),
@@ -128,6 +135,7 @@ impl Run {
             counters: Arc::default(),
             next_request: Arc::new(AtomicU64::new(1)),
             epochs: HashSet::new(),
+            ended: Ended::Killed,
             python: pylance::interpreter(),
             cycle: 0,
             cycles,
@@ -139,7 +147,9 @@ impl Run {
             self.cycle = cycle;
             let began = Instant::now();
             self.kill_in_recovery().await;
-            let server = self.launch.start_ready().await;
+            let server = self.launch.start();
+            self.read_early(&server).await?;
+            server.ready().await;
             let ready = began.elapsed();
             let whole = cycle % WHOLE_EVERY == WHOLE_EVERY - 1;
             self.check(&server, whole).await?;
@@ -148,7 +158,9 @@ impl Run {
             count(&self.counters.cycles);
             if cycle % WHOLE_EVERY == WHOLE_EVERY - 1 {
                 let acknowledged = self.counters.acknowledged.load(Ordering::Relaxed);
-                println!("cycle {cycle}: ready {ready:.1?}, checked {checked:.1?}, {acknowledged} appends acknowledged");
+                println!(
+                    "cycle {cycle}: ready {ready:.1?}, checked {checked:.1?}, {acknowledged} appends acknowledged"
+                );
             }
         }
         self.cycle = self.cycles;
@@ -159,14 +171,38 @@ impl Run {
 
     /// Now and then the server is killed again while it recovers.
     async fn kill_in_recovery(&mut self) {
-        while self.random.once_in(3) {
-            let server = self.launch.start();
-            // The instant is random by design; half of them lie in the first milliseconds.
-            let micros = if self.random.once_in(2) { self.random.below(5_000) } else { self.random.below(80_000) };
-            tokio::time::sleep(Duration::from_micros(micros)).await;
-            server.kill();
+        while self.random.once_in(2) {
+            // The instant is random by design: in the first milliseconds of the process, in those of recovery, or when topics
+            // are being opened behind it.
+            match self.random.below(3) {
+                0 => self.launch.start_and_kill(Duration::from_micros(self.random.below(60_000))),
+                1 => self.kill_after(5_000).await,
+                _ => self.kill_after(150_000).await,
+            }
             count(&self.counters.kills_recovering);
+            if self.ended == Ended::Stopped {
+                self.ended = Ended::StoppedThenKilled;
+            }
         }
+    }
+
+    async fn kill_after(&mut self, micros: u64) {
+        let server = self.launch.start();
+        tokio::time::sleep(Duration::from_micros(self.random.below(micros))).await;
+        server.kill();
+    }
+
+    /// A stream that is asked for while the server recovers waits, and gives what a later check will find.
+    async fn read_early(&mut self, server: &Server) -> Checked {
+        let topic = self.topics.iter().find(|topic| topic.followed && !topic.churns);
+        let tail = topic.and_then(|topic| topic.ledger.lock().life.as_ref().map(|life| life.tail));
+        if let (Some(topic), Some(tail)) = (topic, tail) {
+            let read = reading::read(&Api::direct(server.base()), topic, tail, reading::Way::Sse).await?;
+            if let Some(life) = &mut topic.ledger.lock().life {
+                life.promised.extend(read);
+            }
+        }
+        Ok(())
     }
 
     fn load(&mut self, server: &Server, answers: u64) -> Load {
@@ -179,7 +215,8 @@ impl Run {
     async fn check(&mut self, server: &Server, whole: bool) -> Checked {
         let load = self.load(server, 0);
         for topic in self.topics.clone() {
-            verify::check(&topic, &load, &mut self.random, whole, &mut self.epochs).await?;
+            let (random, used, ended) = (&mut self.random, &mut self.epochs, self.ended);
+            verify::check(&topic, &load, verify::Task { random, whole, used, ended }).await?;
             if let Some(python) = &self.python
                 && whole
             {
@@ -199,7 +236,7 @@ impl Run {
     /// Everybody works until the kill, whose instant is random: after some time, or right behind some answer.
     async fn load_and_kill(&mut self, server: Server) -> Checked {
         let by_answers = self.random.once_in(2);
-        let answers = if by_answers { self.random.between(1, 250) } else { u64::MAX };
+        let answers = if by_answers { self.random.between(1, 600) } else { u64::MAX };
         let load = self.load(&server, answers);
         for topic in &self.topics {
             let is_absent = topic.ledger.lock().life.is_none();
@@ -223,13 +260,15 @@ impl Run {
         }
         let longest = Duration::from_millis(self.random.between(20, LOAD_MS));
         tokio::select! {
-            () = load.due() => {}
+            () = load.due() => {
+                let micros = if self.random.once_in(2) { 0 } else { self.random.below(4_000) };
+                tokio::time::sleep(Duration::from_micros(micros)).await;
+            }
             () = tokio::time::sleep(longest) => {}
             Some(failed) = failure(&mut writing) => return Err(failed),
         }
         load.stop();
-        server.kill();
-        count(&self.counters.kills_serving);
+        self.end(server)?;
         while let Some(written) = writing.join_next().await {
             self.writers.push(written.map_err(|err| err.to_string())??);
         }
@@ -243,6 +282,25 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Ends the server, mostly by a kill, now and then in order.
+    fn end(&mut self, mut server: Server) -> Checked {
+        if !self.random.once_in(8) {
+            server.kill();
+            count(&self.counters.kills_serving);
+            self.ended = Ended::Killed;
+            return Ok(());
+        }
+        let began = Instant::now();
+        server.signal(Signal::TERM);
+        let status = server.wait();
+        count(&self.counters.stops);
+        self.ended = Ended::Stopped;
+        if status.success() && began.elapsed() < STOP_LASTS {
+            return Ok(());
+        }
+        Err(format!("a stop took {:?} and ended with {status}", began.elapsed()))
     }
 
     /// At the end: the folders of deleted topics go, and so does the log of what is committed.

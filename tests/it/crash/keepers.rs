@@ -18,6 +18,10 @@ const KEEPERS: u32 = 1_000;
 pub async fn keep(topic: Arc<Topic>, number: u32, load: Load, mut random: Random) -> Checked {
     while !load.stopping() {
         let pause = Duration::from_millis(random.between(1, 120));
+        // Some kills come right into what is done here.
+        if random.once_in(60) {
+            load.provoke();
+        }
         if topic.churns {
             churn(&topic, number, &load, &mut random).await?;
         } else if topic.trims && random.once_in(2) {
@@ -45,17 +49,14 @@ pub async fn create(topic: &Topic, load: &Load) -> Checked {
 }
 
 /// An answer, or none because of the kill.
-async fn call(
-    topic: &Topic,
-    load: &Load,
-    method: Method,
-    path: &str,
-    body: Option<String>,
-) -> Checked<Option<Answer>> {
+async fn call(topic: &Topic, load: &Load, method: Method, path: &str, body: Option<String>) -> Checked<Option<Answer>> {
     let what = format!("topic {}: {method} {path:?}", topic.name);
     match load.direct.send(method, &topic.path(path), &[], body).await {
         Ok(answer) => {
             load.answered();
+            if answer.code() == "shutting_down" && load.stopping() {
+                return Ok(None);
+            }
             if answer.status >= 500 {
                 return Err(format!("{what} answered {} {}", answer.status, answer.text));
             }
@@ -136,7 +137,7 @@ async fn close(topic: &Topic, load: &Load) -> Checked {
 }
 
 pub async fn flush(topic: &Topic, load: &Load) -> Checked {
-    let known = acknowledged_until(topic);
+    let known = acknowledged_until(topic, false);
     let Some(answer) = call(topic, load, Method::POST, "/flush", None).await? else { return Ok(()) };
     let committed = answer.json()["committed_offset"].as_u64();
     if answer.status != 200 || committed.is_none_or(|committed| committed < known) {
@@ -147,13 +148,15 @@ pub async fn flush(topic: &Topic, load: &Load) -> Checked {
     Ok(())
 }
 
-/// Everything before it is acknowledged.
-pub fn acknowledged_until(topic: &Topic) -> u64 {
+/// Everything before it is acknowledged, and, if asked so, was told to be committed.
+pub fn acknowledged_until(topic: &Topic, as_committed: bool) -> u64 {
     use super::ledger::State;
     let ledger = topic.ledger.lock();
     let Some(life) = &ledger.life else { return 0 };
     let ends = ledger.requests.values().filter_map(|request| match request.state {
-        State::Acknowledged { epoch, first } if life.epochs.contains(&epoch) => {
+        State::Acknowledged { epoch, first, committed }
+            if life.epochs.contains(&epoch) && (committed || !as_committed) =>
+        {
             Some(first + request.values.len() as u64)
         }
         _ => None,
@@ -162,7 +165,7 @@ pub fn acknowledged_until(topic: &Topic) -> u64 {
 }
 
 async fn trim(topic: &Topic, load: &Load, random: &mut Random) -> Checked {
-    let tail = acknowledged_until(topic);
+    let tail = acknowledged_until(topic, topic.options["ack"] == "committed");
     let earliest = match &topic.ledger.lock().life {
         Some(Life { earliest: (low, high), .. }) if low == high => *low,
         _ => return Ok(()),

@@ -18,7 +18,7 @@ pub enum State {
     /// 202: if it is there, it is there.
     Accepted { epoch: u64, first: u64 },
     /// 200: it is there.
-    Acknowledged { epoch: u64, first: u64 },
+    Acknowledged { epoch: u64, first: u64, committed: bool },
 }
 
 /// One append.
@@ -32,6 +32,8 @@ pub struct Request {
     pub state: State,
     /// Where a check has found it: the topic's identity and the first offset.
     pub found: Option<(String, u64)>,
+    /// How many of its records the last check has seen for the first time.
+    pub seen: usize,
 }
 
 /// Whether the name has a topic, as far as the answers tell.
@@ -117,7 +119,7 @@ impl Ledger {
     /// A request is about to be sent.
     pub fn begin(&mut self, id: u64, writer: u32, values: &[Value], close: bool) {
         let values = values.iter().map(values::plain).collect();
-        self.requests.insert(id, Request { writer, values, close, state: State::Open, found: None });
+        self.requests.insert(id, Request { writer, values, close, state: State::Open, found: None, seen: 0 });
     }
 
     pub fn set(&mut self, id: u64, state: State) {

@@ -33,8 +33,7 @@ impl Proxy {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared =
-            Arc::new(Shared { server: Mutex::new(None), answers: AtomicU64::new(0), lost: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { server: Mutex::new(None), answers: AtomicU64::new(0), lost: AtomicU64::new(0) });
         let sharing = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {

@@ -58,5 +58,9 @@ pub async fn check(topic: &Topic, load: &Load, data: &Path, python: &str, random
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("topic {}: pylance sees something else:\n{said}{}", topic.name, String::from_utf8_lossy(&output.stdout)))
+    Err(format!(
+        "topic {}: pylance sees something else:\n{said}{}",
+        topic.name,
+        String::from_utf8_lossy(&output.stdout)
+    ))
 }

@@ -157,6 +157,7 @@ pub async fn follow(topic: &Topic, load: &Load, from: u64) -> Checked<Vec<Read>>
             match &*event.name {
                 "" => found.push(read_of(topic, &event.data)?),
                 "position" | "caught-up" | "schema" => {}
+                "end" if load.stopping() && event.json()["reason"] == "shutdown" => {}
                 _ => return Err(fail(format!("an event that should not come: {event:?}"))),
             }
         }

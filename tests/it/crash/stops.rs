@@ -46,8 +46,12 @@ async fn append(api: &Api, topic: &str, from: u64, to: u64) -> u16 {
 /// Asserts that a topic holds the records 0..count.
 async fn holds(api: &Api, topic: &str, count: u64) {
     let page = api.fetch(&format!("/v1/topics/{topic}/records?limit=10000")).await.expect("a page").json();
-    let found: Vec<u64> =
-        page["records"].as_array().expect("records").iter().filter_map(|record| record["value"]["n"].as_u64()).collect();
+    let found: Vec<u64> = page["records"]
+        .as_array()
+        .expect("records")
+        .iter()
+        .filter_map(|record| record["value"]["n"].as_u64())
+        .collect();
     assert_eq!(found, (0..count).collect::<Vec<_>>(), "topic {topic}");
 }
 
@@ -257,7 +261,11 @@ async fn what_is_trimmed_is_committed_before_so_that_the_tail_never_lies_below()
     server.kill();
     let (_server, api) = started(&launch).await;
     let description = api.fetch("/v1/topics/short").await.expect("a description").json();
-    assert_eq!((&description["earliest_offset"], &description["tail_offset"]), (&json!(10), &json!(10)), "{description}");
+    assert_eq!(
+        (&description["earliest_offset"], &description["tail_offset"]),
+        (&json!(10), &json!(10)),
+        "{description}"
+    );
     append(&api, "short", 10, 12).await;
     let page = api.fetch("/v1/topics/short/records").await.expect("a page").json();
     assert_eq!(page["records"].as_array().map(Vec::len), Some(2), "{page}");

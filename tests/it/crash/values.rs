@@ -108,7 +108,9 @@ pub fn plain(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(plain).collect(),
         Value::Number(number) => match number.as_f64() {
             #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
-            Some(float) if !number.is_i64() && float.fract() == 0.0 && float.abs() < 2_f64.powi(53) => json!(float as i64),
+            Some(float) if !number.is_i64() && float.fract() == 0.0 && float.abs() < 2_f64.powi(53) => {
+                json!(float as i64)
+            }
             _ => value.clone(),
         },
         _ => value.clone(),

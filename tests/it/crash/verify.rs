@@ -9,16 +9,28 @@ use super::client::{Checked, Lost};
 use super::ledger::{Closed, Ledger, Life, Presence, Request, State};
 use super::random::Random;
 use super::reading::{self, Read, Way};
+use super::world::{Ended, Load, Topic};
 use super::{keepers, values};
-use super::world::{Load, Topic};
 
-/// Checks one topic. With `whole` all of it is read, in all three ways.
-pub async fn check(topic: &Topic, load: &Load, random: &mut Random, whole: bool, used: &mut HashSet<u64>) -> Checked {
+/// What a check is told beside its topic.
+#[derive(Debug)]
+pub struct Task<'a> {
+    pub random: &'a mut Random,
+    /// Whether all of the topic is read, in all three ways.
+    pub whole: bool,
+    /// All epochs that were ever seen.
+    pub used: &'a mut HashSet<u64>,
+    pub ended: Ended,
+}
+
+/// Checks one topic.
+pub async fn check(topic: &Topic, load: &Load, task: Task<'_>) -> Checked {
+    let Task { random, whole, used, ended } = task;
     let Some(mut description) = describe(topic, load).await? else { return Ok(()) };
     if topic.options["ack"] == "committed" {
         description = reveal(topic, load, &description).await?;
     }
-    let resumed = check_epoch(topic, &description, used)?;
+    let resumed = check_epoch(topic, &description, used, ended)?;
     let (earliest, tail) = check_bounds(topic, &description)?;
     if let Some((epoch, offset)) = resumed {
         check_resumption(topic, load, epoch, offset, (earliest, tail)).await?;
@@ -46,7 +58,8 @@ pub async fn check(topic: &Topic, load: &Load, random: &mut Random, whole: bool,
         }
         found = Some(read);
     }
-    settle(topic, load, &found.unwrap_or_default(), from, tail)
+    settle(topic, load, &found.unwrap_or_default(), from, tail)?;
+    finish(topic, load, &mut topic.ledger.lock(), ended)
 }
 
 /// The topic's description; none where it is right that there is none.
@@ -103,10 +116,11 @@ async fn reveal(topic: &Topic, load: &Load, description: &Value) -> Checked<Valu
         let promised = ledger.life.as_ref().and_then(|life| life.promised.last_key_value());
         promised.map_or(0, |(offset, _)| offset + 1)
     };
-    let known = keepers::acknowledged_until(topic).max(read);
+    let known = keepers::acknowledged_until(topic, true);
     let tail = description["tail_offset"].as_u64().unwrap_or_default();
-    if tail < known {
-        return Err(format!("topic {}, offset {tail}: {known} records were acknowledged or read before", topic.name));
+    if tail < known.max(read) {
+        let what = format!("acknowledged as committed up to {known} and read up to {read}, but cannot be read");
+        return Err(format!("topic {}, offset {tail}: {what}", topic.name));
     }
     keepers::flush(topic, load).await?;
     Ok(load.direct.fetch(&topic.path("")).await?.json())
@@ -126,7 +140,12 @@ fn strange_epochs(ledger: &Ledger) -> Vec<u64> {
 }
 
 /// The epoch is what it was with a log, and a new one without. Returns where a reader of the epoch before stood.
-fn check_epoch(topic: &Topic, description: &Value, used: &mut HashSet<u64>) -> Checked<Option<(u64, u64)>> {
+fn check_epoch(
+    topic: &Topic,
+    description: &Value,
+    used: &mut HashSet<u64>,
+    ended: Ended,
+) -> Checked<Option<(u64, u64)>> {
     let epoch = description["epoch"].as_u64().unwrap_or_default();
     let mut ledger = topic.ledger.lock();
     let Some(life) = &mut ledger.life else { return Ok(None) };
@@ -135,6 +154,8 @@ fn check_epoch(topic: &Topic, description: &Value, used: &mut HashSet<u64>) -> C
     let before = life.epochs.last().copied();
     match before {
         Some(before) if !topic.lance && before != epoch => return fail(format!("it was {before}")),
+        Some(before) if ended != Ended::Killed && before == epoch => return Ok(None),
+        Some(_) if ended == Ended::Stopped => return fail("an orderly stop must not begin one".to_owned()),
         Some(_) if topic.lance && (life.epochs.contains(&epoch) || !is_new) => {
             return fail("a kill must begin a new one".to_owned());
         }
@@ -175,13 +196,7 @@ fn check_bounds(topic: &Topic, description: &Value) -> Checked<(u64, u64)> {
 }
 
 /// Who resumes with an older epoch is told what is void.
-async fn check_resumption(
-    topic: &Topic,
-    load: &Load,
-    epoch: u64,
-    stood: u64,
-    (earliest, tail): (u64, u64),
-) -> Checked {
+async fn check_resumption(topic: &Topic, load: &Load, epoch: u64, stood: u64, (earliest, tail): (u64, u64)) -> Checked {
     let ahead = stood + 7;
     let events = reading::resume(&load.direct, topic, &format!("{epoch}:{}", ahead - 1)).await?;
     let gap = events.first().cloned().unwrap_or_default();
@@ -258,7 +273,10 @@ fn settle(topic: &Topic, load: &Load, found: &[Read], from: u64, tail: u64) -> C
     }
     life.promised.clear();
     life.tail = tail;
-    finish(topic, load, ledger, &whole)
+    for (id, request) in &mut ledger.requests {
+        request.seen = whole.get(id).copied().unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// What was read before, by anybody, is read again, byte for byte.
@@ -289,7 +307,7 @@ fn place(
     let Some(first) = offset.checked_sub(*index as u64) else { return fail(format!("record {index} came alone")) };
     match request.state {
         State::Refused => return fail("it was refused, but is there".to_owned()),
-        State::Accepted { epoch, first: told } | State::Acknowledged { epoch, first: told } => {
+        State::Accepted { epoch, first: told } | State::Acknowledged { epoch, first: told, .. } => {
             if life.epochs.contains(&epoch) && told != first {
                 return fail(format!("its answer said offset {told}, but it is at {first}"));
             }
@@ -319,19 +337,27 @@ fn place(
 }
 
 /// Every request is whole or not there at all; what is acknowledged is there. Only what may be sent again stays.
-fn finish(topic: &Topic, load: &Load, ledger: &mut Ledger, whole: &HashMap<u64, usize>) -> Checked {
+fn finish(topic: &Topic, load: &Load, ledger: &mut Ledger, ended: Ended) -> Checked {
     let Some(life) = &mut ledger.life else { return Ok(()) };
     let earliest = life.earliest.0;
     for (id, request) in &ledger.requests {
         let fail = |what: String| Err(format!("topic {}: request {id}: {what}", topic.name));
-        let seen = whole.get(id).copied().unwrap_or_default();
+        let seen = request.seen;
         let all = request.values.len();
         let here = request.found.as_ref().filter(|(known, _)| *known == life.id).map(|(_, first)| *first);
         let trimmed = here.map_or(0, |first| earliest.saturating_sub(first).min(all as u64));
         if seen != 0 && seen as u64 + trimmed != all as u64 {
             return fail(format!("{seen} of its {all} records are there, from offset {here:?}"));
         }
-        if let State::Acknowledged { epoch, first } = request.state {
+        if let State::Accepted { epoch, first } = request.state
+            && ended != Ended::Killed
+            && life.epochs.contains(&epoch)
+            && here.is_none()
+            && first + all as u64 > earliest
+        {
+            return fail(format!("its {all} records were accepted at offset {first} and lost in an orderly stop"));
+        }
+        if let State::Acknowledged { epoch, first, .. } = request.state {
             let is_trimmed = first + all as u64 <= earliest;
             if life.epochs.contains(&epoch) && here.is_none() && !is_trimmed {
                 return fail(format!("its {all} records were acknowledged at offset {first} and are lost"));

@@ -62,6 +62,7 @@ pub struct Counters {
     pub cycles: AtomicU64,
     pub kills_serving: AtomicU64,
     pub kills_recovering: AtomicU64,
+    pub stops: AtomicU64,
     pub acknowledged: AtomicU64,
     pub accepted: AtomicU64,
     pub retried: AtomicU64,
@@ -87,6 +88,7 @@ impl Counters {
             ("cycles", &self.cycles),
             ("kills while serving", &self.kills_serving),
             ("kills during recovery", &self.kills_recovering),
+            ("orderly stops", &self.stops),
             ("appends acknowledged", &self.acknowledged),
             ("appends accepted (202)", &self.accepted),
             ("appends retried", &self.retried),
@@ -109,6 +111,17 @@ impl Counters {
             println!("{name:>28}: {}", counter.load(Ordering::Relaxed));
         }
     }
+}
+
+/// How the server before this one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By a kill: what only memory had is gone.
+    Killed,
+    /// In order: nothing is gone.
+    Stopped,
+    /// In order, but a later one was killed before it was ready.
+    StoppedThenKilled,
 }
 
 /// Adds to a counter.
@@ -167,7 +180,12 @@ impl Load {
         }
     }
 
-    /// Returns when enough answers have come.
+    /// Makes the kill due now.
+    pub fn provoke(&self) {
+        self.stop.due.notify_one();
+    }
+
+    /// Returns when enough answers have come, or somebody has provoked the kill.
     pub async fn due(&self) {
         self.stop.due.notified().await;
     }

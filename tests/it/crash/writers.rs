@@ -194,6 +194,14 @@ impl Writer {
             self.pending = Some(pending);
             return Ok(());
         }
+        if code == "shutting_down" && load.stopping() {
+            if self.is_retrying() {
+                self.pending = Some(pending);
+            } else {
+                self.topic.ledger.lock().set(pending.request, State::Refused);
+            }
+            return Ok(());
+        }
         let expected = match (&*code, self.manner) {
             ("offset_mismatch", Manner::Expecting) => {
                 self.next_offset = json["tail_offset"].as_u64().ok_or_else(|| self.fail("412 without tail_offset"))?;
@@ -229,13 +237,18 @@ impl Writer {
 
     fn stored(&mut self, load: &Load, pending: Pending, status: u16, json: &Value) -> Checked {
         let number = |name: &str| json[name].as_u64();
-        let (Some(epoch), Some(first), Some(number_of)) = (number("epoch"), number("first_offset"), number("count")) else {
+        let (Some(epoch), Some(first), Some(number_of)) = (number("epoch"), number("first_offset"), number("count"))
+        else {
             return Err(self.fail(&format!("an answer lacks members: {json}")));
         };
         self.check_answer(&pending, status, json, first, number_of)?;
         let mut ledger = self.topic.ledger.lock();
-        let state =
-            if status == 200 { State::Acknowledged { epoch, first } } else { State::Accepted { epoch, first } };
+        let committed = json["durability"] == "committed";
+        let state = if status == 200 {
+            State::Acknowledged { epoch, first, committed }
+        } else {
+            State::Accepted { epoch, first }
+        };
         let found = ledger.requests.get(&pending.request).and_then(|request| request.found.clone());
         let present = ledger.life.as_ref().filter(|life| life.epochs.contains(&epoch)).map(|life| life.id.clone());
         ledger.set(pending.request, state);
@@ -266,13 +279,15 @@ impl Writer {
     }
 
     fn check_answer(&self, pending: &Pending, status: u16, json: &Value, first: u64, number_of: u64) -> Checked {
-        let committed = self.ack == Some("committed") || self.topic.options["ack"] == "committed";
+        let asked = self.ack.or_else(|| self.topic.options["ack"].as_str()).unwrap_or("default");
         let level = json["durability"].as_str().unwrap_or_default();
-        let right = match (committed, self.topic.lance) {
-            (true, _) => status == 200 && level == "committed",
-            (false, true) => (status == 202) == (level == "accepted"),
-            (false, false) => status == 200 && level != "accepted",
+        let right = match asked {
+            "committed" => level == "committed",
+            "accepted" => true,
+            _ => self.topic.lance || level != "accepted",
         };
+        // 202 says that a crash could still lose the records.
+        let right = right && (status == 202) == (level == "accepted");
         let dense = json["next_offset"].as_u64() == Some(first + number_of)
             && json["last_offset"].as_u64() == Some(first + number_of - 1);
         let as_expected = pending.expected.is_none_or(|expected| expected == first);
@@ -317,7 +332,8 @@ impl Writer {
                 *value = (self.seq + 1).to_string();
             }
         }
-        let sent = load.direct.send(Method::POST, &self.topic.path("/records"), &headers, Some(like.body.clone())).await;
+        let sent =
+            load.direct.send(Method::POST, &self.topic.path("/records"), &headers, Some(like.body.clone())).await;
         let answer = sent.map_err(|Lost(err)| self.fail(&format!("no answer to a gap: {err}")))?;
         let closed = answer.code() == "topic_closed" && self.topic.churns;
         if closed || (answer.code() == "producer_gap" && answer.json()["expected_seq"] == self.seq) {
@@ -343,15 +359,18 @@ pub async fn append_and_close(topic: &Topic, load: &Load, random: &mut Random, w
             load.counters.unanswered.fetch_add(1, Ordering::Relaxed);
             Ok(Some(Closed::Maybe))
         }
-        Err(Lost(err)) => Err(format!("topic {}: a closing append got no answer from a living server: {err}", topic.name)),
+        Err(Lost(err)) => {
+            Err(format!("topic {}: a closing append got no answer from a living server: {err}", topic.name))
+        }
         Ok(answer) if answer.status == 200 => {
             let json = answer.json();
             let number = |name: &str| json[name].as_u64().unwrap_or_default();
-            ledger.set(request, State::Acknowledged { epoch: number("epoch"), first: number("first_offset") });
+            let (epoch, first) = (number("epoch"), number("first_offset"));
+            ledger.set(request, State::Acknowledged { epoch, first, committed: json["durability"] == "committed" });
             count(&load.counters.acknowledged);
             Ok(Some(Closed::At(number("next_offset"))))
         }
-        Ok(answer) if answer.code() == "overloaded" => {
+        Ok(answer) if answer.code() == "overloaded" || (answer.code() == "shutting_down" && load.stopping()) => {
             ledger.set(request, State::Refused);
             Ok(None)
         }

@@ -68,7 +68,7 @@ async fn trim_moves_earliest_and_count_is_tail_minus_earliest() {
         for wrong in [json!(-1), json!(1.5), json!(9_007_199_254_740_992_u64)] {
             trim(wrong).await.problem(400, "invalid_parameter");
         }
-        for wrong in [json!("1"), Value::Null, json!([1])] {
+        for wrong in [json!("1"), Value::Null] {
             trim(wrong).await.problem(400, "invalid_body");
         }
         topic.post("trim", "").await.problem(400, "invalid_body");

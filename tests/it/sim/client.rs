@@ -153,6 +153,9 @@ impl TopicModel {
         if matches!(batch.fate, Fate::Gone { .. }) {
             batch.fate = Fate::Unknown;
         }
+        if batch.close {
+            self.closed = self.closed.max(Known::Maybe);
+        }
         let plain = batch.writer == Writer::Plain && batch.expected_offset.is_none() && !batch.close;
         if loads && plain && batch.form != Form::Json {
             return Op::Load(self.name.clone(), number, batch.body.clone(), batch.form, batch.ack);

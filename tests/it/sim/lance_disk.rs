@@ -42,6 +42,15 @@ thread_local! {
     static LAST: Cell<Last> = const { Cell::new(Last::Other) };
 }
 
+/// What becomes of a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It fails.
+    Fails,
+    /// The process ends before it.
+    Dies(Crash),
+}
+
 /// What would be left.
 #[derive(Debug)]
 pub(super) struct State {
@@ -60,6 +69,8 @@ pub(super) struct State {
     found: HashSet<Inode>,
     fails_after: Option<u64>,
     crashes_after: Option<(u64, Crash)>,
+    /// What becomes of the next sync of a site.
+    plan: Option<(Site, Plan)>,
     skips: Option<Site>,
     /// How often each sync was asked for.
     pub(super) asked: BTreeMap<Site, u64>,
@@ -88,6 +99,7 @@ impl LanceDisk {
             found: HashSet::new(),
             fails_after: None,
             crashes_after: None,
+            plan: None,
             skips,
             asked: BTreeMap::new(),
         };
@@ -115,9 +127,14 @@ impl LanceDisk {
         self.state.lock().crashes_after = Some((calls, crash));
     }
 
+    /// Plans what becomes of the next sync of a site.
+    pub fn plan(&self, site: Site, plan: Plan) {
+        self.state.lock().plan = Some((site, plan));
+    }
+
     pub fn clear_faults(&self) {
         let mut state = self.state.lock();
-        (state.fails_after, state.crashes_after) = (None, None);
+        (state.fails_after, state.crashes_after, state.plan) = (None, None, None);
     }
 
     /// How often each sync was asked for.
@@ -139,21 +156,35 @@ impl LanceDisk {
         }
         state.crashes_after = None;
         drop(state);
+        self.die(crash);
+        Err(gone())
+    }
+
+    fn die(&self, crash: Crash) {
         match crash {
             Crash::Kill => self.log.kill(),
             Crash::PowerLoss => drop(self.log.power_loss()),
         }
-        Err(gone())
     }
 
     fn sync(&self, site: Site, act: impl FnOnce(&mut State, bool) -> io::Result<()>) -> io::Result<()> {
         self.step()?;
         let mut state = self.state.lock();
         *state.asked.entry(site).or_default() += 1;
+        let planned = state.plan.filter(|(planned, _)| *planned == site).map(|(_, plan)| plan);
+        if planned.is_some() {
+            state.plan = None;
+        }
+        if let Some(Plan::Dies(crash)) = planned {
+            drop(state);
+            self.die(crash);
+            return Err(io::Error::other("the process has ended"));
+        }
         if state.skips == Some(site) {
             return Ok(());
         }
         let fails = match state.fails_after {
+            _ if planned.is_some() => true,
             Some(0) => {
                 state.fails_after = None;
                 true
@@ -244,6 +275,14 @@ impl State {
         fs::hard_link(path, kept)
     }
 
+    /// A name is made: its removal, if that is in doubt, is past.
+    fn make_name(&mut self, path: &Path) -> io::Result<()> {
+        if let (Some(folder), Some(name)) = (path.parent().filter(|folder| folder.is_dir()), path.file_name()) {
+            self.doubtful_names.remove(&(inode(folder)?, name.to_owned(), None));
+        }
+        Ok(())
+    }
+
     fn sync_file(&mut self, path: &Path, works: bool) -> io::Result<()> {
         let metadata = fs::metadata(path)?;
         let (id, bytes) = (metadata.ino(), metadata.len());
@@ -328,6 +367,7 @@ impl Disk for LanceDisk {
         if name_of(folder) == "_torn" {
             LAST.set(Last::Aside);
         }
+        self.state.lock().make_name(folder)?;
         fs::create_dir_all(folder)
     }
 
@@ -341,6 +381,7 @@ impl Disk for LanceDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
+        self.state.lock().make_name(to)?;
         fs::rename(from, to)
     }
 
