@@ -157,6 +157,8 @@ async fn at_its_floor_the_disk_is_full_for_appends_and_reads_go_on() {
         topic.get("stream?block=false").await.expect(200);
     }
     assert_eq!(server.api().get("/readyz?verbose").await.expect(200).json()["disk"], "full");
-    server.api().put("/v1/topics/new", "").await.problem(507, "disk_full");
-    server.api().get("/v1/topics/new").await.problem(404, "topic_not_found");
+    // The floor is one of appends.
+    let new = server.api().topic("persisting").await;
+    new.refuse("", &[], "{}", (507, "disk_full")).await;
+    server.api().topic("memory").await.append("{}").await;
 }
