@@ -158,7 +158,8 @@ fn each_heavy_dependency_has_one_home() {
 fn words_before<'t>(line: &'t str, after: &'t str) -> impl Iterator<Item = &'t str> {
     line.match_indices(after).filter_map(move |(at, _)| {
         let before = &line[..at];
-        let begin = before.rfind(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').map_or(0, |at| at + 1);
+        let begin =
+            before.rfind(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').map_or(0, |at| at + 1);
         Some(&before[begin..]).filter(|word| !word.is_empty() && !before[..begin].ends_with("::"))
     })
 }
