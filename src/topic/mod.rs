@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
@@ -30,7 +31,6 @@ pub(crate) use configure::Settings;
 pub use epoch::Epochs;
 pub(crate) use services::TopicServices;
 
-pub use crate::backend::Flushed;
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::{CatalogError, TopicCheckpoint};
 use crate::metrics::TopicFigures;
