@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, VersionedSchema};
+use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
 use crate::engine::Core;
@@ -18,6 +18,10 @@ use crate::topic::{Epochs, Settings, Topic, TopicParts};
 
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
+
+/// How much of a dataset is read at once to look through it.
+const READ_RECORDS: usize = 8_192;
+const READ_BYTES: usize = 1 << 20;
 
 /// What the log still had of a topic.
 #[derive(Debug, Default)]
@@ -143,6 +147,15 @@ impl Core {
             }
         };
         let rule = factory.epoch_rule(&options);
+        if rule != EpochRule::Never
+            && factory.form() == RecordForm::EvolvingColumns
+            && let Some(versioned) = schema.load_full()
+        {
+            remember_committed(&mut wide, &versioned.schema, row, &opened).await.map_err(|err| {
+                tracing::error!(topic = %name, error = %err, "the newest records of {name} cannot be read");
+                err.to_problem()
+            })?;
+        }
         let epochs = self.epochs(entry, rule, &opened).await.map_err(fail)?;
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
@@ -195,6 +208,23 @@ pub(super) fn versioned(row: &crate::catalog::SchemaRow) -> Result<VersionedSche
         Problem::internal()
     })?;
     Ok(VersionedSchema { version: row.version, schema: Arc::new(schema) })
+}
+
+/// The same of the records that were committed since the catalog has last heard of it: without a log they alone tell it.
+async fn remember_committed(
+    wide: &mut WideColumns,
+    schema: &Schema,
+    row: &TopicRow,
+    opened: &Opened,
+) -> Result<(), StorageError> {
+    let mut next = row.next.max(row.earliest);
+    while next < opened.next {
+        let chunks = opened.backend.get(next, READ_RECORDS, READ_BYTES).await?;
+        let Some(last) = chunks.last() else { break };
+        next = last.next();
+        remember_wide(wide, schema, &chunks);
+    }
+    Ok(())
 }
 
 /// Integer columns that the records in the log have held more than 2^53 in.
