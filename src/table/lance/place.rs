@@ -37,7 +37,9 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     }
     missing.into_iter().rev().try_for_each(|folder| {
         disk.create_folder(folder)?;
-        folder.parent().map_or(Ok(()), |above| disk.sync_folder(above))
+        let synced = folder.parent().map_or(Ok(()), |above| disk.sync_folder(above));
+        // The next try makes it anew.
+        synced.inspect_err(|_| drop(fs::remove_dir(folder)))
     })
 }
 
@@ -50,32 +52,50 @@ pub(super) fn link(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
         make_folder(disk, datasets)?;
     }
     let target = relative(&place.dataset, folder);
-    if fs::read_link(&place.link).is_ok_and(|present| present == target) {
-        return disk.sync_folder(folder);
+    if !fs::read_link(&place.link).is_ok_and(|present| present == target) {
+        make_link(disk, place, &target)?;
     }
+    // A name whose sync has failed is not believed after a later sync: it is made anew, and stays there meanwhile.
+    disk.sync_folder(folder).inspect_err(|_| drop(make_link(disk, place, &target)))
+}
+
+fn make_link(disk: &dyn Disk, place: &TablePlace, target: &Path) -> io::Result<()> {
     let mut name = OsString::from(".");
     name.push(place.dataset.file_name().unwrap_or_default());
     name.push(".link");
-    let fresh = folder.join(name);
+    let fresh = folder_of(&place.link)?.join(name);
     match disk.remove(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => symlink(&target, &fresh)?,
+        _ => symlink(target, &fresh)?,
     }
-    disk.rename(&fresh, &place.link)?;
-    disk.sync_folder(folder)
+    disk.rename(&fresh, &place.link)
 }
 
-/// Removes the symlink, unless it leads to the dataset of a newer topic of the same name, then the dataset.
+/// Removes the symlink, unless it leads to the dataset of a newer topic of the same name, then the dataset. The folders are
+/// synced also where there is nothing to remove: an earlier try may not have come to that. What was removed by a try whose
+/// sync has failed is made again, so that the next one has something to remove.
 pub(super) fn remove(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
     let folder = folder_of(&place.link)?;
-    if fs::read_link(&place.link).is_ok_and(|present| present == relative(&place.dataset, folder)) {
+    let target = relative(&place.dataset, folder);
+    let ours = fs::read_link(&place.link).is_ok_and(|present| present == target);
+    if ours {
         disk.remove(&place.link)?;
-        disk.sync_folder(folder)?;
     }
-    match fs::remove_dir_all(&place.dataset) {
-        Ok(()) => disk.sync_folder(folder_of(&place.dataset)?),
+    let synced = sync_if_there(disk, folder);
+    synced.inspect_err(|_| if ours { drop(make_link(disk, place, &target)) })?;
+    let there = match fs::remove_dir_all(&place.dataset) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    let synced = sync_if_there(disk, folder_of(&place.dataset)?);
+    synced.inspect_err(|_| if there { drop(disk.create_folder(&place.dataset)) })
+}
+
+fn sync_if_there(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    match disk.sync_folder(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        other => other,
     }
 }
 
