@@ -201,7 +201,12 @@ impl Inner {
         let outcome = self.fence.disarm();
         let head = self.head();
         if let Some(version) = outcome.attempted {
-            set_version_aside(&self.site(), version).await?;
+            if head.version == 0 {
+                // Nothing was ever committed here, and names of folders whose sync has failed are not believed later.
+                self.begin_anew().await?;
+            } else {
+                set_version_aside(&self.site(), version).await?;
+            }
             self.session.store(Arc::new(Session::new(PRIVATE_CACHE_BYTES, PRIVATE_CACHE_BYTES, Arc::default())));
         }
         match newest(&self.site()).await? {
@@ -217,6 +222,16 @@ impl Inner {
         self.moved.store(outcome.moved, Ordering::Release);
         self.unsettled.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Removes what a failed first commit has left.
+    async fn begin_anew(&self) -> Result<(), TableError> {
+        let dataset = self.place.dataset.clone();
+        blocking(move || match std::fs::remove_dir_all(&dataset) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
     }
 
     async fn link(&self) -> Result<(), TableError> {
