@@ -14,6 +14,7 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
+use super::open::note_settled;
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
 use crate::io::Disk;
 use crate::model::Offset;
@@ -70,9 +71,11 @@ impl Fence {
         *self.state.lock() = State { ticket: Some(ticket), outcome: Outcome::default() };
     }
 
-    /// Ends the announcement and tells what became of it.
+    /// Ends the announcement and tells what became of it, as often as it is asked until the next one.
     pub(super) fn disarm(&self) -> Outcome {
-        std::mem::take(&mut *self.state.lock()).outcome
+        let mut state = self.state.lock();
+        state.ticket = None;
+        state.outcome.clone()
     }
 
     /// The ticket that fits the manifest, or why there is none.
@@ -110,7 +113,7 @@ impl Fence {
         .await
     }
 
-    async fn sync_after(&self, location: &ManifestLocation, creates: bool) -> Result<(), TableError> {
+    async fn sync_after(&self, location: &ManifestLocation, version: u64) -> Result<(), TableError> {
         let (disk, dataset) = (Arc::clone(&self.disk), self.dataset.clone());
         let manifest = location.path.filename().unwrap_or_default().to_owned();
         blocking(move || {
@@ -119,10 +122,11 @@ impl Fence {
             disk.sync_folder(&versions)?;
             disk.sync_folder(&dataset)?;
             // The dataset's own name has to last as well.
-            match dataset.parent().filter(|_| creates) {
-                Some(above) => disk.sync_folder(above),
-                None => Ok(()),
+            if let Some(above) = dataset.parent().filter(|_| version == 1) {
+                disk.sync_folder(above)?;
             }
+            note_settled(&dataset, version);
+            Ok::<(), std::io::Error>(())
         })
         .await
     }
@@ -182,7 +186,7 @@ impl CommitHandler for Fence {
             .await;
         match put {
             Ok(location) => {
-                self.sync_after(&location, version == 1).await.map_err(as_commit_error)?;
+                self.sync_after(&location, version).await.map_err(as_commit_error)?;
                 Ok(location)
             }
             Err(CommitError::CommitConflict) => {
