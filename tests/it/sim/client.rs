@@ -153,6 +153,9 @@ impl TopicModel {
         if matches!(batch.fate, Fate::Gone { .. }) {
             batch.fate = Fate::Unknown;
         }
+        if batch.close {
+            self.closed = self.closed.max(Known::Maybe);
+        }
         let plain = batch.writer == Writer::Plain && batch.expected_offset.is_none() && !batch.close;
         if loads && plain && batch.form != Form::Json {
             return Op::Load(self.name.clone(), number, batch.body.clone(), batch.form, batch.ack);
@@ -256,7 +259,8 @@ impl TopicModel {
         }
         let is_definite = match problem.code {
             ErrorCode::TopicNotFound => false,
-            ErrorCode::DiskFull | ErrorCode::Overloaded => true,
+            // What was sent before may be stored all the same.
+            ErrorCode::DiskFull | ErrorCode::Overloaded => batch.attempts == 1,
             code => code.status() < 500,
         };
         if matches!(batch.fate, Fate::Stored { .. }) {

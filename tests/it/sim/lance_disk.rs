@@ -42,6 +42,15 @@ thread_local! {
     static LAST: Cell<Last> = const { Cell::new(Last::Other) };
 }
 
+/// What becomes of a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It fails.
+    Fails,
+    /// The process ends before it.
+    Dies(Crash),
+}
+
 /// What would be left.
 #[derive(Debug)]
 pub(super) struct State {
@@ -60,6 +69,8 @@ pub(super) struct State {
     found: HashSet<Inode>,
     fails_after: Option<u64>,
     crashes_after: Option<(u64, Crash)>,
+    /// What becomes of the next sync of a site.
+    plan: Option<(Site, Plan)>,
     skips: Option<Site>,
     /// How often each sync was asked for.
     pub(super) asked: BTreeMap<Site, u64>,
@@ -88,6 +99,7 @@ impl LanceDisk {
             found: HashSet::new(),
             fails_after: None,
             crashes_after: None,
+            plan: None,
             skips,
             asked: BTreeMap::new(),
         };
@@ -115,9 +127,14 @@ impl LanceDisk {
         self.state.lock().crashes_after = Some((calls, crash));
     }
 
+    /// Plans what becomes of the next sync of a site.
+    pub fn plan(&self, site: Site, plan: Plan) {
+        self.state.lock().plan = Some((site, plan));
+    }
+
     pub fn clear_faults(&self) {
         let mut state = self.state.lock();
-        (state.fails_after, state.crashes_after) = (None, None);
+        (state.fails_after, state.crashes_after, state.plan) = (None, None, None);
     }
 
     /// How often each sync was asked for.
@@ -139,21 +156,35 @@ impl LanceDisk {
         }
         state.crashes_after = None;
         drop(state);
+        self.die(crash);
+        Err(gone())
+    }
+
+    fn die(&self, crash: Crash) {
         match crash {
             Crash::Kill => self.log.kill(),
             Crash::PowerLoss => drop(self.log.power_loss()),
         }
-        Err(gone())
     }
 
     fn sync(&self, site: Site, act: impl FnOnce(&mut State, bool) -> io::Result<()>) -> io::Result<()> {
         self.step()?;
         let mut state = self.state.lock();
         *state.asked.entry(site).or_default() += 1;
+        let planned = state.plan.filter(|(planned, _)| *planned == site).map(|(_, plan)| plan);
+        if planned.is_some() {
+            state.plan = None;
+        }
+        if let Some(Plan::Dies(crash)) = planned {
+            drop(state);
+            self.die(crash);
+            return Err(io::Error::other("the process has ended"));
+        }
         if state.skips == Some(site) {
             return Ok(());
         }
         let fails = match state.fails_after {
+            _ if planned.is_some() => true,
             Some(0) => {
                 state.fails_after = None;
                 true
@@ -228,7 +259,10 @@ impl State {
         let all: HashSet<&OsString> = now.keys().chain(durable.keys()).collect();
         for name in all {
             let to = now.get(name).copied();
-            if durable.get(name).copied() != to {
+            // Folders are settled by a later sync: a file system that cannot write its journal does not go on, and Lance
+            // makes its folders once.
+            let is_folder = fs::symlink_metadata(folder.join(name)).is_ok_and(|metadata| metadata.is_dir());
+            if durable.get(name).copied() != to && !is_folder {
                 self.doubtful_names.insert((id, name.clone(), to));
             }
         }
@@ -242,6 +276,15 @@ impl State {
             return Ok(());
         }
         fs::hard_link(path, kept)
+    }
+
+    /// A name is made: what was in doubt of it is past.
+    fn make_name(&mut self, path: &Path) -> io::Result<()> {
+        if let (Some(folder), Some(name)) = (path.parent().filter(|folder| folder.is_dir()), path.file_name()) {
+            let id = inode(folder)?;
+            self.doubtful_names.retain(|(of, doubtful, _)| *of != id || doubtful != name);
+        }
+        Ok(())
     }
 
     fn sync_file(&mut self, path: &Path, works: bool) -> io::Result<()> {
@@ -260,6 +303,9 @@ impl State {
 
     fn site_of_file(&self, path: &Path) -> io::Result<Site> {
         let id = inode(path)?;
+        if name_of(path) == "_copy" {
+            return Ok(Site::OpenCopy);
+        }
         let opens = self.found.contains(&id) || self.synced.contains_key(&id);
         LAST.set(if opens { Last::Open } else { Last::Commit });
         Ok(match (folder_name(path).as_str(), opens) {
@@ -328,6 +374,7 @@ impl Disk for LanceDisk {
         if name_of(folder) == "_torn" {
             LAST.set(Last::Aside);
         }
+        self.state.lock().make_name(folder)?;
         fs::create_dir_all(folder)
     }
 
@@ -341,6 +388,7 @@ impl Disk for LanceDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
+        self.state.lock().make_name(to)?;
         fs::rename(from, to)
     }
 

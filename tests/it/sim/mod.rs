@@ -69,6 +69,10 @@ fn run_all(schedules: &[Schedule], each: impl Fn(Schedule, Result<Figures, Failu
 
 #[test]
 fn what_was_promised_is_kept() {
+    if let Ok(filter) = std::env::var("PERSISTING_LOG") {
+        // Set already by an earlier test of this process.
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+    }
     let first = number("PERSISTING_SIM_SEED");
     let count = number("PERSISTING_SIM_N").unwrap_or(SCHEDULES);
     let known = include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());

@@ -26,6 +26,9 @@ fn caught(skips: Site, seeds: u64) -> Option<(u64, String)> {
         if (Schedule { skips: None, ..schedule }).run().is_ok() {
             let mut found = found.lock();
             if found.as_ref().is_none_or(|(seed, _)| schedule.seed < *seed) {
+                if number("PERSISTING_SIM_TRACE").is_some() {
+                    failure.trace.iter().for_each(|line| println!("{line}"));
+                }
                 *found = Some((schedule.seed, failure.broken));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use persisting::engine::EngineOptions;
 use persisting::io::Disk;
@@ -13,8 +14,8 @@ use persisting::table::model::ModelTables;
 
 use super::check::When;
 use super::client::creation;
-use super::lance_disk::LanceDisk;
-use super::life::{Datasets, Machine, SimClock};
+use super::lance_disk::{LanceDisk, OWN, Plan};
+use super::life::{Datasets, Machine, PATIENCE, SimClock};
 use super::model::{Kind, Known, TopicModel};
 use super::ops::Op;
 use super::site::Site;
@@ -149,7 +150,9 @@ impl World {
         let drawn = self.random.below(100);
         self.note(format!("{step}: {drawn}"));
         match drawn {
-            0..46 => self.append(),
+            0..4 if self.is_real() => self.end_in_commit(),
+            0..4 => self.end_after_start(),
+            4..46 => self.append(),
             46..53 => self.flush(),
             53..57 => self.trim(),
             57..58 => self.close(),
@@ -165,7 +168,9 @@ impl World {
                 let room = self.random.below(1_500) as u64;
                 self.note(format!("  room for {room} bytes"));
                 self.machine.disk.set_capacity(Some(room));
-                self.append()
+                self.append()?;
+                // What was refused must not come back.
+                if self.random.coin() && !self.has_crashed() { self.restart(End::PowerLoss) } else { Ok(()) }
             }
             82..84 => {
                 self.machine.disk.set_capacity(None);
@@ -190,7 +195,14 @@ impl World {
         self.restart(if self.has_crashed() { End::Kill } else { End::PowerLoss })?;
         self.flush_all()?;
         self.look_at_all(When::Running)?;
-        self.restart(End::StopThenPowerLoss)
+        self.let_remains_go(PATIENCE)?;
+        self.restart(End::StopThenPowerLoss)?;
+        self.let_remains_go(Duration::from_secs(2))?;
+        let left = self.remains()?;
+        if self.is_real() && !left.is_empty() {
+            return Err(format!("{left:?} is left of deleted topics"));
+        }
+        Ok(())
     }
 
     fn an_end(&mut self) -> End {
@@ -310,6 +322,12 @@ impl World {
         let Some(op) = self.a_deletion() else { return Ok(()) };
         let name = op.name().clone();
         self.ask(vec![op], None)?;
+        if self.is_real() && self.random.coin() && !self.has_crashed() {
+            self.let_remains_go(Duration::from_millis(700))?;
+            if self.random.coin() {
+                return self.restart(End::PowerLoss);
+            }
+        }
         let free = self.slots.iter().position(|slot| slot.name == name && slot.topic.is_none());
         match free {
             Some(at) if self.random.chance(0.7) => self.create(at),
@@ -339,6 +357,76 @@ impl World {
             _ => self.machine.disk.crash_after(after, crash),
         }
         self.append()
+    }
+
+    /// The first appends after a start begin a segment: the process ends there.
+    fn end_after_start(&mut self) -> Result<(), String> {
+        let end = self.an_end();
+        self.restart(end)?;
+        if self.has_crashed() { Ok(()) } else { self.crash_later() }
+    }
+
+    /// A commit fails, or the process ends, at one of its syncs; then it ends once more, or again.
+    fn end_in_commit(&mut self) -> Result<(), String> {
+        let Datasets::Lance(disk) = &self.machine.datasets else { return Ok(()) };
+        let disk = disk.clone();
+        let sites = [Site::CommitManifest, Site::CommitVersions, Site::CommitDataset, Site::CommitData, Site::Link];
+        let site = sites[self.random.below(sites.len())];
+        let plan = match self.random.below(4) {
+            0 | 1 => Plan::Dies(Crash::Kill),
+            2 => Plan::Dies(Crash::PowerLoss),
+            _ => Plan::Fails,
+        };
+        self.note(format!("  {plan:?} at {site:?}"));
+        disk.plan(site, plan);
+        self.append()?;
+        if !self.has_crashed() && self.random.coin() {
+            self.flush_all()?;
+        }
+        for end in [End::Kill, End::PowerLoss, End::PowerLoss] {
+            if self.has_crashed() || self.random.chance(0.7) {
+                self.restart(end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is left of deleted topics.
+    fn let_remains_go(&mut self, patience: Duration) -> Result<(), String> {
+        let mut left = self.remains()?;
+        let Some(life) = &self.life else { return Ok(()) };
+        life.block_on(async {
+            let until = Instant::now() + patience;
+            while !left.is_empty() && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                left = self.remains()?;
+            }
+            Ok::<(), String>(())
+        })?;
+        self.note(format!("  {left:?} is left of deleted topics"));
+        Ok(())
+    }
+
+    /// Datasets of topics that are deleted, and links that lead nowhere.
+    fn remains(&self) -> Result<Vec<PathBuf>, String> {
+        let living: HashSet<String> =
+            self.slots.iter().filter_map(|slot| Some(format!("{}.lance", slot.topic.as_ref()?.id?))).collect();
+        let mut remains = Vec::new();
+        let own = self.machine.data_dir.join(OWN);
+        let below = std::fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path());
+        let folders = ["datasets", "topics"].map(|folder| self.machine.data_dir.join(folder));
+        for folder in folders.into_iter().chain(below) {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+                let kind = entry.file_type().map_err(|error| error.to_string())?;
+                let leads = std::fs::read_link(&path).ok();
+                let to = leads.and_then(|to| Some(to.file_name()?.to_string_lossy().into_owned()));
+                if (kind.is_dir() && !living.contains(&name)) || to.is_some_and(|to| !living.contains(&to)) {
+                    remains.push(path);
+                }
+            }
+        }
+        Ok(remains)
     }
 
     /// Commits all, and gives the engine time to let the log go.
