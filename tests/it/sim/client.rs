@@ -108,7 +108,9 @@ impl TopicModel {
         };
         let bytes = Bytes::from(text);
         let writer = match writer {
-            Writer::Keyed(write) => Writer::Keyed(KeyedWrite { body_hash: blake3::hash(&bytes).into(), ..write }),
+            Writer::Keyed(write) => {
+                Writer::Keyed(KeyedWrite { body_hash: blake3::hash(&bytes).into(), ..write })
+            }
             other => other,
         };
         let ack = match (self.kind, random.below(10)) {
@@ -257,7 +259,8 @@ impl TopicModel {
         }
         let is_definite = match problem.code {
             ErrorCode::TopicNotFound => false,
-            ErrorCode::DiskFull | ErrorCode::Overloaded => true,
+            // What was sent before may be stored all the same.
+            ErrorCode::DiskFull | ErrorCode::Overloaded => batch.attempts == 1,
             code => code.status() < 500,
         };
         if matches!(batch.fate, Fate::Stored { .. }) {
