@@ -49,7 +49,7 @@ impl BackendFactory for ChunksFactory {
         let mut levels = Levels::at(Offset::ZERO, Offset::ZERO);
         levels.closed = topic.closed;
         let backend = Chunks { chunks: Mutex::default(), levels: LevelsWatch::new(levels) };
-        Ok(Opened { backend: Arc::new(backend), next: Offset::ZERO })
+        Ok(Opened { backend: Arc::new(backend), next: Offset::ZERO, last_time: None })
     }
 }
 

@@ -43,7 +43,8 @@ impl StorageError {
             StorageError::Failed { .. } => Problem::internal(),
             StorageError::Unwritable { code } => Problem::new(*code, unwritable_detail(*code)),
             StorageError::Full { code, limit } => {
-                Problem::new(*code, "There is no room for the records at present; send them again later.").with_limit(*limit)
+                Problem::new(*code, "There is no room for the records at present; send them again later.")
+                    .with_limit(*limit)
             }
             StorageError::Expired { earliest } => {
                 Problem::new(ErrorCode::OffsetExpired, format!("The earliest offset still kept is {earliest}."))
@@ -56,7 +57,9 @@ impl StorageError {
 
 const fn unwritable_detail(code: ErrorCode) -> &'static str {
     match code {
-        ErrorCode::LogFailed => "The write-ahead log has failed; nothing is acknowledged until the server is restarted.",
+        ErrorCode::LogFailed => {
+            "The write-ahead log has failed; nothing is acknowledged until the server is restarted."
+        }
         ErrorCode::DiskFull => "The disk is full; nothing was stored.",
         _ => "The topic's dataset cannot be written at present; it is tried again by itself.",
     }

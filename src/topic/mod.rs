@@ -31,7 +31,6 @@ pub(crate) use configure::Settings;
 pub use epoch::Epochs;
 pub(crate) use services::TopicServices;
 
-pub use crate::backend::Flushed;
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::{CatalogError, TopicCheckpoint};
 use crate::metrics::TopicFigures;
@@ -317,9 +316,8 @@ impl Topic {
             // In this order: a refusal that comes in between shows in the offset.
             let refusals = self.backend.levels().now().refusals;
             let next = self.log.lock().next;
-            let is_told = |levels: &Levels| {
-                levels.durable >= next || levels.refusals != refusals || levels.failed.is_some()
-            };
+            let is_told =
+                |levels: &Levels| levels.durable >= next || levels.refusals != refusals || levels.failed.is_some();
             let levels = self.backend.levels().wait_for(is_told).await;
             if levels.durable >= self.log.lock().next {
                 return true;

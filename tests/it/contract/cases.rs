@@ -107,7 +107,8 @@ pub async fn a_flush_commits_all_that_was_put(subject: &dyn Subject) {
 }
 
 pub async fn a_value_is_the_same_before_and_after_a_flush(subject: &dyn Subject) {
-    let odd = ["{\"n\":-9223372036854775808}", "{\"t\":\"\"}", "{}", "{\"n\":0,\"t\":\"\\u0000\\\"\\\\/\u{10ffff}\"}"].map(str::to_owned);
+    let odd = ["{\"n\":-9223372036854775808}", "{\"t\":\"\"}", "{}", "{\"n\":0,\"t\":\"\\u0000\\\"\\\\/\u{10ffff}\"}"]
+        .map(str::to_owned);
     subject.put_batch(&odd).await;
     let before = all_from(subject, 0).await;
     let texts: Vec<&String> = before.iter().map(|(_, text)| text).collect();

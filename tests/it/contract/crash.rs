@@ -110,7 +110,11 @@ async fn after_a_stop_everything_but_memory_is_there_again_and_so_are_definition
         topic.call("PATCH", "", &[], r#"{"retention":{"max_records":1000}}"#).await.expect(200);
         topic.post("trim", "{\"before\":1}").await.expect(200);
         topic.post("close", "").await.expect(200);
-        before.push((description(topic).await, topic.values(1).await, topic.get("").await.header("etag").unwrap().to_owned()));
+        before.push((
+            description(topic).await,
+            topic.values(1).await,
+            topic.get("").await.header("etag").unwrap().to_owned(),
+        ));
     }
     assert!(server.stop().success());
 
@@ -119,13 +123,29 @@ async fn after_a_stop_everything_but_memory_is_there_again_and_so_are_definition
     for (topic, (before, values, etag)) in topics.all().into_iter().zip(before) {
         let after = description(topic).await;
         let members: &[&str] = if before["backend"] == "memory" {
-            assert_eq!((&after["tail_offset"], topic.get("count").await.json()), (&json!(0), json!({"total_count": 0})));
+            assert_eq!(
+                (&after["tail_offset"], topic.get("count").await.json()),
+                (&json!(0), json!({"total_count": 0}))
+            );
             assert!(after["epoch"].as_u64() > before["epoch"].as_u64());
             &["topic", "id", "backend", "backend_options", "retention", "created_at", "schema_mode", "state"]
         } else {
             assert_eq!(topic.values(1).await, values);
-            &["topic", "id", "epoch", "backend", "backend_options", "retention", "created_at", "schema_mode", "schema_version",
-                "state", "earliest_offset", "tail_offset", "dataset_uri"]
+            &[
+                "topic",
+                "id",
+                "epoch",
+                "backend",
+                "backend_options",
+                "retention",
+                "created_at",
+                "schema_mode",
+                "schema_version",
+                "state",
+                "earliest_offset",
+                "tail_offset",
+                "dataset_uri",
+            ]
         };
         for member in members {
             assert_eq!(after[*member], before[*member], "{member}");

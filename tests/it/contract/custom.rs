@@ -20,7 +20,8 @@ async fn a_backend_from_outside_is_listed_and_served() {
     let server = setup.start().await;
     let api = server.api();
     let listed = api.get("/v1/backends").await.json();
-    let names: Vec<&str> = listed["backends"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        listed["backends"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["memory", "lance", "persisting", "chunks"], "built-ins first");
 
     let topic = api.topic("chunks").await;

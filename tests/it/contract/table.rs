@@ -84,7 +84,10 @@ async fn schema_evolution_means_that_appends_bring_columns() {
             answer.expect(201);
         } else {
             let problem = answer.problem(400, "unsupported_by_backend");
-            assert_eq!((&problem["capability"], allowed(&problem).contains(&"persisting")), (&json!("schema_evolution"), true));
+            assert_eq!(
+                (&problem["capability"], allowed(&problem).contains(&"persisting")),
+                (&json!("schema_evolution"), true)
+            );
         }
     }
 }

@@ -15,7 +15,8 @@ struct Row {
 }
 
 fn table() -> Vec<Row> {
-    let row = |configuration, accepted, wal, committed, unasked| Row { configuration, accepted, wal, committed, unasked };
+    let row =
+        |configuration, accepted, wal, committed, unasked| Row { configuration, accepted, wal, committed, unasked };
     let option = |options: Value| json!({"backend": "persisting", "backend_options": options});
     vec![
         row(json!({"backend": "memory"}), 200, 400, 400, ("accepted", 200)),

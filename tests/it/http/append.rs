@@ -13,7 +13,8 @@ const JSONL: Headers<'static> = &[("content-type", "application/jsonl")];
 async fn the_answer_is_as_the_contract_shows_it() {
     let topic = shared().await.topic("persisting").await;
     let epoch = topic.get("").await.json()["epoch"].clone();
-    let answer = topic.call("POST", "records?ack=wal", FORM, r#"[{"id":"1"},{"id":"2"},{"id":"3","n":1.0}]"#).await.expect(200);
+    let answer =
+        topic.call("POST", "records?ack=wal", FORM, r#"[{"id":"1"},{"id":"2"},{"id":"3","n":1.0}]"#).await.expect(200);
     let name = &topic.name;
     assert_eq!(
         answer.text(),
@@ -73,7 +74,9 @@ async fn expected_offset_is_compared_with_the_next_offset() {
     let api = shared().await;
     for backend in super::BACKENDS {
         let topic = api.topic(backend).await;
-        let append = async |expected: &str| topic.call("POST", &format!("records?expected_offset={expected}"), &[], "{}{}").await;
+        let append = async |expected: &str| {
+            topic.call("POST", &format!("records?expected_offset={expected}"), &[], "{}{}").await
+        };
         assert!(append("0").await.status.is_success());
         topic.wait_for_tail(2).await;
         for wrong in ["0", "1", "3", "9007199254740991"] {
@@ -95,7 +98,9 @@ async fn of_writers_that_expect_one_offset_one_wins() {
     let topic = api.topic("persisting").await;
     let tries = (0..8).map(|index| {
         let topic = topic.clone();
-        tokio::spawn(async move { topic.call("POST", "records?expected_offset=0", JSON, json!({"w": index}).to_string()).await })
+        tokio::spawn(async move {
+            topic.call("POST", "records?expected_offset=0", JSON, json!({"w": index}).to_string()).await
+        })
     });
     let mut statuses = Vec::new();
     for answer in futures::future::join_all(tries).await {
@@ -124,7 +129,13 @@ async fn close_with_an_append_is_one_step() {
         assert_eq!(answer.json()["last_offset"], 1);
         assert_eq!(topic.get("").await.json()["state"], "closed");
         topic.wait_for_tail(2).await;
-        for (query, body) in [("", "{}"), ("?close=true", "{}"), ("?expected_offset=0", "{}"), ("?ack=accepted", "{}"), ("?atomic=false", "{}")] {
+        for (query, body) in [
+            ("", "{}"),
+            ("?close=true", "{}"),
+            ("?expected_offset=0", "{}"),
+            ("?ack=accepted", "{}"),
+            ("?atomic=false", "{}"),
+        ] {
             let problem = topic.refuse(query, &[], body, (409, "topic_closed")).await;
             assert!(problem.get("tail_offset").is_none_or(|tail| *tail == 2), "{problem}");
         }
@@ -158,7 +169,8 @@ async fn timestamps_are_the_servers_and_never_decrease() {
         topic.append("{\"a\":1}{\"a\":2}").await;
     }
     let page = topic.get("records").await.json();
-    let times: Vec<&str> = page["records"].as_array().unwrap().iter().map(|record| record["timestamp"].as_str().unwrap()).collect();
+    let times: Vec<&str> =
+        page["records"].as_array().unwrap().iter().map(|record| record["timestamp"].as_str().unwrap()).collect();
     assert!(times.is_sorted() && times.iter().all(|time| time.len() == 27 && time.ends_with('Z')), "{times:?}");
 }
 

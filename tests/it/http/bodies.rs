@@ -137,8 +137,12 @@ async fn raw(server: &str, text: &[u8], shut: bool) -> String {
 async fn a_body_cut_short_stores_nothing() {
     let api = shared().await;
     let topic = api.topic("persisting").await;
-    for framing in ["Content-Length: 100\r\n\r\n{\"a\":1}\n{\"a\":2}\n", "Transfer-Encoding: chunked\r\n\r\n8\r\n{\"a\":1}\n\r\n5\r\n{\"a"] {
-        let head = format!("POST {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{framing}", topic.at("records"));
+    for framing in [
+        "Content-Length: 100\r\n\r\n{\"a\":1}\n{\"a\":2}\n",
+        "Transfer-Encoding: chunked\r\n\r\n8\r\n{\"a\":1}\n\r\n5\r\n{\"a",
+    ] {
+        let head =
+            format!("POST {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{framing}", topic.at("records"));
         let answer = raw(api.base(), head.as_bytes(), true).await;
         // The client may have gone before it could be told.
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");

@@ -17,17 +17,66 @@ async fn values_print_in_their_one_form_before_and_after_a_flush() {
     let cases: [(&str, &[(&str, &str)]); 15] = [
         (r#"{"type":"bool"}"#, &[("true", "true"), ("false", "false")]),
         (r#"{"type":"int8"}"#, &[("-128", "-128"), ("127", "127"), ("1.0", "1"), ("1e2", "100")]),
-        (r#"{"type":"int64"}"#, &[("-0", "0"), ("-0.0", "0"), ("9223372036854775807", "9223372036854775807"), ("9007199254740993", "9007199254740993"), ("-9223372036854775808", "-9223372036854775808")]),
+        (
+            r#"{"type":"int64"}"#,
+            &[
+                ("-0", "0"),
+                ("-0.0", "0"),
+                ("9223372036854775807", "9223372036854775807"),
+                ("9007199254740993", "9007199254740993"),
+                ("-9223372036854775808", "-9223372036854775808"),
+            ],
+        ),
         (r#"{"type":"uint64"}"#, &[("18446744073709551615", "18446744073709551615"), ("0", "0")]),
-        (r#"{"type":"float64"}"#, &[("1", "1"), ("1.0", "1"), ("-0.0", "0"), ("0.1", "0.1"), ("1e21", "1e+21"), ("1e20", "100000000000000000000"), ("1e-6", "0.000001"), ("1e-7", "1e-7"), ("9007199254740992", "9007199254740992"), ("1.7976931348623157e308", "1.7976931348623157e+308"), ("5e-324", "5e-324"), ("1e-400", "0")]),
-        (r#"{"type":"float32"}"#, &[("0.1", "0.1"), ("16777217", "16777216"), ("3.4028235e38", "3.4028235e+38"), ("1.0", "1")]),
-        (r#"{"type":"string"}"#, &[(r#""\u0041\/\u00e9\ud83d\ude00\n\u001F\"\\""#, "\"A/é😀\\n\\u001f\\\"\\\\\""), ("\"\"", "\"\"")]),
+        (
+            r#"{"type":"float64"}"#,
+            &[
+                ("1", "1"),
+                ("1.0", "1"),
+                ("-0.0", "0"),
+                ("0.1", "0.1"),
+                ("1e21", "1e+21"),
+                ("1e20", "100000000000000000000"),
+                ("1e-6", "0.000001"),
+                ("1e-7", "1e-7"),
+                ("9007199254740992", "9007199254740992"),
+                ("1.7976931348623157e308", "1.7976931348623157e+308"),
+                ("5e-324", "5e-324"),
+                ("1e-400", "0"),
+            ],
+        ),
+        (
+            r#"{"type":"float32"}"#,
+            &[("0.1", "0.1"), ("16777217", "16777216"), ("3.4028235e38", "3.4028235e+38"), ("1.0", "1")],
+        ),
+        (
+            r#"{"type":"string"}"#,
+            &[(r#""\u0041\/\u00e9\ud83d\ude00\n\u001F\"\\""#, "\"A/é😀\\n\\u001f\\\"\\\\\""), ("\"\"", "\"\"")],
+        ),
         (r#"{"type":"binary"}"#, &[("\"QUI=\"", "\"QUI=\""), ("\"\"", "\"\""), ("\"QUJD\"", "\"QUJD\"")]),
         (r#"{"type":"date32"}"#, &[("\"2024-02-29\"", "\"2024-02-29\""), ("\"0001-01-01\"", "\"0001-01-01\"")]),
-        (r#"{"type":"timestamp"}"#, &[("\"2026-11-23T10:00:00.5+01:00\"", "\"2026-11-23T09:00:00.500000Z\""), ("\"2026-11-23T09:00:00Z\"", "\"2026-11-23T09:00:00.000000Z\""), ("\"2026-11-23T09:00:00.123456-12:00\"", "\"2026-11-23T21:00:00.123456Z\"")]),
-        (r#"{"type":"json"}"#, &[(r#" { "b" : [ 1.0 , null ] , "a" : "\u0041 b" } "#, r#"{"b":[1.0,null],"a":"\u0041 b"}"#), ("1e400", "1e400"), ("\"x\"", "\"x\""), ("[]", "[]")]),
+        (
+            r#"{"type":"timestamp"}"#,
+            &[
+                ("\"2026-11-23T10:00:00.5+01:00\"", "\"2026-11-23T09:00:00.500000Z\""),
+                ("\"2026-11-23T09:00:00Z\"", "\"2026-11-23T09:00:00.000000Z\""),
+                ("\"2026-11-23T09:00:00.123456-12:00\"", "\"2026-11-23T21:00:00.123456Z\""),
+            ],
+        ),
+        (
+            r#"{"type":"json"}"#,
+            &[
+                (r#" { "b" : [ 1.0 , null ] , "a" : "\u0041 b" } "#, r#"{"b":[1.0,null],"a":"\u0041 b"}"#),
+                ("1e400", "1e400"),
+                ("\"x\"", "\"x\""),
+                ("[]", "[]"),
+            ],
+        ),
         (r#"{"type":"list","items":{"type":"int8"}}"#, &[("[1, null , 2.0]", "[1,null,2]"), ("[]", "[]")]),
-        (r#"{"type":"struct","fields":[{"name":"a","type":"bool"},{"name":"b","type":"int8"}]}"#, &[(r#"{"b":1,"a":true}"#, r#"{"a":true,"b":1}"#), (r#"{"a":null}"#, "{}")]),
+        (
+            r#"{"type":"struct","fields":[{"name":"a","type":"bool"},{"name":"b","type":"int8"}]}"#,
+            &[(r#"{"b":1,"a":true}"#, r#"{"a":true,"b":1}"#), (r#"{"a":null}"#, "{}")],
+        ),
         (r#"{"type":"vector","dim":3}"#, &[("[1, 0.1, 16777217]", "[1,0.1,16777216]")]),
         (r#"{"type":"vector","dim":2,"item":"float16"}"#, &[("[0.1, 2049]", "[0.1,2048]")]),
     ];
@@ -50,15 +99,47 @@ async fn no_other_coercion_and_overflow_is_422() {
     let cases: [(&str, &[(&str, &str)]); 12] = [
         (r#"{"type":"bool"}"#, &[("1", "schema_conflict"), ("\"true\"", "schema_conflict")]),
         (r#"{"type":"int8"}"#, &[("128", "invalid_record"), ("1.5", "invalid_record"), ("\"1\"", "schema_conflict")]),
-        (r#"{"type":"int64"}"#, &[("\"12\"", "schema_conflict"), ("1.5", "invalid_record"), ("9223372036854775808", "invalid_record"), ("true", "schema_conflict"), ("1e400", "invalid_record")]),
+        (
+            r#"{"type":"int64"}"#,
+            &[
+                ("\"12\"", "schema_conflict"),
+                ("1.5", "invalid_record"),
+                ("9223372036854775808", "invalid_record"),
+                ("true", "schema_conflict"),
+                ("1e400", "invalid_record"),
+            ],
+        ),
         (r#"{"type":"uint8"}"#, &[("-1", "invalid_record"), ("256", "invalid_record")]),
-        (r#"{"type":"float64"}"#, &[("9007199254740993", "invalid_record"), ("-9007199254740993", "invalid_record"), ("1e309", "invalid_record"), ("\"1\"", "schema_conflict")]),
+        (
+            r#"{"type":"float64"}"#,
+            &[
+                ("9007199254740993", "invalid_record"),
+                ("-9007199254740993", "invalid_record"),
+                ("1e309", "invalid_record"),
+                ("\"1\"", "schema_conflict"),
+            ],
+        ),
         (r#"{"type":"float32"}"#, &[("3.5e38", "invalid_record")]),
         (r#"{"type":"string"}"#, &[("12", "schema_conflict"), ("{}", "schema_conflict")]),
         (r#"{"type":"binary"}"#, &[("\"QQ\"", "invalid_record"), ("\"*\"", "invalid_record")]),
         (r#"{"type":"date32"}"#, &[("\"2023-02-29\"", "invalid_record"), ("\"2023-2-1\"", "invalid_record")]),
-        (r#"{"type":"timestamp"}"#, &[("1700000000", "schema_conflict"), ("\"2026-11-23T10:00:00.0000001Z\"", "invalid_record"), ("\"2026-11-23\"", "invalid_record")]),
-        (r#"{"type":"vector","dim":2}"#, &[("[1]", "invalid_record"), ("[1,2,3]", "invalid_record"), ("[1,null]", "invalid_record"), ("[1,1e39]", "invalid_record")]),
+        (
+            r#"{"type":"timestamp"}"#,
+            &[
+                ("1700000000", "schema_conflict"),
+                ("\"2026-11-23T10:00:00.0000001Z\"", "invalid_record"),
+                ("\"2026-11-23\"", "invalid_record"),
+            ],
+        ),
+        (
+            r#"{"type":"vector","dim":2}"#,
+            &[
+                ("[1]", "invalid_record"),
+                ("[1,2,3]", "invalid_record"),
+                ("[1,null]", "invalid_record"),
+                ("[1,1e39]", "invalid_record"),
+            ],
+        ),
         (r#"{"type":"int8","nullable":false}"#, &[("null", "invalid_record")]),
     ];
     for (field, values) in cases {
@@ -137,11 +218,37 @@ async fn columns_are_inferred_over_all_records_of_the_batch() {
 #[tokio::test]
 async fn any_key_works_and_column_names_are_encoded() {
     let api = shared().await;
-    let keys = ["", "a.b", "100%", "back`tick", "tab\tkey", "_rowid", "_rowaddr", "_rowoffset", "_offset", "_timestamp", "_distance",
-        "_score", "_relevance_score", "_row_created_at_version", "_row_last_updated_at_version", "naïve", "日本", "a\"b", "a/b~c", "%5Foffset", "Offset", "UPPER", "upper", " ", "\u{7f}"];
+    let keys = [
+        "",
+        "a.b",
+        "100%",
+        "back`tick",
+        "tab\tkey",
+        "_rowid",
+        "_rowaddr",
+        "_rowoffset",
+        "_offset",
+        "_timestamp",
+        "_distance",
+        "_score",
+        "_relevance_score",
+        "_row_created_at_version",
+        "_row_last_updated_at_version",
+        "naïve",
+        "日本",
+        "a\"b",
+        "a/b~c",
+        "%5Foffset",
+        "Offset",
+        "UPPER",
+        "upper",
+        " ",
+        "\u{7f}",
+    ];
     for backend in crate::http::BACKENDS {
         let topic = api.topic(backend).await;
-        let record: serde_json::Map<String, Value> = keys.iter().enumerate().map(|(at, key)| ((*key).to_owned(), json!(at))).collect();
+        let record: serde_json::Map<String, Value> =
+            keys.iter().enumerate().map(|(at, key)| ((*key).to_owned(), json!(at))).collect();
         let nested = json!({"s": record, "l": [record]});
         let mut whole = record.clone();
         whole.extend(nested.as_object().unwrap().clone());
@@ -153,7 +260,8 @@ async fn any_key_works_and_column_names_are_encoded() {
             assert_eq!(serde_json::from_str::<Value>(&value).unwrap(), json!(whole), "{backend}");
         }
         if backend != "memory" {
-            let names: Vec<String> = fields(&topic).await.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect();
+            let names: Vec<String> =
+                fields(&topic).await.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect();
             assert!(keys.iter().all(|key| names.iter().any(|name| name == key)), "the API shows keys: {names:?}");
         }
         let found = topic.get("records?fields=%22a.b%22,_offset,%22%22,s.%22a.b%22&limit=1").await.expect(200).json();

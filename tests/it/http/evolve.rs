@@ -26,10 +26,8 @@ async fn evolve_adds_nullable_columns_and_widens_at_every_depth() {
             {"name": "new", "type": "bool", "nullable": true},
         ])
     );
-    let expected = [
-        r#"{"n":1,"s":{"x":1},"l":[{"y":1}]}"#,
-        r#"{"n":2,"s":{"x":2,"z":"t"},"l":[{"y":1.5,"w":[1]}],"new":true}"#,
-    ];
+    let expected =
+        [r#"{"n":1,"s":{"x":1},"l":[{"y":1}]}"#, r#"{"n":2,"s":{"x":2,"z":"t"},"l":[{"y":1.5,"w":[1]}],"new":true}"#];
     assert_eq!(topic.values(0).await, expected);
     topic.post("flush", "").await.expect(200);
     assert_eq!(topic.values(0).await, expected);
@@ -90,7 +88,14 @@ async fn declared_narrow_integers_widen_to_the_narrowest_that_holds() {
         topic.post("flush", "").await.expect(200);
         assert_eq!(topic.values(0).await[0], "{\"c\":7}");
     }
-    for (from, value) in [("int64", "9223372036854775808"), ("uint64", "-1"), ("int64", "\"x\""), ("bool", "1"), ("string", "{}"), ("string", "1")] {
+    for (from, value) in [
+        ("int64", "9223372036854775808"),
+        ("uint64", "-1"),
+        ("int64", "\"x\""),
+        ("bool", "1"),
+        ("string", "{}"),
+        ("string", "1"),
+    ] {
         let topic = api.make(json!({"schema": {"fields": [{"name": "c", "type": from}]}})).await;
         topic.refuse("", JSON, format!("{{\"c\":{value}}}"), (422, "schema_conflict")).await;
         assert_eq!(fields(&topic).await[0]["type"], from);
@@ -125,7 +130,9 @@ async fn the_registry_tells_every_version() {
     assert_eq!(schemas.len(), 2);
     for (schema, (version, cause)) in schemas.iter().zip([(1, "declared"), (2, "evolved")]) {
         assert_eq!((&schema["version"], &schema["cause"]), (&json!(version), &json!(cause)));
-        assert!(!schema["fingerprint"].as_str().unwrap().is_empty() && schema["created_at"].as_str().unwrap().len() == 27);
+        assert!(
+            !schema["fingerprint"].as_str().unwrap().is_empty() && schema["created_at"].as_str().unwrap().len() == 27
+        );
         assert_eq!(topic.get(&format!("schemas/{version}")).await.expect(200).json(), *schema);
     }
     assert_eq!(schemas[0]["changes"], json!([]));

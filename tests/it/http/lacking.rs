@@ -37,17 +37,30 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
             assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
         }
-        for (parameter, capability) in [("filter=a%3D1", Some("filter")), ("schema_version=1", Some("schema_evolution")), ("version=1", Some("version_control")),
-            ("tag=t", Some("version_control")), ("as_of=2026-01-01T00:00:00Z", Some("version_control")), ("cursor=c", None)] {
+        for (parameter, capability) in [
+            ("filter=a%3D1", Some("filter")),
+            ("schema_version=1", Some("schema_evolution")),
+            ("version=1", Some("version_control")),
+            ("tag=t", Some("version_control")),
+            ("as_of=2026-01-01T00:00:00Z", Some("version_control")),
+            ("cursor=c", None),
+        ] {
             let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
             assert_eq!(problem["capability"].as_str(), capability);
         }
         let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
         let problem = topic.call("POST", "records", &arrow, "ARROW").await.problem(400, "unsupported_by_backend");
         assert_eq!(problem["capability"], "arrow");
-        for options in [json!({"compression": "zstd"}), json!({"compression_level": 3}), json!({"field_compression": {"a": "zstd"}})] {
+        for options in [
+            json!({"compression": "zstd"}),
+            json!({"compression_level": 3}),
+            json!({"field_compression": {"a": "zstd"}}),
+        ] {
             let body = json!({"backend": backend, "backend_options": options}).to_string();
-            for answer in [api.put("/v1/topics/compressed", body).await, topic.call("PATCH", "", JSON, json!({"backend_options": options}).to_string()).await] {
+            for answer in [
+                api.put("/v1/topics/compressed", body).await,
+                topic.call("PATCH", "", JSON, json!({"backend_options": options}).to_string()).await,
+            ] {
                 let problem = answer.problem(400, "unsupported_by_backend");
                 assert_eq!((&problem["capability"], allowed(&problem).len()), (&json!("compression"), 0));
             }
@@ -100,12 +113,21 @@ async fn the_comparison_table_is_served() {
     assert_eq!(names, super::BACKENDS);
     // As it is today: compression, vector_search and the like are not served yet.
     for (name, row) in [
-        ("memory", json!({"persistence": false, "wal": false, "compression": false, "metrics": false, "schema_evolution": null,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true})),
-        ("lance", json!({"persistence": true, "wal": false, "compression": false, "metrics": false, "schema_evolution": false,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": false})),
-        ("persisting", json!({"persistence": true, "wal": true, "compression": false, "metrics": true, "schema_evolution": true,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true})),
+        (
+            "memory",
+            json!({"persistence": false, "wal": false, "compression": false, "metrics": false, "schema_evolution": null,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
+        ),
+        (
+            "lance",
+            json!({"persistence": true, "wal": false, "compression": false, "metrics": false, "schema_evolution": false,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": false}),
+        ),
+        (
+            "persisting",
+            json!({"persistence": true, "wal": true, "compression": false, "metrics": true, "schema_evolution": true,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
+        ),
     ] {
         let backend = api.get(&format!("/v1/backends/{name}")).await.expect(200).json();
         assert_eq!(backend["capabilities"], row, "{name}");
@@ -121,7 +143,12 @@ async fn the_comparison_table_is_served() {
         }
     }
     let options = |name: &str| -> Vec<Value> {
-        backends.iter().find(|backend| backend["name"] == name).unwrap()["options"].as_array().unwrap().iter().map(|option| option["name"].clone()).collect()
+        backends.iter().find(|backend| backend["name"] == name).unwrap()["options"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|option| option["name"].clone())
+            .collect()
     };
     assert_eq!(options("memory"), Vec::<Value>::new());
     assert_eq!(options("lance"), ["batch_size", "flush_interval_ms"]);

@@ -24,10 +24,16 @@ async fn a_load_is_stored_in_pieces_and_answered_as_one() {
         assert!(answer.status.is_success(), "{answer}");
         let receipt = answer.json();
         let told = |member: &str| receipt[member].as_u64().unwrap();
-        assert_eq!((told("first_offset"), told("last_offset"), told("next_offset"), told("count")), (1, 25_000, 25_001, 25_000));
+        assert_eq!(
+            (told("first_offset"), told("last_offset"), told("next_offset"), told("count")),
+            (1, 25_000, 25_001, 25_000)
+        );
         topic.wait_for_tail(25_001).await;
         let page = topic.get("records?offset=10000&limit=3").await.json();
-        assert_eq!((&page["records"][0]["value"], &page["records"][2]["value"]), (&json!({"n": 9_999}), &json!({"n": 10_001})));
+        assert_eq!(
+            (&page["records"][0]["value"], &page["records"][2]["value"]),
+            (&json!({"n": 9_999}), &json!({"n": 10_001}))
+        );
     }
 }
 
@@ -55,7 +61,8 @@ async fn the_ack_is_of_all_pieces() {
     assert_eq!(topic.get("stats").await.json()["committed_offset"], 10_001);
     let answer = load(&topic, NDJSON, lines(10)).await.expect(200);
     assert_eq!(answer.json()["durability"], "wal");
-    let problem = topic.call("POST", "records?atomic=false&ack=nothing", NDJSON, "{}").await.problem(400, "invalid_parameter");
+    let problem =
+        topic.call("POST", "records?atomic=false&ack=nothing", NDJSON, "{}").await.problem(400, "invalid_parameter");
     assert!(problem.get("count").is_none_or(|count| *count == 0));
     let lance = shared().await.topic("lance").await;
     lance.call("POST", "records?atomic=false&ack=wal", NDJSON, "{}").await.problem(400, "ack_unsupported");
@@ -76,7 +83,11 @@ async fn what_stops_a_load_tells_what_is_stored_and_the_line() {
             let stored = problem["count"].as_u64().unwrap();
             // Pieces are atomic: what is whole before the bad one is stored.
             assert!(stored == 10_000 || stored == 12_000, "{problem}");
-            assert_eq!((&problem["first_offset"], problem["next_offset"].as_u64()), (&json!(0), Some(stored)), "{problem}");
+            assert_eq!(
+                (&problem["first_offset"], problem["next_offset"].as_u64()),
+                (&json!(0), Some(stored)),
+                "{problem}"
+            );
             assert_eq!(problem["line"], 12_001, "{problem}");
             if code == "invalid_record" {
                 assert_eq!(problem["errors"][0]["record"], 12_000, "{problem}");
@@ -131,7 +142,9 @@ async fn a_sequence_is_stopped_at_its_line_and_column() {
 async fn a_load_goes_without_producer_key_expected_offset_and_close() {
     let topic = shared().await.topic("persisting").await;
     let producer: Headers = &[("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")];
-    for (query, headers) in [("", producer), ("", &[("idempotency-key", "k")]), ("&expected_offset=0", &[]), ("&close=true", &[])] {
+    for (query, headers) in
+        [("", producer), ("", &[("idempotency-key", "k")]), ("&expected_offset=0", &[]), ("&close=true", &[])]
+    {
         topic.refuse(&format!("?atomic=false{query}"), headers, "{}", (400, "invalid_parameter")).await;
     }
     let answer = topic.call("POST", "records?atomic=true&expected_offset=0", producer, "{}").await;
@@ -150,7 +163,10 @@ async fn each_piece_may_bring_columns_of_its_own() {
     // Under strict the piece that does not fit is the one that stops it.
     let strict = shared().await.topic("lance").await;
     let problem = load(&strict, NDJSON, lines(10_000) + "{\"s\":\"x\"}\n").await.problem(422, "schema_conflict");
-    assert_eq!((&problem["count"], &problem["line"], &problem["errors"][0]["record"]), (&json!(10_000), &json!(10_001), &json!(10_000)));
+    assert_eq!(
+        (&problem["count"], &problem["line"], &problem["errors"][0]["record"]),
+        (&json!(10_000), &json!(10_001), &json!(10_000))
+    );
 }
 
 #[tokio::test]

@@ -126,13 +126,20 @@ async fn json_is_read_from_its_media_types_and_no_others() {
     let api = shared().await;
     let topic = api.topic("memory").await;
     let put = json!({"backend": "memory"}).to_string();
-    for given in ["application/json", "application/vnd.x+json", "Application/JSON; charset=utf-8", "application/x-www-form-urlencoded"] {
+    for given in [
+        "application/json",
+        "application/vnd.x+json",
+        "Application/JSON; charset=utf-8",
+        "application/x-www-form-urlencoded",
+    ] {
         topic.call("PUT", "", &[("content-type", given)], put.clone()).await.expect(200);
         topic.call("POST", "trim", &[("content-type", given)], r#"{"before":0}"#).await.expect(200);
     }
     topic.call("PUT", "", &[], put.clone()).await.expect(200);
     for given in ["text/plain", "application/xml", "application/x-ndjson", "multipart/form-data"] {
-        for (method, rest, body) in [("PUT", "", put.as_str()), ("PATCH", "", "{}"), ("POST", "trim", r#"{"before":0}"#)] {
+        for (method, rest, body) in
+            [("PUT", "", put.as_str()), ("PATCH", "", "{}"), ("POST", "trim", r#"{"before":0}"#)]
+        {
             let problem = topic.call(method, rest, &[("content-type", given)], body).await;
             assert!(!allowed(&problem.problem(415, "unsupported_media_type")).is_empty());
         }
@@ -171,12 +178,22 @@ async fn head_works_wherever_get_does() {
     let api = shared().await;
     let topic = api.topic("persisting").await;
     topic.append(r#"{"a":1}"#).await;
-    let mut paths: Vec<String> = ["", "records", "records/0", "stats", "count", "schemas", "schemas/1", "schemas/latest"]
-        .map(|rest| topic.at(rest))
-        .to_vec();
+    let mut paths: Vec<String> =
+        ["", "records", "records/0", "stats", "count", "schemas", "schemas/1", "schemas/latest"]
+            .map(|rest| topic.at(rest))
+            .to_vec();
     paths.extend(
-        ["/v1/topics", "/v1/backends", "/v1/backends/memory", "/livez", "/readyz", "/metrics", "/version", "/openapi.yaml",
-            "/openapi.json"]
+        [
+            "/v1/topics",
+            "/v1/backends",
+            "/v1/backends/memory",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/version",
+            "/openapi.yaml",
+            "/openapi.json",
+        ]
         .map(str::to_owned),
     );
     for path in paths {
@@ -192,11 +209,9 @@ async fn head_works_wherever_get_does() {
     assert_eq!(stream.header("content-type"), Some("text/event-stream"));
     assert_eq!(topic.call("HEAD", "records/7", &[], "").await.status, 416);
     let head = topic.call("HEAD", "", &[], "").await;
-    for (name, value) in [
-        ("persisting-tail-offset", "1"),
-        ("persisting-earliest-offset", "0"),
-        ("persisting-state", "open"),
-    ] {
+    for (name, value) in
+        [("persisting-tail-offset", "1"), ("persisting-earliest-offset", "0"), ("persisting-state", "open")]
+    {
         assert_eq!(head.header(name), Some(value));
     }
     let epoch = topic.get("").await.json()["epoch"].to_string();
@@ -237,7 +252,13 @@ async fn every_answer_has_a_request_id_the_clients_if_it_can_be_one() {
     let topic = api.topic("memory").await;
     let longest = "~".repeat(128);
     for (given, taken) in [("a", true), ("!~", true), (longest.as_str(), true), ("a b", false), ("", false)] {
-        for (method, path) in [("GET", "/livez".to_owned()), ("GET", topic.at("")), ("GET", "/nowhere".to_owned()), ("BREW", topic.at("")), ("POST", topic.at("records"))] {
+        for (method, path) in [
+            ("GET", "/livez".to_owned()),
+            ("GET", topic.at("")),
+            ("GET", "/nowhere".to_owned()),
+            ("BREW", topic.at("")),
+            ("POST", topic.at("records")),
+        ] {
             let answer = api.call(method, &path, &[("x-request-id", given)], "").await;
             let id = answer.header("x-request-id").unwrap();
             assert!(!id.is_empty() && (id == given) == taken, "{given:?} {id:?}");
@@ -247,10 +268,16 @@ async fn every_answer_has_a_request_id_the_clients_if_it_can_be_one() {
         }
     }
     let long = "x".repeat(129);
-    assert_ne!(api.call("GET", "/livez", &[("x-request-id", &long)], "").await.header("x-request-id"), Some(long.as_str()));
+    assert_ne!(
+        api.call("GET", "/livez", &[("x-request-id", &long)], "").await.header("x-request-id"),
+        Some(long.as_str())
+    );
     let (first, second) = (api.get("/livez").await, api.get("/livez").await);
     assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
-    assert!(topic.call("GET", "stream?block=false", &[("x-request-id", "s-1")], "").await.header("x-request-id") == Some("s-1"));
+    assert!(
+        topic.call("GET", "stream?block=false", &[("x-request-id", "s-1")], "").await.header("x-request-id")
+            == Some("s-1")
+    );
 }
 
 #[tokio::test]

@@ -14,14 +14,18 @@ async fn samples(api: &Api) -> BTreeMap<String, f64> {
     assert!(answer.header("content-type").unwrap().starts_with("text/plain"));
     let text = answer.text();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
 }
 
 #[tokio::test]
 async fn traffic_is_counted() {
     let (server, _folder) = Local::fresh().await;
     let api = server.api();
-    let (memory, lance, persisting) = (api.topic("memory").await, api.topic("lance").await, api.topic("persisting").await);
+    let (memory, lance, persisting) =
+        (api.topic("memory").await, api.topic("lance").await, api.topic("persisting").await);
     let quiet = api.make(json!({"backend_options": {"enable_metrics": false}})).await;
     for topic in [&memory, &lance, &persisting, &quiet] {
         topic.append("{\"a\":1}{\"a\":2}").await;
@@ -39,7 +43,8 @@ async fn traffic_is_counted() {
     api.get("/nowhere").await.expect(404);
 
     let samples = samples(&api).await;
-    let value = |name: &str| *samples.get(&format!("persisting_{name}")).unwrap_or_else(|| panic!("{name}: {samples:#?}"));
+    let value =
+        |name: &str| *samples.get(&format!("persisting_{name}")).unwrap_or_else(|| panic!("{name}: {samples:#?}"));
     assert_eq!(value("appended_records_total"), 9.0);
     assert!(value("appended_bytes_total") >= 63.0);
     assert_eq!(value("delivered_records_total"), 10.0);
@@ -52,7 +57,11 @@ async fn traffic_is_counted() {
     for (backend, count) in [("memory", 1.0), ("lance", 1.0), ("persisting", 2.0)] {
         assert_eq!(value(&format!("topics{{backend=\"{backend}\"}}")), count);
     }
-    assert!(value("wal_bytes") > 0.0 && value("wal_fsync_duration_seconds_count") > 0.0 && value("wal_group_size_count") > 0.0);
+    assert!(
+        value("wal_bytes") > 0.0
+            && value("wal_fsync_duration_seconds_count") > 0.0
+            && value("wal_group_size_count") > 0.0
+    );
     assert_eq!(value("commit_duration_seconds_count"), 3.0);
     assert!(value("tail_bytes") >= 0.0 && value("recovery_duration_seconds") >= 0.0);
     let records = "/v1/topics/{topic}/records";
@@ -62,7 +71,9 @@ async fn traffic_is_counted() {
 
     // Series of its own has a persisting topic that asks for them, and nobody else.
     let name = &persisting.name;
-    for (family, expected) in [("records_total", 3.0), ("tail_offset", 3.0), ("committed_offset", 2.0), ("fragments", 1.0)] {
+    for (family, expected) in
+        [("records_total", 3.0), ("tail_offset", 3.0), ("committed_offset", 2.0), ("fragments", 1.0)]
+    {
         assert_eq!(value(&format!("topic_{family}{{topic=\"{name}\"}}")), expected, "{family}");
     }
     assert!(value(&format!("topic_bytes_total{{topic=\"{name}\"}}")) >= 21.0);

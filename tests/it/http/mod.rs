@@ -12,6 +12,7 @@ mod metrics;
 mod origins;
 mod patch;
 mod phases;
+mod races;
 mod read;
 mod refusals;
 mod resume;

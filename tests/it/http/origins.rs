@@ -22,7 +22,15 @@ async fn a_foreign_origin_is_403_and_its_own_is_served() {
     let topic = api.topic("memory").await;
     let own = api.base().to_owned();
     assert_eq!(append(&topic, &[("origin", &own)]).await, 200);
-    for origin in ["null", "https://evil.example", "http://localhost", "http://127.0.0.1:1", "http://localhost:80", "", "nonsense"] {
+    for origin in [
+        "null",
+        "https://evil.example",
+        "http://localhost",
+        "http://127.0.0.1:1",
+        "http://localhost:80",
+        "",
+        "nonsense",
+    ] {
         topic.refuse("", &[("origin", origin)], "{}", (403, "origin_not_allowed")).await;
         topic.call("GET", "records", &[("origin", origin)], "").await.problem(403, "origin_not_allowed");
         topic.call("DELETE", "", &[("origin", origin)], "").await.problem(403, "origin_not_allowed");
@@ -41,7 +49,9 @@ async fn a_foreign_origin_is_403_and_its_own_is_served() {
 async fn a_foreign_host_is_421_on_loopback() {
     let api = shared().await;
     let topic = api.topic("memory").await;
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "notlocalhost", "[::2]"] {
+    for host in
+        ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "notlocalhost", "[::2]"]
+    {
         topic.refuse("", &[("host", host)], "{}", (421, "host_not_allowed")).await;
         topic.call("GET", "stream", &[("host", host)], "").await.problem(421, "host_not_allowed");
         api.call("GET", "/livez", &[("host", host)], "").await.problem(421, "host_not_allowed");
@@ -69,7 +79,17 @@ async fn listed_origins_get_cors_answers_and_preflights() {
     ] {
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
         let exposed = answer.header("access-control-expose-headers").unwrap().to_ascii_lowercase();
-        for header in ["location", "etag", "x-request-id", "retry-after", "allow", "persisting-tail-offset", "persisting-earliest-offset", "persisting-epoch", "persisting-state"] {
+        for header in [
+            "location",
+            "etag",
+            "x-request-id",
+            "retry-after",
+            "allow",
+            "persisting-tail-offset",
+            "persisting-earliest-offset",
+            "persisting-epoch",
+            "persisting-state",
+        ] {
             assert!(exposed == "*" || exposed.split(',').any(|word| word.trim() == header), "{header}: {exposed}");
         }
     }
@@ -101,7 +121,10 @@ async fn a_foreign_origin_is_refused_before_its_body_is_read() {
     let api = shared().await;
     let topic = api.topic("memory").await;
     let mut socket = tokio::net::TcpStream::connect(api.base().strip_prefix("http://").unwrap()).await.unwrap();
-    let head = format!("POST {} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nContent-Length: 1000000\r\n\r\n", topic.at("records"));
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nContent-Length: 1000000\r\n\r\n",
+        topic.at("records")
+    );
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     tokio::time::timeout(Duration::from_secs(10), socket.read_exact(&mut answer)).await.unwrap().unwrap();

@@ -24,7 +24,10 @@ async fn a_patch_merges_and_null_is_the_default() {
     assert_eq!(description["backend_options"]["batch_size"], 7);
     let description = patch(&topic, json!({"backend_options": {"batch_size": null, "ack": null}})).await;
     assert_eq!(description["backend_options"]["batch_size"], 65_536);
-    assert_eq!((&description["backend_options"]["ack"], &description["backend_options"]["flush_interval_ms"]), (&json!("wal"), &json!(20)));
+    assert_eq!(
+        (&description["backend_options"]["ack"], &description["backend_options"]["flush_interval_ms"]),
+        (&json!("wal"), &json!(20))
+    );
     let description = patch(&topic, json!({"retention": null, "schema_mode": null, "backend_options": null})).await;
     let fresh = api.topic("persisting").await.get("").await.json();
     for member in ["retention", "schema_mode", "backend_options"] {
@@ -55,18 +58,28 @@ async fn all_other_members_are_immutable() {
     let before = topic.get("").await.json();
     for (member, value) in before.as_object().unwrap() {
         if !["retention", "backend_options", "schema_mode"].contains(&member.as_str()) {
-            let problem = topic.call("PATCH", "", JSON, json!({member: value}).to_string()).await.problem(400, "immutable");
+            let problem =
+                topic.call("PATCH", "", JSON, json!({member: value}).to_string()).await.problem(400, "immutable");
             assert!(problem["detail"].as_str().unwrap().contains(member), "{problem}");
         }
     }
-    for body in [json!({"schema": {"fields": []}}), json!({"backend_options": {"enable_wal": false}}), json!({"backend": "memory", "retention": {"max_records": 1}})] {
+    for body in [
+        json!({"schema": {"fields": []}}),
+        json!({"backend_options": {"enable_wal": false}}),
+        json!({"backend": "memory", "retention": {"max_records": 1}}),
+    ] {
         topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "immutable");
     }
     for body in [json!({"retention": {"max_records": 0}}), json!({"backend_options": {"batch_size": 0}})] {
         topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "invalid_parameter");
     }
-    for body in [json!({"retention": 7}), json!({"schema_mode": "x"}), json!({"schema_mode": 7}),
-        json!({"backend_options": 7}), json!({"backend_options": {"ack": "never"}})] {
+    for body in [
+        json!({"retention": 7}),
+        json!({"schema_mode": "x"}),
+        json!({"schema_mode": 7}),
+        json!({"backend_options": 7}),
+        json!({"backend_options": {"ack": "never"}}),
+    ] {
         topic.call("PATCH", "", JSON, body.to_string()).await.problem(400, "invalid_body");
     }
     assert_eq!(topic.get("").await.json(), before);

@@ -71,7 +71,10 @@ async fn while_the_server_drains_streams_end_and_all_else_is_503() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     server.drain();
     let rest = stream.rest().await;
-    assert_eq!(rest[0].0, "event: end\ndata: {\"reason\":\"shutdown\",\"next_offset\":1}", "without an id: it comes back");
+    assert_eq!(
+        rest[0].0, "event: end\ndata: {\"reason\":\"shutdown\",\"next_offset\":1}",
+        "without an id: it comes back"
+    );
     assert_eq!(rest.len(), 1);
     let waited = waiting.await.unwrap();
     assert!(waited.status == 200 || waited.status == 503, "{waited}");
@@ -109,7 +112,8 @@ async fn without_room_an_append_waits_and_is_503_overloaded() {
     let big = format!("{{\"a\":\"{}\"}}", "x".repeat(500));
     topic.refuse("", &[], big.clone(), (503, "overloaded")).await;
     drop(socket);
-    crate::support::api::until("room is there again", async || topic.post("records", big.clone()).await.status == 200).await;
+    crate::support::api::until("room is there again", async || topic.post("records", big.clone()).await.status == 200)
+        .await;
     // Alone, a request within the limits is always admitted.
     topic.append(format!("{{\"a\":\"{}\"}}", "x".repeat(5_000))).await;
 }
@@ -131,7 +135,8 @@ async fn past_its_budget_memory_is_507() {
     topic.post("trim", "{\"before\":1}").await.expect(200);
     other.append(big.clone()).await;
     other.call("DELETE", "", &[], "").await.expect(204);
-    crate::support::api::until("a deletion frees it", async || topic.post("records", big.clone()).await.status == 200).await;
+    crate::support::api::until("a deletion frees it", async || topic.post("records", big.clone()).await.status == 200)
+        .await;
 }
 
 #[tokio::test]
@@ -150,13 +155,16 @@ async fn at_its_floor_the_disk_is_full_for_appends_and_reads_go_on() {
     let server = setup.start().await;
     for name in topics {
         let topic = server.api().named(&name);
-        crate::support::api::until("the disk was looked at", async || topic.post("records", "{}").await.status == 507).await;
+        crate::support::api::until("the disk was looked at", async || topic.post("records", "{}").await.status == 507)
+            .await;
         let before = topic.tail().await;
         topic.refuse("", &[], "{}", (507, "disk_full")).await;
         assert_eq!(topic.values(0).await.len() as u64, before);
         topic.get("stream?block=false").await.expect(200);
     }
-    server.api().get("/readyz").await.problem(507, "disk_full");
-    server.api().put("/v1/topics/new", "").await.problem(507, "disk_full");
-    server.api().get("/v1/topics/new").await.problem(404, "topic_not_found");
+    assert_eq!(server.api().get("/readyz?verbose").await.expect(200).json()["disk"], "full");
+    // The floor is one of appends.
+    let new = server.api().topic("persisting").await;
+    new.refuse("", &[], "{}", (507, "disk_full")).await;
+    server.api().topic("memory").await.append("{}").await;
 }

@@ -45,7 +45,11 @@ async fn malformed_json_is_400_with_line_and_column() {
             assert_eq!(told, (Some(line), Some(column)), "{} {problem}", String::from_utf8_lossy(body));
         }
         for lone in ["\\ud800", "\\udc00", "\\ud800x", "\\ud800\\u0041", "\\x", "\\u12g4"] {
-            for body in [format!("{{\"a\":\"{lone}\"}}"), format!("{{\"{lone}\":1}}"), format!("{{\"a\":[{{\"b\":\"{lone}\"}}]}}")] {
+            for body in [
+                format!("{{\"a\":\"{lone}\"}}"),
+                format!("{{\"{lone}\":1}}"),
+                format!("{{\"a\":[{{\"b\":\"{lone}\"}}]}}"),
+            ] {
                 topic.refuse("", JSON, body, (400, "invalid_json")).await;
             }
         }
@@ -80,7 +84,10 @@ async fn what_is_no_object_is_422_with_its_index() {
             let errors = problem["errors"].as_array().unwrap();
             let told: Vec<u64> = errors.iter().map(|error| error["record"].as_u64().unwrap()).collect();
             assert_eq!(told, records, "{body}");
-            assert!(errors.iter().all(|error| error["pointer"] == "" && error["code"] == "invalid_record"), "{problem}");
+            assert!(
+                errors.iter().all(|error| error["pointer"] == "" && error["code"] == "invalid_record"),
+                "{problem}"
+            );
             assert!(errors.iter().all(|error| error["detail"].as_str().unwrap().len() > 10), "{problem}");
         }
         accepts_the_next(&topic).await;
@@ -173,7 +180,11 @@ async fn a_pointer_leads_to_the_value_at_every_depth() {
         ] {
             let problem = topic.refuse("", JSON, format!("[{{}},{body}]"), (422, code)).await;
             let error = &problem["errors"][0];
-            assert_eq!((&error["record"], error["pointer"].as_str(), error["code"].as_str()), (&json!(1), Some(pointer), Some(code)), "{body}");
+            assert_eq!(
+                (&error["record"], error["pointer"].as_str(), error["code"].as_str()),
+                (&json!(1), Some(pointer), Some(code)),
+                "{body}"
+            );
             let detail = error["detail"].as_str().unwrap();
             let column = pointer.split('/').nth(1).unwrap();
             assert!(detail.contains(column), "names the column: {detail}");

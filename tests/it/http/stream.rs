@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::api::{Headers, Topic};
@@ -23,7 +24,7 @@ async fn filled(backend: &str, count: u64) -> (Topic, u64) {
 
 #[tokio::test]
 async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
-    for backend in super::BACKENDS {
+    join_all(super::BACKENDS.map(|backend| async move {
         let (topic, epoch) = filled(backend, 3).await;
         let record = topic.get("records/2").await.text();
         let expected = format!(
@@ -40,7 +41,8 @@ async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
         ] {
             assert_eq!(whole.header(name), Some(value));
         }
-        let zipped = topic.call("GET", "stream?offset=2&block=false", &[("accept-encoding", "gzip, zstd, br")], "").await;
+        let zipped =
+            topic.call("GET", "stream?offset=2&block=false", &[("accept-encoding", "gzip, zstd, br")], "").await;
         assert_eq!((zipped.header("content-encoding"), &zipped.body), (None, &whole.body));
         // One that blocks has the same beginning, then signs of life.
         let mut stream = Sse::open(&topic, "?offset=2&heartbeat=1", &[]).await;
@@ -54,32 +56,60 @@ async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
         topic.append("{\"n\":9}").await;
         let next = stream.event().await.unwrap();
         assert_eq!((next.id(), next.name(), &next.data()["value"]), (Some(format!("{epoch}:3").as_str()), None, &json!({"n": 9})));
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn a_stream_begins_with_what_comes_next_unless_told() {
     let (topic, epoch) = filled("persisting", 5).await;
     topic.post("trim", "{\"before\":1}").await.expect(200);
-    for (query, next) in [("", 5), ("?offset=latest", 5), ("?offset=earliest", 1), ("?offset=3", 3), ("?offset=-2", 3), ("?offset=-100", 1), ("?since=1970-01-01T00:00:00Z", 1), ("?since=2999-01-01T00:00:00Z", 5)] {
+    for (query, next) in [
+        ("", 5),
+        ("?offset=latest", 5),
+        ("?offset=earliest", 1),
+        ("?offset=3", 3),
+        ("?offset=-2", 3),
+        ("?offset=-100", 1),
+        ("?since=1970-01-01T00:00:00Z", 1),
+        ("?since=2999-01-01T00:00:00Z", 5),
+    ] {
         let mut stream = Sse::open(&topic, query, &[]).await;
         assert_eq!(stream.event().await.unwrap().0, "retry: 2000");
         let position = stream.event().await.unwrap();
-        assert_eq!((position.name(), position.data()["next_offset"].as_u64()), (Some("position"), Some(next)), "{query}");
+        assert_eq!(
+            (position.name(), position.data()["next_offset"].as_u64()),
+            (Some("position"), Some(next)),
+            "{query}"
+        );
         assert_eq!(position.id(), Some(format!("{epoch}:{}", next - 1).as_str()));
     }
     let empty = shared().await.topic("memory").await;
     let epoch = empty.get("").await.json()["epoch"].as_u64().unwrap();
     let mut stream = Sse::open(&empty, "", &[]).await;
     let events = stream.events(3).await;
-    assert_eq!(events[1].0, format!("event: position\nid: {epoch}:-1\ndata: {{\"epoch\":{epoch},\"next_offset\":0,\"tail_offset\":0}}"));
+    assert_eq!(
+        events[1].0,
+        format!("event: position\nid: {epoch}:-1\ndata: {{\"epoch\":{epoch},\"next_offset\":0,\"tail_offset\":0}}")
+    );
     assert_eq!(events[2].name(), Some("caught-up"));
 }
 
 #[tokio::test]
 async fn unsound_requests_are_400_and_unknown_topics_404() {
     let (topic, _) = filled("memory", 1).await;
-    for query in ["offset=x", "limit=0", "limit=x", "block=1", "heartbeat=0", "heartbeat=301", "heartbeat=1.5", "since=x", "offset=0&since=2026-01-01T00:00:00Z", "fields=,"] {
+    for query in [
+        "offset=x",
+        "limit=0",
+        "limit=x",
+        "block=1",
+        "heartbeat=0",
+        "heartbeat=301",
+        "heartbeat=1.5",
+        "since=x",
+        "offset=0&since=2026-01-01T00:00:00Z",
+        "fields=,",
+    ] {
         topic.get(&format!("stream?{query}")).await.problem(400, "invalid_parameter");
     }
     for query in ["wait=1", "epoch=1", "version=1"] {
@@ -143,7 +173,8 @@ async fn a_stream_that_does_not_block_ends_at_the_tail_found_when_it_began() {
     for backend in super::BACKENDS {
         let (topic, _) = filled(backend, 0).await;
         let text = topic.get("stream?block=false").await.expect(200).text();
-        let order: Vec<usize> = ["retry", "position", "caught-up", "end"].iter().map(|word| text.find(word).unwrap()).collect();
+        let order: Vec<usize> =
+            ["retry", "position", "caught-up", "end"].iter().map(|word| text.find(word).unwrap()).collect();
         assert!(order.is_sorted(), "{text}");
         let (topic, _) = filled(backend, 20_000).await;
         let text = topic.get("stream?block=false&offset=earliest").await.expect(200).text();
@@ -166,7 +197,9 @@ async fn a_closed_topic_ends_its_streams() {
         let names: Vec<Option<&str>> = events.iter().skip(1).map(|event| event.name()).collect();
         assert_eq!(names, [Some("position"), None, None, None, Some("caught-up"), Some("end")]);
         let events = Sse::open(&topic, "?block=false", &[]).await.rest().await;
-        assert!(events.last().unwrap().data()["reason"] == "closed" || events.last().unwrap().data()["reason"] == "tail");
+        assert!(
+            events.last().unwrap().data()["reason"] == "closed" || events.last().unwrap().data()["reason"] == "tail"
+        );
     }
 }
 
@@ -220,7 +253,8 @@ async fn a_schema_event_comes_before_the_first_record_of_a_newer_version() {
     let topic = shared().await.topic("persisting").await;
     topic.append("{\"a\":1}").await;
     let mut stream = Sse::open(&topic, "?offset=0", &[]).await;
-    let names: Vec<Option<String>> = stream.events(4).await.iter().map(|event| event.name().map(str::to_owned)).collect();
+    let names: Vec<Option<String>> =
+        stream.events(4).await.iter().map(|event| event.name().map(str::to_owned)).collect();
     assert_eq!(names[1..], [Some("position".to_owned()), None, Some("caught-up".to_owned())]);
     topic.append("{\"a\":2}").await;
     assert_eq!(stream.event().await.unwrap().name(), None);
@@ -243,7 +277,7 @@ async fn a_schema_event_comes_before_the_first_record_of_a_newer_version() {
 
 #[tokio::test]
 async fn lines_are_records_and_events_and_end_with_an_end() {
-    for backend in super::BACKENDS {
+    join_all(super::BACKENDS.map(|backend| async move {
         let (topic, epoch) = filled(backend, 2).await;
         let answer = topic.call("GET", "stream?offset=1&block=false", LINES, "").await.expect(200);
         let record = topic.get("records/1").await.text();
@@ -262,7 +296,8 @@ async fn lines_are_records_and_events_and_end_with_an_end() {
         while !seen.ends_with(b"}\n\n\n") {
             seen.extend_from_slice(&futures::StreamExt::next(&mut pieces).await.unwrap().unwrap());
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -301,7 +336,9 @@ async fn past_the_stream_limit_an_sse_stream_is_told_to_come_back_and_others_get
 #[tokio::test]
 async fn a_stream_of_a_topic_that_is_closed_behind_records_in_flight_gets_them_all() {
     let api = shared().await;
-    for (option, ack) in [("committed", "wal"), ("committed", "accepted"), ("accepted", "accepted"), ("wal", "accepted")] {
+    for (option, ack) in
+        [("committed", "wal"), ("committed", "accepted"), ("accepted", "accepted"), ("wal", "accepted")]
+    {
         for close_apart in [false, true] {
             let topic = api.make(json!({"backend_options": {"ack": option, "flush_interval_ms": 60_000}})).await;
             let mut stream = Sse::open(&topic, "?offset=0", &[]).await;
@@ -315,7 +352,11 @@ async fn a_stream_of_a_topic_that_is_closed_behind_records_in_flight_gets_them_a
             }
             let rest = stream.rest().await;
             let records = rest.iter().filter(|event| event.name().is_none()).count();
-            assert_eq!((records, &rest.last().unwrap().data()), (2_000, &json!({"reason": "closed", "next_offset": 2_000})), "{option} {ack}");
+            assert_eq!(
+                (records, &rest.last().unwrap().data()),
+                (2_000, &json!({"reason": "closed", "next_offset": 2_000})),
+                "{option} {ack}"
+            );
             assert_eq!(topic.tail().await, 2_000);
         }
     }

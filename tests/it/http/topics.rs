@@ -42,8 +42,16 @@ async fn a_description_has_every_member() {
 #[tokio::test]
 async fn an_absent_body_means_defaults_and_null_is_omitted() {
     let api = shared().await;
-    for (name, body) in [("d1", ""), ("d2", "{}"), ("d3", r#"{"backend":null,"backend_options":null,"storage_path":null,
-        "schema":null,"schema_mode":null,"retention":null}"#), ("d4", r#"{"backend_options":{"batch_size":null},"retention":{"max_age_secs":null}}"#)] {
+    for (name, body) in [
+        ("d1", ""),
+        ("d2", "{}"),
+        (
+            "d3",
+            r#"{"backend":null,"backend_options":null,"storage_path":null,
+        "schema":null,"schema_mode":null,"retention":null}"#,
+        ),
+        ("d4", r#"{"backend_options":{"batch_size":null},"retention":{"max_age_secs":null}}"#),
+    ] {
         let description = api.put(&format!("/v1/topics/{name}"), body).await.expect(201).json();
         assert_eq!((&description["backend"], &description["schema_mode"]), (&json!("persisting"), &json!("evolve")));
         assert_eq!(description["schema_version"], Value::Null);
@@ -106,9 +114,15 @@ async fn the_present_configuration_is_compared_but_the_schema_of_creation() {
     let schema = json!({"schema": {"fields": [{"name": "id", "type": "int8"}]}});
     let topic = api.make(schema.clone()).await;
     topic.append(r#"{"id":300,"new":true}"#).await;
-    topic.call("PATCH", "", JSON, r#"{"retention":{"max_records":1000},"backend_options":{"batch_size":9}}"#).await.expect(200);
+    topic
+        .call("PATCH", "", JSON, r#"{"retention":{"max_records":1000},"backend_options":{"batch_size":9}}"#)
+        .await
+        .expect(200);
     topic.call("PUT", "", JSON, schema.to_string()).await.expect(200);
-    topic.call("PUT", "", JSON, r#"{"retention":{"max_records":1000},"backend_options":{"batch_size":9}}"#).await.expect(200);
+    topic
+        .call("PUT", "", JSON, r#"{"retention":{"max_records":1000},"backend_options":{"batch_size":9}}"#)
+        .await
+        .expect(200);
     topic.call("PUT", "", JSON, r#"{"backend_options":{"batch_size":65536}}"#).await.problem(409, "topic_conflict");
     let evolved = json!({"schema": {"fields": [{"name": "id", "type": "int16"}, {"name": "new", "type": "bool"}]}});
     topic.call("PUT", "", JSON, evolved.to_string()).await.problem(409, "topic_conflict");
@@ -209,10 +223,13 @@ async fn a_storage_path_holds_the_dataset_and_its_link() {
     }
     let dataset = api.get("/v1/topics/p1").await.json()["dataset_uri"].as_str().unwrap().to_owned();
     let long = "x".repeat(256);
-    for path in [&dataset, &format!("{dataset}/data"), "a/p1.lance/data", "datasets/x.lance", &long, &format!("a/{long}/b")] {
+    for path in
+        [&dataset, &format!("{dataset}/data"), "a/p1.lance/data", "datasets/x.lance", &long, &format!("a/{long}/b")]
+    {
         api.put("/v1/topics/nowhere", json!({"storage_path": path}).to_string()).await.problem(400, "invalid_body");
     }
-    for path in ["sneaky", "sneaky/x", "log", "..", "a/../..", "wal", "/tmp", root.parent().unwrap().to_str().unwrap()] {
+    for path in ["sneaky", "sneaky/x", "log", "..", "a/../..", "wal", "/tmp", root.parent().unwrap().to_str().unwrap()]
+    {
         let body = json!({"storage_path": path}).to_string();
         api.put("/v1/topics/nowhere", body).await.problem(400, "invalid_body");
     }
@@ -275,15 +292,29 @@ async fn a_deleted_topic_is_gone_and_one_made_again_starts_empty() {
         let answer = topic.call("DELETE", "", &[], "").await.expect(204);
         assert!(answer.body.is_empty());
         topic.call("DELETE", "", &[], "").await.problem(404, "topic_not_found");
-        for (method, rest) in [("GET", ""), ("PATCH", ""), ("GET", "records"), ("GET", "records/0"), ("POST", "records"),
-            ("GET", "stream"), ("POST", "flush"), ("GET", "stats"), ("GET", "count"), ("POST", "close"), ("GET", "schemas"), ("GET", "tags")]
-        {
+        for (method, rest) in [
+            ("GET", ""),
+            ("PATCH", ""),
+            ("GET", "records"),
+            ("GET", "records/0"),
+            ("POST", "records"),
+            ("GET", "stream"),
+            ("POST", "flush"),
+            ("GET", "stats"),
+            ("GET", "count"),
+            ("POST", "close"),
+            ("GET", "schemas"),
+            ("GET", "tags"),
+        ] {
             topic.call(method, rest, &[], "").await.problem(404, "topic_not_found");
         }
         topic.call("POST", "trim", &[], r#"{"before":0}"#).await.problem(404, "topic_not_found");
         topic.call("PUT", "", &[], json!({"backend": backend}).to_string()).await.expect(201);
         let new = topic.get("").await.json();
-        assert_eq!((&new["tail_offset"], &new["earliest_offset"], &new["schema_version"]), (&json!(0), &json!(0), &Value::Null));
+        assert_eq!(
+            (&new["tail_offset"], &new["earliest_offset"], &new["schema_version"]),
+            (&json!(0), &json!(0), &Value::Null)
+        );
         assert!(new["epoch"].as_u64() > old["epoch"].as_u64() && new["id"] != old["id"]);
         assert_eq!(topic.append(r#"{"a":"text"}"#).await["first_offset"], 0);
         topic.wait_for_tail(1).await;

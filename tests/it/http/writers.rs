@@ -108,7 +108,9 @@ async fn a_retry_is_answered_even_when_the_topic_is_closed_or_the_offset_has_mov
     for backend in ABLE {
         let topic = api.topic(backend).await;
         let headers = [("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")];
-        let once = async || topic.call("POST", "records?expected_offset=0&close=true", &headers, "{}").await.expect(200).json();
+        let once = async || {
+            topic.call("POST", "records?expected_offset=0&close=true", &headers, "{}").await.expect(200).json()
+        };
         let first = once().await;
         let mut again = once().await;
         assert_eq!(again.as_object_mut().unwrap().remove("duplicate"), Some(json!(true)));

@@ -83,14 +83,6 @@ impl Api {
         self.call("PUT", path, &[], body).await
     }
 
-    pub async fn patch(&self, path: &str, body: impl Into<Vec<u8>>) -> Answer {
-        self.call("PATCH", path, &[], body).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.call("DELETE", path, &[], "").await
-    }
-
     /// Makes a topic of a fresh name with this configuration.
     pub async fn make(&self, configuration: Value) -> Topic {
         static MADE: AtomicU64 = AtomicU64::new(0);
@@ -122,7 +114,11 @@ pub struct Topic {
 impl Topic {
     /// The path of one of its operations.
     pub fn at(&self, rest: &str) -> String {
-        if rest.is_empty() || rest.starts_with('?') { format!("{}{rest}", self.path) } else { format!("{}/{rest}", self.path) }
+        if rest.is_empty() || rest.starts_with('?') {
+            format!("{}{rest}", self.path)
+        } else {
+            format!("{}/{rest}", self.path)
+        }
     }
 
     pub async fn get(&self, rest: &str) -> Answer {
@@ -175,7 +171,8 @@ impl Topic {
 
     /// The values from an offset on, as their texts.
     pub async fn values(&self, from: u64) -> Vec<String> {
-        let answer = self.call("GET", &format!("records?offset={from}"), &[("accept", "application/x-ndjson")], "").await;
+        let answer =
+            self.call("GET", &format!("records?offset={from}"), &[("accept", "application/x-ndjson")], "").await;
         values_of(&answer.expect(200).text())
     }
 }
@@ -219,7 +216,11 @@ impl Answer {
     /// The problem with this code, in the shape that every problem has.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
-        assert_eq!((self.status.as_u16(), self.header("content-type")), (status, Some("application/problem+json")), "{self}");
+        assert_eq!(
+            (self.status.as_u16(), self.header("content-type")),
+            (status, Some("application/problem+json")),
+            "{self}"
+        );
         let problem = self.json();
         let text = |member: &str| problem[member].as_str().unwrap_or_else(|| panic!("{member}: {self}")).to_owned();
         assert_eq!((text("code").as_str(), problem["status"].as_u64()), (code, Some(status.into())), "{self}");

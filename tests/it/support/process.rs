@@ -39,13 +39,6 @@ impl Launch {
         self
     }
 
-    /// Listens at this address from now on.
-    #[must_use]
-    pub fn at(mut self, listen: impl Into<String>) -> Self {
-        self.listen = listen.into();
-        self
-    }
-
     /// The data folder.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -102,11 +95,6 @@ impl Server {
     /// A URL on the server.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits until `/readyz` says so.
