@@ -121,7 +121,8 @@ impl Core {
         })
     }
 
-    async fn prepare(&self, entry: &Entry, factory: &dyn BackendFactory) -> Result<(), Problem> {
+    /// Makes the dataset of a topic that declares its columns, unless it is there.
+    pub(super) async fn prepare(&self, entry: &Entry, factory: &dyn BackendFactory) -> Result<(), Problem> {
         let row = entry.row();
         let schema = match row.schema_version {
             Some(_) => {
@@ -142,7 +143,8 @@ impl Core {
             earliest: row.earliest,
             committed: row.next,
             replayed: Vec::new(),
-            is_settled: true,
+            // The catalog may not have heard of what the dataset holds.
+            is_settled: false,
             closed: false,
         };
         factory.prepare(&topic).await.map_err(|err| {

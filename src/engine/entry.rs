@@ -168,6 +168,14 @@ impl Core {
             WriterRows::default()
         };
         let schema = Arc::new(arc_swap::ArcSwapOption::from(schema.map(Arc::new)));
+        // Not only at the creation: a crash may have come between the topic's row and its dataset. Where it cannot be made, so
+        // will the topic's commits say, which are tried again.
+        if definition.declared_schema.is_some()
+            && row.next == Offset::ZERO
+            && self.prepare(entry, &*factory).await.is_err()
+        {
+            tracing::warn!(topic = %name, "the dataset of {name} cannot be made yet");
+        }
         let mut replayed = entry.replayed.lock().take().unwrap_or_default();
         let chunks: Vec<Chunk> = std::mem::take(&mut replayed.chunks).into_values().collect();
         let mut wide = WideColumns::from_json(&row.wide).unwrap_or_default();

@@ -214,3 +214,25 @@ async fn a_client_that_leaves_while_its_topic_is_opened_takes_no_records_along()
     assert_eq!(receipt.first_offset, Offset::new(2).unwrap());
     engine.shut_down(Instant::now() + PATIENCE).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dataset_that_a_crash_kept_from_being_made_is_made_when_its_topic_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let tables = || Arc::new(LanceTables::new(Arc::clone(&disk), tokio::runtime::Handle::current(), 16));
+    let name = TopicName::parse("declared").unwrap();
+    let schema = serde_json::json!({"fields": [{"name": "n", "type": "int64"}]});
+    let ask = || CreateTopic { schema: Some(schema.clone()), ..CreateTopic::default() };
+    let engine = engine_with(&folder, Arc::clone(&disk), tables()).await;
+    assert!(engine.create(&name, ask()).await.unwrap().1);
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop(engine);
+    // As after a crash behind the catalog's commit.
+    std::fs::remove_file(folder.path().join("topics/declared.lance")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("datasets")).unwrap();
+
+    let engine = engine_with(&folder, Arc::clone(&disk), tables()).await;
+    assert!(!engine.create(&name, ask()).await.unwrap().1);
+    assert!(folder.path().join("topics/declared.lance/_versions").exists());
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
