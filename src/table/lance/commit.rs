@@ -14,8 +14,8 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::open::note_settled;
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
+use super::open::note_settled;
 use crate::io::Disk;
 use crate::model::Offset;
 use crate::table::TableError;

@@ -397,9 +397,7 @@ impl Disk for LanceDisk {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let site = site_of_folder(folder, &self.state.lock().root);
-        self.sync(site, |state, works| {
-            if works { state.sync_folder(folder) } else { state.fail_folder(folder) }
-        })
+        self.sync(site, |state, works| if works { state.sync_folder(folder) } else { state.fail_folder(folder) })
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {

@@ -273,7 +273,8 @@ impl World {
         let Self { slots, random, .. } = self;
         let topic = slots[at].topic.as_mut()?;
         let readable = topic.seen.last_key_value().map_or(0, |(offset, _)| offset + 1);
-        let before = topic.earliest + random.below(usize::try_from(readable.saturating_sub(topic.earliest)).ok()? + 1) as u64;
+        let before =
+            topic.earliest + random.below(usize::try_from(readable.saturating_sub(topic.earliest)).ok()? + 1) as u64;
         topic.earliest_asked = topic.earliest_asked.max(before);
         Some(Op::Trim(topic.name.clone(), before))
     }
