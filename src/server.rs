@@ -154,7 +154,10 @@ async fn run(config: &Config, parts: impl FnOnce(&Arc<Metrics>) -> Parts) -> Res
     let report = engine.shut_down(deadline).await;
     if report.unflushed_records > 0 {
         let records = report.unflushed_records;
-        tracing::error!(records, "accepted records of topics without a log could not be committed in time and are lost");
+        tracing::error!(
+            records,
+            "accepted records of topics without a log could not be committed in time and are lost"
+        );
     }
     tracing::info!("stopped");
     Ok(Outcome { unflushed_records: report.unflushed_records, cut_connections })

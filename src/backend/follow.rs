@@ -45,7 +45,10 @@ pub(super) fn follow<B: StorageBackend + ?Sized + 'static>(
 }
 
 /// The search behind [`StorageBackend::seek_time`]: times never decrease with offsets.
-pub(super) async fn seek_time<B: StorageBackend + ?Sized>(backend: &B, time: Timestamp) -> Result<Offset, StorageError> {
+pub(super) async fn seek_time<B: StorageBackend + ?Sized>(
+    backend: &B,
+    time: Timestamp,
+) -> Result<Offset, StorageError> {
     loop {
         let levels = backend.levels().now();
         match search(backend, levels.earliest, levels.readable, time).await {

@@ -115,7 +115,9 @@ impl StorageBackend for MemoryBackend {
         if bytes > limit {
             return Err(StorageError::Full { code: ErrorCode::MemoryFull, limit });
         }
-        self.budget.try_reserve(bytes).map_err(|full| StorageError::Full { code: ErrorCode::MemoryFull, limit: full.limit })
+        self.budget
+            .try_reserve(bytes)
+            .map_err(|full| StorageError::Full { code: ErrorCode::MemoryFull, limit: full.limit })
     }
 
     async fn trim(&self) -> Result<(), StorageError> {

@@ -27,8 +27,8 @@ pub use memory::MemoryFactory;
 pub use options::{OptionKind, OptionSpec, OptionValues, check_options};
 pub use registry::{AlreadyRegistered, BackendRegistry};
 
-pub(crate) use layered::{Admission, CommitQueue, Due};
 pub use layered::Lane;
+pub(crate) use layered::{Admission, CommitQueue, Due};
 
 use crate::codec::{Chunk, Values};
 use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};

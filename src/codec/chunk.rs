@@ -87,7 +87,8 @@ impl Values {
     pub fn compacted(&self) -> Self {
         let begin = self.begin_of(self.from);
         let ends = self.ends.get(self.from..self.to).unwrap_or_default();
-        let ends: Vec<u32> = ends.iter().map(|end| end.saturating_sub(u32::try_from(begin).unwrap_or(u32::MAX))).collect();
+        let ends: Vec<u32> =
+            ends.iter().map(|end| end.saturating_sub(u32::try_from(begin).unwrap_or(u32::MAX))).collect();
         Self::new(Bytes::copy_from_slice(&self.text()), ends)
     }
 

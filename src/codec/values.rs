@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use jiter::Peek;
 
+use crate::codec::encode::scalar::{write_f16, write_f32, write_f64, write_str};
 use crate::codec::fault::{Stop, excerpt, kind_words};
 use crate::codec::number;
 use crate::codec::plan::ValuePlan;
 use crate::codec::read::Reader;
 use crate::codec::scalar;
-use crate::codec::encode::scalar::{write_f16, write_f32, write_f64, write_str};
 use crate::codec::text::unescape;
 use crate::model::{ErrorCode, SchemaMode};
 use crate::schema::{EXACT_INTEGER_MAX, FloatType, IntType, NumberKind};

@@ -65,7 +65,9 @@ impl Committer {
         for lane in self.core.queue.pending() {
             match lane.due(now, wall_ms) {
                 Due::Now { since } => due.push((since, Arc::clone(&lane))),
-                Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => aged = Some((age, Arc::clone(&lane))),
+                Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => {
+                    aged = Some((age, Arc::clone(&lane)))
+                }
                 Due::Aged(_) | Due::Not => {}
             }
             let bytes = lane.pending_bytes();

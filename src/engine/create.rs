@@ -10,8 +10,8 @@ use crate::engine::entry::{Entry, versioned};
 use crate::engine::{Core, Remains};
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::{InvalidSchema, Schema};
-use crate::topic::configure::{check_mode, merge_retention, schema_row};
 use crate::topic::catalog_answer;
+use crate::topic::configure::{check_mode, merge_retention, schema_row};
 use crate::topic::{CreateTopic, Description, Topic};
 
 /// The backend of topics that name none.
@@ -27,7 +27,11 @@ struct Checked {
 }
 
 impl Core {
-    pub(super) async fn create(self: &Arc<Self>, name: &TopicName, ask: CreateTopic) -> Result<(Description, bool), Problem> {
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        name: &TopicName,
+        ask: CreateTopic,
+    ) -> Result<(Description, bool), Problem> {
         if name.is_reserved() {
             let detail = "Names that end in \".quarantine\" are the service's own.";
             return Err(Problem::new(ErrorCode::InvalidTopicName, detail));
@@ -68,7 +72,8 @@ impl Core {
         let form = factory.form();
         let mode = check_mode(&self.services, form, ask.schema_mode)?;
         if form == RecordForm::Documents && (ask.schema.is_some() || ask.storage_path.is_some()) {
-            let detail = "The backend keeps JSON text without columns or a dataset: it takes neither schema nor storage_path.";
+            let detail =
+                "The backend keeps JSON text without columns or a dataset: it takes neither schema nor storage_path.";
             return Err(self.services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
         }
         let schema = ask.schema.as_ref().map(declared).transpose()?;
@@ -121,7 +126,10 @@ impl Core {
         let schema = match row.schema_version {
             Some(_) => {
                 let found = self.catalog.newest_schema(row.definition.id).await;
-                found.map_err(|err| catalog_problem(&row.definition.name, &err))?.map(|found| versioned(&found)).transpose()?
+                found
+                    .map_err(|err| catalog_problem(&row.definition.name, &err))?
+                    .map(|found| versioned(&found))
+                    .transpose()?
             }
             None => None,
         };
@@ -212,8 +220,7 @@ impl Core {
     async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {
         let definition = &entry.row().definition;
         self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
-        let tombstone =
-            Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
+        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
         self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
         Ok(())
     }

@@ -147,7 +147,13 @@ impl Core {
         let options = factory.complete(&definition.options)?;
         let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);
         let schema = match row.schema_version {
-            Some(_) => self.catalog.newest_schema(definition.id).await.map_err(fail)?.map(|found| versioned(&found)).transpose()?,
+            Some(_) => self
+                .catalog
+                .newest_schema(definition.id)
+                .await
+                .map_err(fail)?
+                .map(|found| versioned(&found))
+                .transpose()?,
             None => None,
         };
         let writers = if settings.exactly_once && factory.epoch_rule(&options) == EpochRule::Never {

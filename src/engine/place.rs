@@ -52,7 +52,8 @@ impl Places {
     /// A folder as a client named it, links resolved as far as it exists.
     fn resolve(&self, asked: &str) -> Result<PathBuf, Problem> {
         let refuse = |detail: &'static str| Problem::new(ErrorCode::InvalidBody, detail);
-        const WHERE: &str = "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
+        const WHERE: &str =
+            "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
         let path = Path::new(asked);
         if asked.is_empty() || asked.contains('\0') || asked.len() > 1_024 {
             return Err(refuse(WHERE));
@@ -115,7 +116,27 @@ mod tests {
             assert!(places.resolve(good).is_ok(), "{good}");
         }
         let foreign = outside.to_str().unwrap().to_owned();
-        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "datasets", "datasets/x", "topics", "a/0.lance", "a/0.lance/b", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
+        for bad in [
+            "",
+            "..",
+            "a/../b",
+            "wal",
+            "wal/x",
+            "./wal",
+            "datasets",
+            "datasets/x",
+            "topics",
+            "a/0.lance",
+            "a/0.lance/b",
+            "/etc",
+            &*foreign,
+            "leak",
+            "leak/x",
+            "dangling",
+            "file",
+            "file/x",
+            "a\0b",
+        ] {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());

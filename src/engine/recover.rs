@@ -254,9 +254,10 @@ impl Core {
             topics.insert(name, Arc::new(entry));
         }
         *self.topics.write() = topics;
-        let remains = loaded.tombstones.into_iter().map(|tombstone| {
-            (tombstone.id, Remains { tombstone, topic: None, removed: false })
-        });
+        let remains = loaded
+            .tombstones
+            .into_iter()
+            .map(|tombstone| (tombstone.id, Remains { tombstone, topic: None, removed: false }));
         self.remains.lock().extend(remains);
         Ok(())
     }

@@ -98,7 +98,9 @@ impl Core {
     pub(super) async fn look_at_disk(&self) {
         let (disk, folders) = (Arc::clone(&self.disk), self.places.on_disk());
         let looked = tokio::task::spawn_blocking(move || {
-            folders.iter().try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
+            folders
+                .iter()
+                .try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
         });
         match looked.await {
             Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
@@ -273,7 +275,8 @@ impl Core {
         metrics.wal_bytes.set(gauge(self.wal.bytes()));
         metrics.tail_bytes.set(gauge(self.admission.tail().used()));
         let (mut shown, mut degraded) = (Vec::new(), 0);
-        let mut counts: HashMap<String, i64> = self.services.registry.names().into_iter().map(|name| (name, 0)).collect();
+        let mut counts: HashMap<String, i64> =
+            self.services.registry.names().into_iter().map(|name| (name, 0)).collect();
         for entry in self.entries() {
             if let Some(count) = counts.get_mut(&entry.row().definition.backend) {
                 *count += 1;

@@ -2,7 +2,6 @@
 
 mod topics;
 
-
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -10,7 +9,6 @@ use prometheus::{
 };
 
 pub use topics::{TopicFigures, TopicTable};
-
 
 /// All metrics. The fields are handles: cheap to clone, safe to use from any thread.
 #[derive(Debug)]

@@ -50,7 +50,8 @@ impl Budget {
     /// # Errors
     /// [`BudgetFull`] where they do not.
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, BudgetFull> {
-        let fits = |used: u64| (used == 0 || used.saturating_add(bytes) <= self.limit).then(|| used.saturating_add(bytes));
+        let fits =
+            |used: u64| (used == 0 || used.saturating_add(bytes) <= self.limit).then(|| used.saturating_add(bytes));
         match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
             Ok(_) => Ok(Reservation { budget: Some(Arc::clone(self)), bytes }),
             Err(_) => Err(BudgetFull { limit: self.limit }),

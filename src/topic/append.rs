@@ -161,13 +161,7 @@ impl Topic {
     }
 
     /// A refusal that rests on records in flight waits until they are as durable as asked.
-    async fn refuse(
-        &self,
-        problem: Problem,
-        rests_on: Offset,
-        ack: Ack,
-        rewinds: u64,
-    ) -> Result<Receipt, Problem> {
+    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack, rewinds: u64) -> Result<Receipt, Problem> {
         if problem.code != ErrorCode::TopicNotFound {
             self.settled(rests_on, ack, rewinds).await?;
         }

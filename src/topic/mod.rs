@@ -316,9 +316,8 @@ impl Topic {
             // In this order: a refusal that comes in between shows in the offset.
             let refusals = self.backend.levels().now().refusals;
             let next = self.log.lock().next;
-            let is_told = |levels: &Levels| {
-                levels.durable >= next || levels.refusals != refusals || levels.failed.is_some()
-            };
+            let is_told =
+                |levels: &Levels| levels.durable >= next || levels.refusals != refusals || levels.failed.is_some();
             let levels = self.backend.levels().wait_for(is_told).await;
             if levels.durable >= self.log.lock().next {
                 return true;

@@ -73,15 +73,8 @@ impl Topic {
         };
         let end = (!ask.block).then(|| self.backend.levels().now().readable);
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
-        let reader = Reader {
-            topic: Arc::clone(self),
-            levels,
-            next: resumption.next,
-            left,
-            end,
-            version,
-            caught_up: false,
-        };
+        let reader =
+            Reader { topic: Arc::clone(self), levels, next: resumption.next, left, end, version, caught_up: false };
         Ok(run(reader, resumption, ask))
     }
 }

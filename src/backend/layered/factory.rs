@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::backend::layered::{Admission, CommitQueue, Lane, Layered};
+use crate::backend::options::with_defaults;
 use crate::backend::{
     AckLevels, BackendFactory, Capabilities, EpochRule, OpenTopic, Opened, OptionKind, OptionSpec, OptionValues,
     RecordForm, StorageBackend, StorageError,
 };
-use crate::backend::options::with_defaults;
 use crate::model::{Ack, ErrorCode, Problem, TopicId};
 use crate::table::{TablePlace, Tables};
 use crate::wal::Wal;
@@ -93,7 +93,8 @@ async fn open(
     with_wal: bool,
     default_ack: Ack,
 ) -> Result<Opened, StorageError> {
-    let place = topic.place.clone().ok_or_else(|| StorageError::Failed { cause: "no place for a dataset".to_owned() })?;
+    let place =
+        topic.place.clone().ok_or_else(|| StorageError::Failed { cause: "no place for a dataset".to_owned() })?;
     let replayed = std::mem::take(&mut topic.replayed);
     let tables = Arc::clone(&services.tables);
     let is_settled = with_wal || topic.is_settled;

@@ -303,7 +303,8 @@ impl Lane {
         }
         let waited_for = pace.wanted > self.levels.now().committed;
         let rested = pace.started.is_none_or(|started| now.duration_since(started) >= WAITER_PAUSE);
-        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed) {
+        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed)
+        {
             return Due::Now { since: oldest };
         }
         let age_ms = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());

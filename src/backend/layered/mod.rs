@@ -18,8 +18,8 @@ use crate::wal::{Wal, WalEntry, WalError};
 
 pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
-pub use lane::Lane;
 pub(crate) use lane::Due;
+pub use lane::Lane;
 pub(crate) use queue::CommitQueue;
 
 /// The records of one topic with a dataset. Clones share them.
@@ -89,7 +89,8 @@ impl Layered {
         if let Some(code) = levels.failed {
             return Some(StorageError::Unwritable { code });
         }
-        (ack == Ack::Committed && levels.degraded).then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
+        (ack == Ack::Committed && levels.degraded)
+            .then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
     }
 
     async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {

@@ -14,6 +14,7 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
+use super::open::note_settled;
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
 use crate::io::Disk;
 use crate::model::Offset;
@@ -112,7 +113,7 @@ impl Fence {
         .await
     }
 
-    async fn sync_after(&self, location: &ManifestLocation, creates: bool) -> Result<(), TableError> {
+    async fn sync_after(&self, location: &ManifestLocation, version: u64) -> Result<(), TableError> {
         let (disk, dataset) = (Arc::clone(&self.disk), self.dataset.clone());
         let manifest = location.path.filename().unwrap_or_default().to_owned();
         blocking(move || {
@@ -121,10 +122,11 @@ impl Fence {
             disk.sync_folder(&versions)?;
             disk.sync_folder(&dataset)?;
             // The dataset's own name has to last as well.
-            match dataset.parent().filter(|_| creates) {
-                Some(above) => disk.sync_folder(above),
-                None => Ok(()),
+            if let Some(above) = dataset.parent().filter(|_| version == 1) {
+                disk.sync_folder(above)?;
             }
+            note_settled(&dataset, version);
+            Ok::<(), std::io::Error>(())
         })
         .await
     }
@@ -184,7 +186,7 @@ impl CommitHandler for Fence {
             .await;
         match put {
             Ok(location) => {
-                self.sync_after(&location, version == 1).await.map_err(as_commit_error)?;
+                self.sync_after(&location, version).await.map_err(as_commit_error)?;
                 Ok(location)
             }
             Err(CommitError::CommitConflict) => {

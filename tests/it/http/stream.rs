@@ -41,7 +41,8 @@ async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
         ] {
             assert_eq!(whole.header(name), Some(value));
         }
-        let zipped = topic.call("GET", "stream?offset=2&block=false", &[("accept-encoding", "gzip, zstd, br")], "").await;
+        let zipped =
+            topic.call("GET", "stream?offset=2&block=false", &[("accept-encoding", "gzip, zstd, br")], "").await;
         assert_eq!((zipped.header("content-encoding"), &zipped.body), (None, &whole.body));
         // One that blocks has the same beginning, then signs of life.
         let mut stream = Sse::open(&topic, "?offset=2&heartbeat=1", &[]).await;

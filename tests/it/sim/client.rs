@@ -259,7 +259,8 @@ impl TopicModel {
         }
         let is_definite = match problem.code {
             ErrorCode::TopicNotFound => false,
-            ErrorCode::DiskFull | ErrorCode::Overloaded => true,
+            // What was sent before may be stored all the same.
+            ErrorCode::DiskFull | ErrorCode::Overloaded => batch.attempts == 1,
             code => code.status() < 500,
         };
         if matches!(batch.fate, Fate::Stored { .. }) {

@@ -259,7 +259,10 @@ impl State {
         let all: HashSet<&OsString> = now.keys().chain(durable.keys()).collect();
         for name in all {
             let to = now.get(name).copied();
-            if durable.get(name).copied() != to {
+            // Folders are settled by a later sync: a file system that cannot write its journal does not go on, and Lance
+            // makes its folders once.
+            let is_folder = fs::symlink_metadata(folder.join(name)).is_ok_and(|metadata| metadata.is_dir());
+            if durable.get(name).copied() != to && !is_folder {
                 self.doubtful_names.insert((id, name.clone(), to));
             }
         }
@@ -275,10 +278,11 @@ impl State {
         fs::hard_link(path, kept)
     }
 
-    /// A name is made: its removal, if that is in doubt, is past.
+    /// A name is made: what was in doubt of it is past.
     fn make_name(&mut self, path: &Path) -> io::Result<()> {
         if let (Some(folder), Some(name)) = (path.parent().filter(|folder| folder.is_dir()), path.file_name()) {
-            self.doubtful_names.remove(&(inode(folder)?, name.to_owned(), None));
+            let id = inode(folder)?;
+            self.doubtful_names.retain(|(of, doubtful, _)| *of != id || doubtful != name);
         }
         Ok(())
     }
@@ -299,6 +303,9 @@ impl State {
 
     fn site_of_file(&self, path: &Path) -> io::Result<Site> {
         let id = inode(path)?;
+        if name_of(path) == "_copy" {
+            return Ok(Site::OpenCopy);
+        }
         let opens = self.found.contains(&id) || self.synced.contains_key(&id);
         LAST.set(if opens { Last::Open } else { Last::Commit });
         Ok(match (folder_name(path).as_str(), opens) {

@@ -165,10 +165,12 @@ impl World {
             70..76 => self.fail_something(),
             76..79 => self.crash_later(),
             79..82 => {
-                let room = self.random.below(1_500) as u64;
+                let room = self.random.below(1_200) as u64;
                 self.note(format!("  room for {room} bytes"));
                 self.machine.disk.set_capacity(Some(room));
-                self.append()?;
+                // Many at once, so that some of them go to the log together.
+                let count = 1 + self.random.below(10);
+                self.append_some(count, None)?;
                 // What was refused must not come back.
                 if self.random.coin() && !self.has_crashed() { self.restart(End::PowerLoss) } else { Ok(()) }
             }
@@ -220,11 +222,17 @@ impl World {
         self.slots[at].topic.as_mut()
     }
 
-    /// Some appends at once, with now and then something else among them; sometimes the process ends in their midst.
     fn append(&mut self) -> Result<(), String> {
+        let count = 1 + self.random.below(4);
+        self.append_some(count, None)
+    }
+
+    /// Some appends at once, to one topic or to any, with now and then something else among them; sometimes the process ends
+    /// in their midst.
+    fn append_some(&mut self, count: usize, to: Option<usize>) -> Result<(), String> {
         let mut ops = Vec::new();
-        for _ in 0..1 + self.random.below(4) {
-            let Some(at) = self.a_topic() else { return self.create_any() };
+        for _ in 0..count {
+            let Some(at) = to.or_else(|| self.a_topic()) else { return self.create_any() };
             let Self { slots, serials, random, .. } = self;
             ops.extend(slots[at].topic.as_mut().and_then(|topic| topic.next_append(serials, random)));
         }
@@ -377,9 +385,16 @@ impl World {
             2 => Plan::Dies(Crash::PowerLoss),
             _ => Plan::Fails,
         };
+        // The first commit of a topic has more to make durable than others.
+        let free = self.slots.iter().position(|slot| slot.topic.is_none());
+        let fresh = free.filter(|_| self.random.coin());
+        if let Some(at) = fresh {
+            self.create(at)?;
+        }
+        let fresh = fresh.filter(|at| self.slots[*at].topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes));
         self.note(format!("  {plan:?} at {site:?}"));
         disk.plan(site, plan);
-        self.append()?;
+        self.append_some(2, fresh)?;
         if !self.has_crashed() && self.random.coin() {
             self.flush_all()?;
         }

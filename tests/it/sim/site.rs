@@ -35,6 +35,8 @@ pub enum Site {
     Link,
     /// The name of a folder that datasets or links lie in, made for them.
     Folders,
+    /// Opening: a file of the head that is written anew.
+    OpenCopy,
     /// Opening: a data file of the head.
     OpenData,
     /// Opening: the names of data files.
@@ -73,7 +75,7 @@ impl Site {
     ];
 
     /// Those of the datasets.
-    pub const TABLES: [Site; 19] = [
+    pub const TABLES: [Site; 20] = [
         Site::CommitData,
         Site::CommitDataNames,
         Site::CommitManifest,
@@ -82,6 +84,7 @@ impl Site {
         Site::CommitParent,
         Site::Link,
         Site::Folders,
+        Site::OpenCopy,
         Site::OpenData,
         Site::OpenDataNames,
         Site::OpenManifest,

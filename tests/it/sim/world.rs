@@ -363,7 +363,10 @@ impl World {
                     if slot.buried.contains(&seen.id) {
                         return Err(format!("it is topic {} again, which was deleted", seen.id));
                     }
-                    topic.exists = Known::Yes;
+                    // A deletion may still be under way.
+                    if look.when != When::Running {
+                        topic.exists = Known::Yes;
+                    }
                     return topic.check(&seen, look);
                 }
                 (Err(problem), topic) if problem.code == ErrorCode::TopicNotFound => {

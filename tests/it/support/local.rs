@@ -145,11 +145,6 @@ impl Local {
         Api::new(format!("http://{}", self.address))
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// What it serves.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
