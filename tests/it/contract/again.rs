@@ -71,7 +71,10 @@ async fn writers_schemas_and_widths_are_remembered() {
         let record = topic.get("records/23").await.expect(200).json();
         assert_eq!(record["value"], json!({"n": 1, "s": {"x": 1.5}}));
         assert!(record["timestamp"].as_str().unwrap() >= last.as_str(), "{told}");
-        assert_eq!(topic.get("").await.json()["schema_version"].as_u64(), Some(schemas["schemas"].as_array().unwrap().len() as u64));
+        assert_eq!(
+            topic.get("").await.json()["schema_version"].as_u64(),
+            Some(schemas["schemas"].as_array().unwrap().len() as u64)
+        );
     }
     assert!(server.stop().success());
 }
@@ -97,7 +100,10 @@ async fn what_was_trimmed_and_closed_stays_so() {
         topic.get("records?offset=3").await.problem(410, "offset_expired");
         topic.post("records", "{}").await.problem(409, "topic_closed");
         let stream = topic.get("stream?offset=0").await.expect(200).text();
-        assert!(stream.contains("\"reason\":\"retention\"") && stream.contains("\"reason\":\"closed\",\"next_offset\":11"), "{stream}");
+        assert!(
+            stream.contains("\"reason\":\"retention\"") && stream.contains("\"reason\":\"closed\",\"next_offset\":11"),
+            "{stream}"
+        );
     }
     assert!(server.stop().success());
 }
