@@ -114,10 +114,16 @@ impl Entry {
 
 impl Core {
     /// The topic of an entry, opened if it is not; whoever comes first opens it for all.
-    pub(super) async fn open(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
+    pub(super) async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if let Some(topic) = entry.cell.get() {
             return Ok(Arc::clone(topic));
         }
+        // Opening goes on when the client leaves: what the log had of the topic is in its hands, and would be gone with it.
+        let (core, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.services.detach(async move { core.open_once(&entry).await }).await
+    }
+
+    async fn open_once(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
             return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }

@@ -310,14 +310,14 @@ impl Core {
         names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
     }
 
-    async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
+    async fn topic(self: &Arc<Self>, name: &TopicName) -> Result<Arc<Topic>, Problem> {
         let entry = self
             .entry(name)
             .ok_or_else(|| Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\".")))?;
         self.open(&entry).await
     }
 
-    async fn describe(&self, name: &TopicName) -> Result<Description, Problem> {
+    async fn describe(self: &Arc<Self>, name: &TopicName) -> Result<Description, Problem> {
         let opened = self.topic(name).await;
         match (opened, self.entry(name)) {
             (Ok(topic), _) => Ok(topic.description()),
