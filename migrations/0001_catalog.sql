@@ -7,10 +7,12 @@ CREATE TABLE meta (
     -- The form of this file, raised by a change that an older server would misread.
     format  INTEGER NOT NULL,
     -- Whether the last server stopped in order. A new catalog has nothing to recover.
-    clean   INTEGER NOT NULL
+    clean   INTEGER NOT NULL,
+    -- No record that the checkpoints know of has a later time: the next server's clock begins there at the earliest.
+    newest  INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO meta (one, format, clean) VALUES (1, 1, 1);
+INSERT INTO meta (one, format, clean, newest) VALUES (1, 1, 1, 0);
 
 CREATE TABLE topics (
     id               TEXT PRIMARY KEY NOT NULL,

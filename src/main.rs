@@ -11,10 +11,11 @@ const EXIT_LOST: u8 = 3;
 
 fn main() -> ExitCode {
     set_environment();
-    let config = match cli::parse().and_then(|Command::Serve(config)| cli::start_logging(config.log_format).map(|()| config)) {
-        Ok(config) => config,
-        Err(error) => return ExitCode::from(error.report()),
-    };
+    let config =
+        match cli::parse().and_then(|Command::Serve(config)| cli::start_logging(config.log_format).map(|()| config)) {
+            Ok(config) => config,
+            Err(error) => return ExitCode::from(error.report()),
+        };
     let open_files = runtime::raise_open_files();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
     match server::serve(&config, Vec::new()) {

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::runtime::{Health, Runtimes, Tasks};
 use crate::table::lance::LanceTables;
 use crate::topic::InflightBudget;
+use crate::wal::WalObserver;
 
 /// The part of the time for a stop that is kept for committing what only memory holds, once the connections have ended.
 const FLUSH_SHARE: u32 = 2;
@@ -95,7 +96,7 @@ pub fn serve(config: &Config, backends: Vec<Arc<dyn BackendFactory>>) -> Result<
         tables,
         tasks: tasks.child(),
         backends,
-        wal_observer: Some(metrics.wal_observer()),
+        wal_observer: Some(log_syncs(metrics)),
     };
     let outcome = runtimes.block_on(run(config, parts));
     runtimes.shut_down(LAST_PATIENCE);
@@ -153,7 +154,10 @@ async fn run(config: &Config, parts: impl FnOnce(&Arc<Metrics>) -> Parts) -> Res
     let report = engine.shut_down(deadline).await;
     if report.unflushed_records > 0 {
         let records = report.unflushed_records;
-        tracing::error!(records, "accepted records of topics without a log could not be committed in time and are lost");
+        tracing::error!(
+            records,
+            "accepted records of topics without a log could not be committed in time and are lost"
+        );
     }
     tracing::info!("stopped");
     Ok(Outcome { unflushed_records: report.unflushed_records, cut_connections })
@@ -211,6 +215,22 @@ fn engine_options(config: &Config) -> EngineOptions {
         disk_floor_bytes: config.disk_floor_bytes,
         record_bytes_max: config.max_record_bytes,
         batch_records_max: config.max_batch_records,
+    }
+}
+
+/// What counts the log's syncs.
+pub fn log_syncs(metrics: &Arc<Metrics>) -> Arc<dyn WalObserver> {
+    Arc::new(LogSyncs(Arc::clone(metrics)))
+}
+
+#[derive(Debug)]
+struct LogSyncs(Arc<Metrics>);
+
+impl WalObserver for LogSyncs {
+    fn synced(&self, group: usize, _bytes: u64, took: Duration) {
+        self.0.wal_fsync_duration.observe(took.as_secs_f64());
+        // Groups are far smaller than what a float holds exactly.
+        self.0.wal_group_size.observe(u32::try_from(group).map_or(f64::MAX, f64::from));
     }
 }
 

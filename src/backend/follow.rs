@@ -34,7 +34,7 @@ pub(super) fn follow<B: StorageBackend + ?Sized + 'static>(
                 yield chunk;
             }
             let now = *levels.borrow_and_update();
-            if now.ending.is_some() || (now.closed && next >= now.readable) {
+            if left == 0 || now.ending.is_some() || (now.is_over() && next >= now.readable) {
                 break;
             }
             if block && next >= now.readable && levels.changed().await.is_err() {
@@ -45,7 +45,10 @@ pub(super) fn follow<B: StorageBackend + ?Sized + 'static>(
 }
 
 /// The search behind [`StorageBackend::seek_time`]: times never decrease with offsets.
-pub(super) async fn seek_time<B: StorageBackend + ?Sized>(backend: &B, time: Timestamp) -> Result<Offset, StorageError> {
+pub(super) async fn seek_time<B: StorageBackend + ?Sized>(
+    backend: &B,
+    time: Timestamp,
+) -> Result<Offset, StorageError> {
     loop {
         let levels = backend.levels().now();
         match search(backend, levels.earliest, levels.readable, time).await {

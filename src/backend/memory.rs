@@ -47,7 +47,7 @@ impl BackendFactory for MemoryFactory {
         levels.closed = topic.closed;
         let backend =
             MemoryBackend { tail: Tail::default(), levels: LevelsWatch::new(levels), budget: Arc::clone(&self.budget) };
-        Ok(Opened { backend: Arc::new(backend), next: Offset::ZERO })
+        Ok(Opened { backend: Arc::new(backend), next: Offset::ZERO, last_time: None })
     }
 
     async fn remove(&self, _id: TopicId, _place: Option<&TablePlace>) -> Result<(), StorageError> {
@@ -115,7 +115,9 @@ impl StorageBackend for MemoryBackend {
         if bytes > limit {
             return Err(StorageError::Full { code: ErrorCode::MemoryFull, limit });
         }
-        self.budget.try_reserve(bytes).map_err(|full| StorageError::Full { code: ErrorCode::MemoryFull, limit: full.limit })
+        self.budget
+            .try_reserve(bytes)
+            .map_err(|full| StorageError::Full { code: ErrorCode::MemoryFull, limit: full.limit })
     }
 
     async fn trim(&self) -> Result<(), StorageError> {
@@ -123,7 +125,7 @@ impl StorageBackend for MemoryBackend {
         Ok(())
     }
 
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
-        self.tail.offset_within_bytes(bytes)
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
+        Ok(self.tail.offset_within_bytes(bytes))
     }
 }

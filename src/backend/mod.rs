@@ -5,6 +5,8 @@
 //! table, `persisting` a write-ahead log, a tail and a table.
 
 mod capabilities;
+mod error;
+mod figures;
 mod follow;
 mod layered;
 mod memory;
@@ -18,79 +20,21 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub use capabilities::Capabilities;
+pub use error::StorageError;
+pub use figures::{BackendStats, Flushed};
 pub use layered::{LanceFactory, LayeredServices, PersistingFactory};
 pub use memory::MemoryFactory;
 pub use options::{OptionKind, OptionSpec, OptionValues, check_options};
 pub use registry::{AlreadyRegistered, BackendRegistry};
 
-pub(crate) use layered::{Admission, CommitQueue, Due};
 pub use layered::Lane;
+pub(crate) use layered::{Admission, CommitQueue, Due};
 
 use crate::codec::{Chunk, Values};
-use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};
+use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};
 use crate::schema::Schema;
 use crate::table::TablePlace;
 use crate::tail::{LevelsWatch, Reservation};
-
-/// Why a backend cannot do what it was asked to. Causes go to the log, never to a client.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The record store failed; it may go well later.
-    #[error("the record store failed: {cause}")]
-    Failed {
-        /// What the layer below answered.
-        cause: String,
-    },
-    /// Records in flight will not be acknowledged.
-    #[error("writing has failed ({})", code.as_str())]
-    Unwritable {
-        /// `log_failed`, `disk_full` or `topic_degraded`.
-        code: ErrorCode,
-    },
-    /// No room in memory within the time that a request may wait.
-    #[error("no room within {limit} bytes")]
-    Full {
-        /// `overloaded` or `memory_full`.
-        code: ErrorCode,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The offset lies below the earliest that is kept.
-    #[error("the offset lies below {earliest}")]
-    Expired {
-        /// The earliest.
-        earliest: Offset,
-    },
-    /// The topic is deleted.
-    #[error("the topic is deleted")]
-    Deleted,
-}
-
-impl StorageError {
-    /// The problem that a client is told.
-    pub fn to_problem(&self) -> Problem {
-        match self {
-            StorageError::Failed { .. } => Problem::internal(),
-            StorageError::Unwritable { code } => Problem::new(*code, unwritable_detail(*code)),
-            StorageError::Full { code, limit } => {
-                Problem::new(*code, "There is no room for the records at present; send them again later.").with_limit(*limit)
-            }
-            StorageError::Expired { earliest } => {
-                Problem::new(ErrorCode::OffsetExpired, format!("The earliest offset still kept is {earliest}."))
-                    .with_earliest(*earliest)
-            }
-            StorageError::Deleted => Problem::new(ErrorCode::TopicNotFound, "The topic has been deleted."),
-        }
-    }
-}
-
-const fn unwritable_detail(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::LogFailed => "The write-ahead log has failed; nothing is acknowledged until the server is restarted.",
-        ErrorCode::DiskFull => "The disk is full; nothing was stored.",
-        _ => "The topic's dataset cannot be written at present; it is tried again by itself.",
-    }
-}
 
 /// Records with their offsets. Only the topic's sequencer makes one, so offsets are dense and times non-decreasing.
 #[derive(Debug)]
@@ -133,26 +77,6 @@ impl Sequenced {
 
 /// Resolves when records are as durable as asked, with the level that they have reached. Dropping it undoes nothing.
 pub type Commit = BoxFuture<'static, Result<Durability, StorageError>>;
-
-/// What a flush has brought.
-pub use crate::topic::Flushed;
-
-/// Figures of a backend; what it lacks is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BackendStats {
-    /// Records in memory.
-    pub buffered_records: Option<u64>,
-    /// Bytes of records in memory.
-    pub buffered_bytes: Option<u64>,
-    /// Bytes of the dataset's data files.
-    pub stored_bytes: Option<u64>,
-    /// Bytes of the topic's entries in the log.
-    pub wal_bytes: Option<u64>,
-    /// Fragments of the dataset.
-    pub fragments: Option<u64>,
-    /// Versions of the dataset that were made.
-    pub versions: Option<u64>,
-}
 
 /// Stores the records of one topic.
 ///
@@ -255,9 +179,12 @@ pub trait StorageBackend: Send + Sync {
     }
 
     /// The lowest offset from which on at most `bytes` are held, for retention by bytes; none where nothing is to go.
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be found out.
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         let _ = bytes;
-        None
+        Ok(None)
     }
 
     /// The part that commits to a dataset, where the backend has one.
@@ -297,6 +224,8 @@ pub struct OpenTopic {
     pub committed: Offset,
     /// Records from `committed` on that the write-ahead log still had.
     pub replayed: Vec<Chunk>,
+    /// Whether `committed` and `replayed` are all that there is: the last stop was in order.
+    pub is_settled: bool,
     /// Whether the topic is closed.
     pub closed: bool,
 }
@@ -307,6 +236,8 @@ pub struct Opened {
     pub backend: Arc<dyn StorageBackend>,
     /// The offset that the next record gets.
     pub next: Offset,
+    /// When the last record was appended, where that is known.
+    pub last_time: Option<Timestamp>,
 }
 
 /// How a backend's records are decoded.

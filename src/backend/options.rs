@@ -80,7 +80,8 @@ impl OptionSpec {
 /// Checks options as a client gave them; a null is an omitted one. The defaults are not filled in.
 ///
 /// # Errors
-/// A problem `invalid_body` that names the option and what it takes.
+/// A problem that names the option and what it takes: `invalid_parameter` for a number outside its range, else
+/// `invalid_body`.
 pub fn check_options(specs: &[OptionSpec], given: &Map<String, Value>) -> Result<OptionValues, Problem> {
     let mut checked = Map::new();
     for (name, value) in given {
@@ -93,7 +94,9 @@ pub fn check_options(specs: &[OptionSpec], given: &Map<String, Value>) -> Result
         }
         if !spec.kind.takes(value) {
             let detail = format!("The option \"{name}\" takes {}.", spec.kind.expectation());
-            let problem = Problem::new(ErrorCode::InvalidBody, detail);
+            let is_out_of_range = value.is_number() && matches!(spec.kind, OptionKind::Integer { .. });
+            let code = if is_out_of_range { ErrorCode::InvalidParameter } else { ErrorCode::InvalidBody };
+            let problem = Problem::new(code, detail);
             return Err(match spec.kind {
                 OptionKind::OneOf(words) => problem.allowing(words.iter().copied()),
                 _ => problem,

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use sqlx::{Row, SqlitePool};
+use sqlx::SqlitePool;
 
 use crate::catalog::decode::Reader;
 use crate::catalog::{CatalogError, DatasetPlace, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
@@ -14,7 +14,9 @@ use crate::model::{SchemaMode, TopicId, TopicName};
 /// Everything, in one read transaction.
 pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
     let mut transaction = readers.begin().await?;
-    let clean: i64 = sqlx::query("SELECT clean FROM meta").fetch_one(&mut *transaction).await?.try_get(0)?;
+    let meta = sqlx::query("SELECT clean, newest FROM meta").fetch_one(&mut *transaction).await?;
+    let meta = Reader::new("meta", &meta);
+    let (was_clean, newest) = (meta.flag("clean")?, meta.time("newest")?);
     let epoch_rows = sqlx::query("SELECT topic, epoch, start_offset FROM epochs ORDER BY epoch")
         .fetch_all(&mut *transaction)
         .await?;
@@ -27,7 +29,7 @@ pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
         let start = EpochStart { epoch: row.epoch("epoch")?, start: row.offset("start_offset")? };
         epochs.entry(row.topic("topic")?).or_default().push(start);
     }
-    let mut loaded = Loaded { was_clean: clean != 0, ..Loaded::default() };
+    let mut loaded = Loaded { was_clean, newest, ..Loaded::default() };
     for row in &topic_rows {
         let row = Reader::new("topics", row);
         if row.flag("deleted")? {

@@ -14,7 +14,7 @@ use std::path::Path;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{Epoch, Offset, Retention, SchemaMode, TopicId};
+use crate::model::{Epoch, Offset, Retention, SchemaMode, Timestamp, TopicId};
 use crate::runtime::Tasks;
 
 mod decode;
@@ -162,15 +162,16 @@ impl Catalog {
     }
 
     /// Stores what has changed of many topics, in one transaction. Topics deleted meanwhile are passed over. Everything that
-    /// the rows rest on must be durable before the call: after a crash they are believed.
+    /// the rows rest on must be durable before the call: after a crash they are believed. `newest` is no earlier than the
+    /// time of any record of theirs.
     ///
     /// # Errors
     /// [`CatalogError`]; nothing is stored then.
-    pub async fn checkpoint(&self, topics: &[TopicCheckpoint]) -> Result<(), CatalogError> {
+    pub async fn checkpoint(&self, topics: &[TopicCheckpoint], newest: Timestamp) -> Result<(), CatalogError> {
         if topics.is_empty() {
             return Ok(());
         }
-        self.submit(writers::Checkpoint::of(topics)?).await
+        self.submit(writers::Checkpoint::of(topics, newest)?).await
     }
 
     /// The writers of one topic as of its last checkpoint.

@@ -99,6 +99,8 @@ pub struct Loaded {
     pub tombstones: Vec<Tombstone>,
     /// Whether the last server stopped in order.
     pub was_clean: bool,
+    /// No record that the checkpoints know of has a later time.
+    pub newest: Timestamp,
 }
 
 /// Why a schema version came to be.

@@ -13,13 +13,15 @@ use sqlx::{SqliteConnection, SqlitePool};
 use crate::catalog::decode::{Reader, to_json};
 use crate::catalog::writer::Change;
 use crate::catalog::{CatalogError, KeyRow, ProducerRow, StoredReceipt, TopicCheckpoint, WriterRows};
-use crate::model::{Offset, SchemaVersion, TopicId};
+use crate::model::{Offset, SchemaVersion, Timestamp, TopicId};
 
 /// The most rows in one statement; bounds the memory of their JSON.
 const ROWS_MAX: usize = 2_000;
 
 const TOPICS: &str = "UPDATE topics SET next_offset = max(next_offset, j.value ->> 1), wide = j.value ->> 2
     FROM json_each(?) AS j WHERE topics.id = j.value ->> 0 AND deleted = 0";
+
+const NEWEST: &str = "UPDATE meta SET newest = max(newest, CAST(? AS INTEGER))";
 
 const PRODUCERS: &str = "INSERT INTO producers (topic, producer, epoch, last_seq, receipts, last_used)
     SELECT topics.id, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5
@@ -56,8 +58,8 @@ impl Change for Checkpoint {
 }
 
 impl Checkpoint {
-    pub(super) fn of(topics: &[TopicCheckpoint]) -> Result<Self, CatalogError> {
-        let mut statements = Self(Vec::new());
+    pub(super) fn of(topics: &[TopicCheckpoint], newest: Timestamp) -> Result<Self, CatalogError> {
+        let mut statements = Self(vec![(NEWEST, newest.as_micros().to_string())]);
         let topics: Vec<_> = topics.iter().map(|topic| (topic.id.to_string(), topic)).collect();
         statements.add(TOPICS, topics.iter().map(|(id, topic)| (id, topic.next.get(), &topic.wide)))?;
         let gone = topics.iter().flat_map(|(id, topic)| topic.removed_producers.iter().map(move |name| (id, &**name)));

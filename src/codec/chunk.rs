@@ -77,6 +77,21 @@ impl Values {
         if self.is_empty() { 0 } else { self.end_of(self.to - 1) - self.begin_of(self.from) }
     }
 
+    /// Bytes of the text that is shared, of which these values may be a part.
+    pub fn held_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The same values in a text of their own.
+    #[must_use]
+    pub fn compacted(&self) -> Self {
+        let begin = self.begin_of(self.from);
+        let ends = self.ends.get(self.from..self.to).unwrap_or_default();
+        let ends: Vec<u32> =
+            ends.iter().map(|end| end.saturating_sub(u32::try_from(begin).unwrap_or(u32::MAX))).collect();
+        Self::new(Bytes::copy_from_slice(&self.text()), ends)
+    }
+
     /// The values from `from` on, at most `count`; shares the text.
     #[must_use]
     pub fn slice(&self, from: usize, count: usize) -> Self {
@@ -169,6 +184,12 @@ impl Chunk {
         self.values.bytes() + 4 * self.values.len() + std::mem::size_of::<Self>()
     }
 
+    /// The same records in a text of their own.
+    #[must_use]
+    pub fn compacted(&self) -> Self {
+        Self { first: self.first, times: self.times.clone(), values: self.values.compacted() }
+    }
+
     /// The records from index `from` on, at most `count`; shares the text.
     #[must_use]
     pub fn slice(&self, from: usize, count: usize) -> Self {
@@ -207,6 +228,9 @@ mod tests {
         assert_eq!(part.slice(1, 5).len(), 0);
         assert_eq!(whole.from_offset(Offset::new(99).unwrap(), 1).len(), 0);
         assert_eq!(whole.slice(1, 2).slice(1, 9).value(0), b"{\"b\":\"x\"}");
+        let own = whole.slice(1, 2).compacted();
+        assert_eq!((own.value(0), own.value(1)), (&b"{}"[..], &b"{\"b\":\"x\"}"[..]));
+        assert_eq!((own.first().get(), own.values().held_bytes()), (8, 13));
     }
 
     #[test]

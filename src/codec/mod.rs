@@ -1,12 +1,12 @@
 //! Bodies to records and back: pure functions, no I/O.
 
 mod chunk;
+pub mod columns;
 mod copy;
 mod decode;
+pub mod encode;
 mod error;
 mod fault;
-pub mod columns;
-pub mod encode;
 mod form;
 mod keys;
 mod number;

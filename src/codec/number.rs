@@ -128,18 +128,8 @@ fn compare(literal: &str, size: f64, midpoint: f64) -> Ordering {
     }
 }
 
-/// Appends a finite double as ECMAScript prints it (RFC 8785); −0 prints `0`.
-pub(super) fn write_f64(out: &mut Vec<u8>, value: f64) {
-    out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
-}
-
-/// Appends a finite single in the fewest digits that lead back to it.
-pub(super) fn write_f32(out: &mut Vec<u8>, value: f32) {
-    out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
-}
-
-/// Appends a finite half in the fewest digits that lead back to it.
-pub(super) fn write_f16(out: &mut Vec<u8>, value: f16) {
+/// The double whose shortest text is the one of a finite half: the fewest digits that lead back to it.
+pub(super) fn shortest_of_half(value: f16) -> f64 {
     let exact = value.to_f64();
     for places in 0..5 {
         // The nearest decimal with so many digits, then its neighbours: below a power of two halves are denser, so that
@@ -150,16 +140,17 @@ pub(super) fn write_f16(out: &mut Vec<u8>, value: f16) {
         for step in [0, 1, -1] {
             let decimal = format!("{}e{}", scaled + step, power.parse::<i64>().unwrap_or_default() - places as i64);
             if float16(&decimal) == value {
-                return write_f64(out, float64(&decimal));
+                return float64(&decimal);
             }
         }
     }
-    write_f64(out, exact);
+    exact
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::encode::scalar::{write_f16, write_f32, write_f64};
     use proptest::prelude::*;
 
     #[test]
@@ -200,7 +191,7 @@ mod tests {
 
     fn half_text(literal: &str) -> String {
         let mut out = Vec::new();
-        write_f16(&mut out, float16(literal));
+        write_f16(float16(literal), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -231,7 +222,7 @@ mod tests {
     fn every_half_comes_back_from_its_text() {
         for bits in (0..f16::INFINITY.to_bits()).step_by(7) {
             let mut out = Vec::new();
-            write_f16(&mut out, f16::from_bits(bits));
+            write_f16(f16::from_bits(bits), &mut out);
             let text = String::from_utf8(out).unwrap();
             assert_eq!(float16(&text).to_bits(), bits, "{text}");
         }
@@ -243,12 +234,12 @@ mod tests {
             let (double, single) = (f64::from_bits(bits), f32::from_bits(bits as u32));
             let mut out = Vec::new();
             if double.is_finite() && double != 0.0 {
-                write_f64(&mut out, double);
+                write_f64(double, &mut out);
                 prop_assert_eq!(float64(std::str::from_utf8(&out).unwrap()).to_bits(), bits);
             }
             out.clear();
             if single.is_finite() && single != 0.0 {
-                write_f32(&mut out, single);
+                write_f32(single, &mut out);
                 prop_assert_eq!(float32(std::str::from_utf8(&out).unwrap()).to_bits(), bits as u32);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::codec::text::write_string;
+use crate::codec::encode::scalar::write_str;
 use crate::schema::{DataType, Field, FieldPath, FloatType, IntType, Schema};
 
 /// Structs with more members than this find them by a map.
@@ -76,7 +76,7 @@ impl StructPlan {
     fn new(fields: &[Field], path: &FieldPath, integers: &mut Vec<FieldPath>) -> Self {
         let member = |field: &Field| {
             let mut prefix = Vec::with_capacity(field.name.len() + 3);
-            write_string(&mut prefix, &field.name);
+            write_str(&field.name, &mut prefix);
             prefix.push(b':');
             let value = ValuePlan::new(&field.data_type, &path.child(&field.name), integers);
             MemberPlan { key: field.name.as_str().into(), prefix: prefix.into(), value, nullable: field.nullable }

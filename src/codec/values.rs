@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use jiter::Peek;
 
+use crate::codec::encode::scalar::{write_f16, write_f32, write_f64, write_str};
 use crate::codec::fault::{Stop, excerpt, kind_words};
 use crate::codec::number;
 use crate::codec::plan::ValuePlan;
 use crate::codec::read::Reader;
 use crate::codec::scalar;
-use crate::codec::text::{unescape, write_string};
+use crate::codec::text::unescape;
 use crate::model::{ErrorCode, SchemaMode};
 use crate::schema::{EXACT_INTEGER_MAX, FloatType, IntType, NumberKind};
 
@@ -41,7 +42,7 @@ impl Rules {
                 ErrorCode::SchemaConflict,
                 format!(
                     "no integer type holds it beside the column's values, and an integer column that has held values \
-                     past ±2^53 does not become float64 by itself; send {}, or post a schema with another type",
+                     past ±2^53 does not become float64 by itself; send {}, or make the column float64 in a topic of its own",
                     range()
                 ),
             ),
@@ -93,16 +94,16 @@ pub(super) fn float(literal: &str, float: FloatType, plan: &ValuePlan, out: &mut
                 return Err(invalid(plan, format!("the integer {}", excerpt(literal)), remedy.to_owned()));
             }
             match number::float64(literal) {
-                value if value.is_finite() => number::write_f64(out, value),
+                value if value.is_finite() => write_f64(value, out),
                 _ => return overflow(),
             }
         }
         FloatType::F32 => match number::float32(literal) {
-            value if value.is_finite() => number::write_f32(out, value),
+            value if value.is_finite() => write_f32(value, out),
             _ => return overflow(),
         },
         FloatType::F16 => match number::float16(literal) {
-            value if value.is_finite() => number::write_f16(out, value),
+            value if value.is_finite() => write_f16(value, out),
             _ => return overflow(),
         },
     }
@@ -170,7 +171,7 @@ pub(super) fn string(raw: &str, plan: &ValuePlan, out: &mut Vec<u8>, scratch: &m
             out.extend_from_slice(text.as_bytes());
             out.push(b'"');
         }
-        Cow::Owned(text) => write_string(out, &text),
+        Cow::Owned(text) => write_str(&text, out),
     }
     Ok(())
 }
@@ -181,7 +182,7 @@ pub(super) fn mismatch(plan: &ValuePlan, peek: Peek, text: &str) -> Stop {
         Some((_, kind)) if !text.is_empty() => format!("the {kind} {}", excerpt(text)),
         _ => kind_words(peek).to_owned(),
     };
-    let remedy = format!("send {}, or change the column's type by posting a schema", plan.expected());
+    let remedy = format!("send {}; a column's type does not change by itself in this way", plan.expected());
     Stop::column(ErrorCode::SchemaConflict, plan.type_words(), cannot, remedy)
 }
 

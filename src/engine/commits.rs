@@ -11,6 +11,9 @@ use crate::runtime::Tasks;
 
 /// How often lanes are looked at while one has something to commit.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The shortest time between two looks, and how many times longer than a look it is at least.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+const LOOK_SHARE: u32 = 10;
 /// Commits that run at the same time.
 const COMMITS_AT_ONCE: usize = 2;
 /// A commit by age alone is followed by a pause of so many times its length: they take a fifth of the time at most.
@@ -40,7 +43,14 @@ impl Committer {
                 () = tokio::time::sleep(pause) => {}
                 () = stopping.cancelled() => break,
             }
+            let began = Instant::now();
             self.look();
+            // Looking takes longer the more lanes wait: a tenth of the time at most goes there, whoever wakes.
+            let rest = (began.elapsed() * LOOK_SHARE).max(LOOK_PAUSE);
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stopping.cancelled() => break,
+            }
         }
         self.running.finish().await;
     }
@@ -54,8 +64,10 @@ impl Committer {
         let mut largest: Option<(u64, Arc<Lane>)> = None;
         for lane in self.core.queue.pending() {
             match lane.due(now, wall_ms) {
-                Due::Now => due.push(Arc::clone(&lane)),
-                Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => aged = Some((age, Arc::clone(&lane))),
+                Due::Now { since } => due.push((since, Arc::clone(&lane))),
+                Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => {
+                    aged = Some((age, Arc::clone(&lane)))
+                }
                 Due::Aged(_) | Due::Not => {}
             }
             let bytes = lane.pending_bytes();
@@ -63,7 +75,8 @@ impl Committer {
                 largest = Some((bytes, lane));
             }
         }
-        for lane in due {
+        due.sort_unstable_by_key(|(since, _)| *since);
+        for (_, lane) in due {
             self.start(lane, false);
         }
         let tail = self.core.admission.tail();

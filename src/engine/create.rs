@@ -10,6 +10,7 @@ use crate::engine::entry::{Entry, versioned};
 use crate::engine::{Core, Remains};
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::{InvalidSchema, Schema};
+use crate::topic::catalog_answer;
 use crate::topic::configure::{check_mode, merge_retention, schema_row};
 use crate::topic::{CreateTopic, Description, Topic};
 
@@ -26,7 +27,11 @@ struct Checked {
 }
 
 impl Core {
-    pub(super) async fn create(self: &Arc<Self>, name: &TopicName, ask: CreateTopic) -> Result<(Description, bool), Problem> {
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        name: &TopicName,
+        ask: CreateTopic,
+    ) -> Result<(Description, bool), Problem> {
         if name.is_reserved() {
             let detail = "Names that end in \".quarantine\" are the service's own.";
             return Err(Problem::new(ErrorCode::InvalidTopicName, detail));
@@ -38,9 +43,6 @@ impl Core {
             return Ok((topic.description(), false));
         }
         let checked = self.check(&ask)?;
-        if self.admission.disk_at_floor() {
-            return Err(Problem::new(ErrorCode::DiskFull, "The disk is at its floor; no topic can be made."));
-        }
         let row = self.store(name, &ask, &checked).await?;
         let entry = Arc::new(Entry::new(row, None, Timestamp::default(), false));
         let made = async {
@@ -50,7 +52,6 @@ impl Core {
         match made.await {
             Ok(topic) => {
                 self.topics.write().insert(name.clone(), entry);
-                self.count_topics();
                 Ok((topic.description(), true))
             }
             Err(problem) => {
@@ -71,7 +72,8 @@ impl Core {
         let form = factory.form();
         let mode = check_mode(&self.services, form, ask.schema_mode)?;
         if form == RecordForm::Documents && (ask.schema.is_some() || ask.storage_path.is_some()) {
-            let detail = "The backend keeps JSON text without columns or a dataset: it takes neither schema nor storage_path.";
+            let detail =
+                "The backend keeps JSON text without columns or a dataset: it takes neither schema nor storage_path.";
             return Err(self.services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
         }
         let schema = ask.schema.as_ref().map(declared).transpose()?;
@@ -124,7 +126,10 @@ impl Core {
         let schema = match row.schema_version {
             Some(_) => {
                 let found = self.catalog.newest_schema(row.definition.id).await;
-                found.map_err(|err| catalog_problem(&row.definition.name, &err))?.map(|found| versioned(&found)).transpose()?
+                found
+                    .map_err(|err| catalog_problem(&row.definition.name, &err))?
+                    .map(|found| versioned(&found))
+                    .transpose()?
             }
             None => None,
         };
@@ -137,6 +142,7 @@ impl Core {
             earliest: row.earliest,
             committed: row.next,
             replayed: Vec::new(),
+            is_settled: true,
             closed: false,
         };
         factory.prepare(&topic).await.map_err(|err| {
@@ -163,11 +169,8 @@ impl Core {
             }
         }
         if let Some(path) = ask.storage_path.as_deref() {
-            let same = row.definition.place.as_ref().is_some_and(|place| {
-                let asked = self.places.of(row.definition.id, &row.definition.name, Some(path));
-                row.definition.storage_path.is_some() && asked.is_ok_and(|asked| asked == *place)
-            });
-            if !same {
+            let asked = self.places.of(row.definition.id, &row.definition.name, Some(path))?;
+            if row.definition.storage_path.is_none() || row.definition.place.as_ref() != Some(&asked) {
                 differs.push("storage_path".to_owned());
             }
         }
@@ -211,15 +214,13 @@ impl Core {
         if let Some(topic) = &topic {
             topic.end();
         }
-        self.count_topics();
         Ok(())
     }
 
     async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {
         let definition = &entry.row().definition;
         self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
-        let tombstone =
-            Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
+        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
         self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
         Ok(())
     }
@@ -237,5 +238,5 @@ fn declared(schema: &Value) -> Result<Schema, Problem> {
 
 fn catalog_problem(name: &TopicName, err: &CatalogError) -> Problem {
     tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
-    Problem::internal()
+    catalog_answer(err)
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::backend::{EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
+use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
 use crate::engine::Core;
-use crate::model::{Epoch, Offset, Problem, SchemaMode, Timestamp, Writer};
+use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
-use crate::topic::{Epochs, Settings, Topic, TopicParts};
+use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState};
 
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
@@ -32,6 +32,8 @@ pub(super) struct Replayed {
     pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
     /// Whether the topic was closed behind one of them.
     pub(super) closed: bool,
+    /// Whether records are missing before them or between them: the topic is left as it is then.
+    pub(super) has_hole: bool,
 }
 
 /// One topic.
@@ -42,12 +44,25 @@ pub(super) struct Entry {
     time_floor: Timestamp,
     /// Whether records may be gone since the last start.
     may_have_lost: bool,
+    /// Why it cannot be opened: what the start has found, or the last try.
+    broken: Mutex<Option<Arc<str>>>,
     cell: OnceCell<Arc<Topic>>,
 }
 
 impl Entry {
     pub(super) fn new(row: TopicRow, replayed: Option<Replayed>, time_floor: Timestamp, may_have_lost: bool) -> Self {
-        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, cell: OnceCell::new() }
+        let broken = Mutex::new(None);
+        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, broken, cell: OnceCell::new() }
+    }
+
+    /// Notes why it cannot be opened.
+    pub(super) fn breaks(&self, reason: &str) {
+        *self.broken.lock() = Some(reason.into());
+    }
+
+    /// Why it could not be opened the last time; none where it is open or nobody has tried.
+    pub(super) fn broken(&self) -> Option<Arc<str>> {
+        if self.cell.initialized() { None } else { self.broken.lock().clone() }
     }
 
     pub(super) const fn row(&self) -> &TopicRow {
@@ -56,6 +71,30 @@ impl Entry {
 
     pub(super) fn opened(&self) -> Option<Arc<Topic>> {
         self.cell.get().cloned()
+    }
+
+    /// What is told of it while it cannot be opened.
+    pub(super) fn description(&self, factory: &dyn BackendFactory) -> Option<Description> {
+        let TopicRow { definition, earliest, next, epochs, schema_version, .. } = &self.row;
+        let options = factory.complete(&definition.options).ok()?;
+        let settings = Settings::new(factory, options, definition.schema_mode, definition.retention);
+        Some(Description {
+            topic: definition.name.clone(),
+            id: definition.id,
+            epoch: epochs.last()?.epoch,
+            backend: definition.backend.clone(),
+            backend_options: settings.options,
+            storage_path: definition.storage_path.clone(),
+            schema_mode: definition.schema_mode,
+            schema_version: *schema_version,
+            retention: definition.retention,
+            state: TopicState::Degraded,
+            created_at: definition.created_at,
+            earliest_offset: *earliest,
+            tail_offset: (*next).max(*earliest),
+            dataset_uri: self.place().map(|place| place.link.display().to_string()),
+            etag: settings.etag,
+        })
     }
 
     /// Whether the log still has records of it that wait for being opened.
@@ -74,6 +113,9 @@ impl Core {
     pub(super) async fn open(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if let Some(topic) = entry.cell.get() {
             return Ok(Arc::clone(topic));
+        }
+        if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
+            return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }
         let opening = entry.cell.get_or_try_init(|| async {
             let topic = Arc::new(self.open_entry(entry).await?);
@@ -105,7 +147,13 @@ impl Core {
         let options = factory.complete(&definition.options)?;
         let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);
         let schema = match row.schema_version {
-            Some(_) => self.catalog.newest_schema(definition.id).await.map_err(fail)?.map(|found| versioned(&found)).transpose()?,
+            Some(_) => self
+                .catalog
+                .newest_schema(definition.id)
+                .await
+                .map_err(fail)?
+                .map(|found| versioned(&found))
+                .transpose()?,
             None => None,
         };
         let writers = if settings.exactly_once && factory.epoch_rule(&options) == EpochRule::Never {
@@ -122,7 +170,6 @@ impl Core {
         {
             remember_wide(&mut wide, &versioned.schema, &chunks);
         }
-        let last_time = chunks.iter().map(Chunk::last_time).max().unwrap_or_default().max(entry.time_floor);
         let opened = factory
             .open(OpenTopic {
                 id: definition.id,
@@ -133,6 +180,7 @@ impl Core {
                 earliest: row.earliest,
                 committed: row.next,
                 replayed: chunks.clone(),
+                is_settled: !entry.may_have_lost,
                 closed: row.closed,
             })
             .await;
@@ -143,7 +191,8 @@ impl Core {
                 replayed.chunks = chunks.into_iter().map(|chunk| (chunk.first(), chunk)).collect();
                 *entry.replayed.lock() = Some(replayed);
                 tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
-                return Err(err.to_problem());
+                entry.breaks("its dataset cannot be opened, or is not what was written");
+                return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
             }
         };
         let rule = factory.epoch_rule(&options);
@@ -160,6 +209,10 @@ impl Core {
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
+        // A relocated copy stands behind entries that came after its original, which may be gone: by its place in the log a
+        // producer's earlier request would come last, and the receipts between would be forgotten. The sort is stable.
+        replayed.writers.sort_by_key(|(_, receipt, _)| receipt.first);
+        let has_writers = !replayed.writers.is_empty();
         for (writer, receipt, time) in replayed.writers {
             match writer {
                 Writer::Plain => {}
@@ -178,12 +231,13 @@ impl Core {
             epochs,
             backend: opened.backend,
             next: opened.next,
-            last_time,
+            last_time: opened.last_time.unwrap_or_default().max(entry.time_floor),
             closed: row.closed,
             producers,
             keys,
             wide,
             checkpointed: row.next,
+            dirty: has_writers,
             services: Arc::clone(&self.services),
             factory,
         }))
@@ -197,7 +251,7 @@ impl Core {
             let begun = self.catalog.begin_epochs(&[(entry.row.definition.id, opened.next)]).await?;
             all.extend(begun.into_iter().map(|epoch| (epoch, opened.next)));
         }
-        Epochs::new(all).ok_or_else(|| CatalogError::NotFound)
+        Epochs::new(all).ok_or(CatalogError::NotFound)
     }
 }
 

@@ -8,6 +8,8 @@ mod recover;
 mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +82,8 @@ pub struct Health {
     pub disk_at_floor: bool,
     /// Topics that cannot be written at present, with why.
     pub degraded: Vec<(TopicName, String)>,
+    /// Parts of the server that have failed for good.
+    pub faults: Vec<&'static str>,
 }
 
 /// One page of topics.
@@ -187,11 +191,8 @@ impl Engine {
         Health {
             log_failed: core.wal.failed().is_some(),
             disk_at_floor: core.admission.disk_at_floor(),
-            degraded: core
-                .opened()
-                .iter()
-                .filter_map(|topic| Some((topic.name().clone(), topic.degraded_reason()?)))
-                .collect(),
+            degraded: core.entries().iter().filter_map(|entry| degraded(entry)).collect(),
+            faults: core.tasks.health().faults().iter().map(|fault| fault.part).collect(),
         }
     }
 
@@ -203,7 +204,7 @@ impl Engine {
     /// Makes a topic, or finds that it is there; true when it was made. Dropping the future undoes nothing.
     ///
     /// # Errors
-    /// What API.md says of creation; nothing is made then.
+    /// What the contract says of creation; nothing is made then.
     pub async fn create(&self, name: &TopicName, ask: CreateTopic) -> Result<(Description, bool), Problem> {
         let core = self.core()?;
         let name = name.clone();
@@ -217,6 +218,14 @@ impl Engine {
     /// `topic_not_found`; `internal` where its store cannot be opened.
     pub async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
         self.core()?.topic(name).await
+    }
+
+    /// All that is told of a topic, also of one that cannot be opened at present.
+    ///
+    /// # Errors
+    /// `topic_not_found`, `internal`.
+    pub async fn describe(&self, name: &TopicName) -> Result<Description, Problem> {
+        self.core()?.describe(name).await
     }
 
     /// The topic of a name, made with defaults where that is allowed.
@@ -248,8 +257,8 @@ impl Engine {
         let next_after = if more { names.last().cloned() } else { None };
         let mut topics = Vec::with_capacity(names.len());
         for name in &names {
-            match core.topic(name).await {
-                Ok(topic) => topics.push(topic.description()),
+            match core.describe(name).await {
+                Ok(description) => topics.push(description),
                 // Deleted meanwhile.
                 Err(problem) if problem.code == ErrorCode::TopicNotFound => {}
                 Err(problem) => return Err(problem),
@@ -275,6 +284,15 @@ impl Engine {
     }
 }
 
+/// A topic that cannot be written at present, with why.
+fn degraded(entry: &Entry) -> Option<(TopicName, String)> {
+    let reason = match entry.opened() {
+        Some(topic) => topic.degraded_reason(),
+        None => entry.broken().map(|reason| reason.to_string()),
+    };
+    Some((entry.row().definition.name.clone(), reason?))
+}
+
 impl Core {
     fn entry(&self, name: &TopicName) -> Option<Arc<Entry>> {
         self.topics.read().get(name).cloned()
@@ -297,6 +315,18 @@ impl Core {
             .entry(name)
             .ok_or_else(|| Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\".")))?;
         self.open(&entry).await
+    }
+
+    async fn describe(&self, name: &TopicName) -> Result<Description, Problem> {
+        let opened = self.topic(name).await;
+        match (opened, self.entry(name)) {
+            (Ok(topic), _) => Ok(topic.description()),
+            (Err(problem), Some(entry)) if problem.code == ErrorCode::TopicDegraded => {
+                let factory = self.services.registry.get(&entry.row().definition.backend);
+                factory.and_then(|factory| entry.description(&**factory)).ok_or(problem)
+            }
+            (Err(problem), _) => Err(problem),
+        }
     }
 
     /// Every topic that is open.

@@ -5,6 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::catalog::DatasetPlace;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 
+/// The longest name of a folder, as of Linux's file systems.
+const NAME_BYTES_MAX: usize = 255;
+
 /// The folders of the data folder, and those that the operator has allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -26,6 +29,11 @@ impl Places {
         self.data_dir.join(Self::WAL)
     }
 
+    /// Every folder whose file system records go to.
+    pub(super) fn on_disk(&self) -> Vec<PathBuf> {
+        std::iter::once(self.wal()).chain(self.roots.iter().cloned()).collect()
+    }
+
     /// Where the dataset of a topic lies, and its symlink for other tools.
     ///
     /// # Errors
@@ -44,13 +52,17 @@ impl Places {
     /// A folder as a client named it, links resolved as far as it exists.
     fn resolve(&self, asked: &str) -> Result<PathBuf, Problem> {
         let refuse = |detail: &'static str| Problem::new(ErrorCode::InvalidBody, detail);
-        const WHERE: &str = "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
+        const WHERE: &str =
+            "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
         let path = Path::new(asked);
         if asked.is_empty() || asked.contains('\0') || asked.len() > 1_024 {
             return Err(refuse(WHERE));
         }
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(refuse("\"storage_path\" must not contain \"..\"."));
+        }
+        if path.components().any(|part| part.as_os_str().len() > NAME_BYTES_MAX) {
+            return Err(refuse("A folder of \"storage_path\" has a longer name than file systems take."));
         }
         let whole: PathBuf = self.data_dir.join(path).components().collect();
         let mut existing = whole.as_path();
@@ -72,9 +84,13 @@ impl Places {
             return Err(refuse("\"storage_path\" names something that is no folder."));
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
-        let allowed = folder.starts_with(&self.data_dir) || self.roots.iter().any(|root| folder.starts_with(root));
-        if !allowed || folder.starts_with(self.wal()) {
-            return Err(refuse(WHERE));
+        let inside = std::iter::once(&self.data_dir).chain(&self.roots).find_map(|root| folder.strip_prefix(root).ok());
+        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
+        let inside = inside.filter(|_| !own.iter().any(|own| folder.starts_with(own)));
+        let Some(inside) = inside else { return Err(refuse(WHERE)) };
+        // What lies in a dataset goes when its topic is deleted.
+        if inside.components().any(|part| Path::new(&part).extension().is_some_and(|ending| ending == "lance")) {
+            return Err(refuse("\"storage_path\" lies in a topic's dataset."));
         }
         Ok(folder)
     }
@@ -100,7 +116,27 @@ mod tests {
             assert!(places.resolve(good).is_ok(), "{good}");
         }
         let foreign = outside.to_str().unwrap().to_owned();
-        for bad in ["", "..", "a/../b", "wal", "wal/x", "./wal", "/etc", &*foreign, "leak", "leak/x", "dangling", "file", "file/x", "a\0b"] {
+        for bad in [
+            "",
+            "..",
+            "a/../b",
+            "wal",
+            "wal/x",
+            "./wal",
+            "datasets",
+            "datasets/x",
+            "topics",
+            "a/0.lance",
+            "a/0.lance/b",
+            "/etc",
+            &*foreign,
+            "leak",
+            "leak/x",
+            "dangling",
+            "file",
+            "file/x",
+            "a\0b",
+        ] {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());

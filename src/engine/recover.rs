@@ -1,7 +1,7 @@
 //! Start: catalog + log to topics. Opens no dataset.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -16,7 +16,7 @@ use crate::engine::entry::{Entry, Replayed};
 use crate::engine::place::Places;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
-use crate::model::{Offset, Timestamp, TopicId, TopicName};
+use crate::model::{Offset, Timestamp, TopicId};
 use crate::runtime::Tasks;
 use crate::table::Tables;
 use crate::tail::Budget;
@@ -53,16 +53,6 @@ pub enum StartError {
         /// The topic's identity.
         id: TopicId,
     },
-    /// Records between what is committed and what the log holds are missing.
-    #[error("records {from} to {to} of topic {name} are neither in the dataset nor in the log")]
-    Hole {
-        /// The topic.
-        name: TopicName,
-        /// The first missing offset.
-        from: Offset,
-        /// The offset past the last missing one.
-        to: Offset,
-    },
     /// Two backends have one name.
     #[error(transparent)]
     Backend(#[from] AlreadyRegistered),
@@ -91,7 +81,7 @@ impl Engine {
     /// [`StartError`]; nothing was changed that a later start would miss.
     pub async fn recover(self: &Arc<Self>, options: EngineOptions, parts: Parts) -> Result<(), StartError> {
         let data_dir = resolve_folder(&options.data_dir)?;
-        let roots = options.storage_roots.iter().map(resolve_folder).collect::<Result<Vec<_>, _>>()?;
+        let roots = options.storage_roots.iter().map(|root| resolve_folder(root)).collect::<Result<Vec<_>, _>>()?;
         let places = Places::new(data_dir.clone(), roots);
         let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
         let loaded = catalog.load().await?;
@@ -119,14 +109,15 @@ impl Engine {
         }
         let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
         core.restore(loaded, replay).await?;
+        core.look_at_disk().await;
         self.core.send_replace(Some(Arc::clone(&core)));
         core.start_upkeep();
         Ok(())
     }
 }
 
-fn resolve_folder(folder: &PathBuf) -> Result<PathBuf, StartError> {
-    let fail = |cause| StartError::Folder { folder: folder.clone(), cause };
+fn resolve_folder(folder: &Path) -> Result<PathBuf, StartError> {
+    let fail = |cause| StartError::Folder { folder: folder.to_owned(), cause };
     folder.canonicalize().map_err(fail)
 }
 
@@ -216,11 +207,16 @@ impl Replay {
         let receipt = StoredReceipt { first: entry.first, count: u64::from(entry.count), schema: entry.schema };
         found.writers.push((entry.writer, receipt, entry.time));
         found.closed |= entry.close;
-        if entry.first.saturating_after(u64::from(entry.count)) > *committed
-            && let Some(values) = Values::from_text(entry.values)
-        {
-            let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
-            found.chunks.insert(chunk.first(), chunk);
+        if entry.first.saturating_after(u64::from(entry.count)) <= *committed {
+            return Ok(());
+        }
+        match Values::from_text(entry.values).filter(|values| values.len() as u64 == u64::from(entry.count)) {
+            Some(values) => {
+                let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
+                found.chunks.insert(chunk.first(), chunk);
+            }
+            // Its checksum holds, so no disk has done this.
+            None => found.has_hole = true,
         }
         Ok(())
     }
@@ -228,11 +224,13 @@ impl Replay {
 
 impl Core {
     async fn restore(self: &Arc<Self>, loaded: Loaded, mut replay: Replay) -> Result<(), StartError> {
+        let newest = replay.newest.max(loaded.newest);
         let mut topics = BTreeMap::new();
         for mut row in loaded.topics {
-            let found = replay.found.remove(&row.definition.id);
-            if let Some(found) = &found {
-                check_dense(&row, found)?;
+            let mut found = replay.found.remove(&row.definition.id);
+            let hole = found.as_ref().and_then(|found| hole_in(&row, found));
+            if let Some(found) = &mut found {
+                found.has_hole |= hole.is_some();
                 if found.closed && !row.closed {
                     self.catalog.set_closed(row.definition.id).await?;
                     row.closed = true;
@@ -248,14 +246,19 @@ impl Core {
             if lost && rule == EpochRule::UncleanStop {
                 self.unsettled.lock().insert(name.clone());
             }
-            topics.insert(name, Arc::new(Entry::new(row, found, replay.newest, lost)));
+            let entry = Entry::new(row, found, newest, lost);
+            if let Some((from, to)) = hole {
+                tracing::error!(topic = %name, %from, %to, "records of {name} are neither in its dataset nor in the log");
+                entry.breaks("records are missing between its dataset and the log");
+            }
+            topics.insert(name, Arc::new(entry));
         }
         *self.topics.write() = topics;
-        let remains = loaded.tombstones.into_iter().map(|tombstone| {
-            (tombstone.id, Remains { tombstone, topic: None, removed: false })
-        });
+        let remains = loaded
+            .tombstones
+            .into_iter()
+            .map(|tombstone| (tombstone.id, Remains { tombstone, topic: None, removed: false }));
         self.remains.lock().extend(remains);
-        self.count_topics();
         Ok(())
     }
 
@@ -265,14 +268,14 @@ impl Core {
     }
 }
 
-/// The log must go on where the dataset ends, without a hole.
-fn check_dense(row: &TopicRow, found: &Replayed) -> Result<(), StartError> {
+/// The log must go on where the dataset ends, without a hole: from where to where records are missing.
+fn hole_in(row: &TopicRow, found: &Replayed) -> Option<(Offset, Offset)> {
     let mut next = row.next;
     for chunk in found.chunks.values() {
         if chunk.first() > next {
-            return Err(StartError::Hole { name: row.definition.name.clone(), from: next, to: chunk.first() });
+            return Some((next, chunk.first()));
         }
         next = next.max(chunk.next());
     }
-    Ok(())
+    None
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineOptions, Parts};
-use crate::io::{RealDisk, SystemClock};
+use crate::io::{Disk, RealDisk, SystemClock};
 use crate::metrics::Metrics;
 use crate::runtime::{Health, Tasks};
 use crate::table::model::ModelTables;
@@ -15,17 +15,22 @@ use crate::table::model::ModelTables;
 /// An engine that serves, without topics, and the folder of its data.
 pub(crate) async fn engine() -> (Arc<Engine>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
+    (engine_on(&folder, Arc::new(RealDisk)).await, folder)
+}
+
+/// An engine that serves what is in a folder.
+pub(crate) async fn engine_on(folder: &TempDir, disk: Arc<dyn Disk>) -> Arc<Engine> {
     let engine = Engine::recovering(false, Arc::new(Metrics::default()), CancellationToken::new());
     let parts = Parts {
-        disk: Arc::new(RealDisk),
+        disk,
         clock: Arc::new(SystemClock),
         tables: Arc::new(ModelTables::default()),
         tasks: Tasks::new(Handle::current(), Health::new()),
         backends: Vec::new(),
         wal_observer: None,
     };
-    engine.recover(options(&folder), parts).await.unwrap();
-    (engine, folder)
+    engine.recover(options(folder), parts).await.unwrap();
+    engine
 }
 
 fn options(folder: &TempDir) -> EngineOptions {

@@ -71,7 +71,8 @@ impl Core {
         use futures::StreamExt;
         let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
         let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
-        entries.extend(self.entries().into_iter().filter(|entry| entry.has_replayed()));
+        let has_records = |entry: &Arc<Entry>| entry.has_replayed() && entry.broken().is_none();
+        entries.extend(self.entries().into_iter().filter(has_records));
         let stopping = self.tasks.stopping();
         let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
             if let Err(problem) = self.open(&entry).await {
@@ -94,10 +95,14 @@ impl Core {
         self.unsettled.lock().is_empty()
     }
 
-    async fn look_at_disk(&self) {
-        let (disk, folder) = (Arc::clone(&self.disk), self.places.wal());
-        let looked = tokio::task::spawn_blocking(move || disk.free_bytes(&folder)).await;
-        match looked {
+    pub(super) async fn look_at_disk(&self) {
+        let (disk, folders) = (Arc::clone(&self.disk), self.places.on_disk());
+        let looked = tokio::task::spawn_blocking(move || {
+            folders
+                .iter()
+                .try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
+        });
+        match looked.await {
             Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
             Ok(Err(err)) => tracing::warn!(error = %err, "free space cannot be looked at"),
             Err(err) => tracing::error!(error = %err, "looking at free space panicked"),
@@ -137,7 +142,8 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        if let Err(err) = self.catalog.checkpoint(&rows).await {
+        let newest = self.opened().iter().map(|topic| topic.last_time()).max().unwrap_or_default();
+        if let Err(err) = self.catalog.checkpoint(&rows, newest).await {
             tracing::error!(error = %err, "the state of topics cannot be stored");
             for (topic, checkpoint) in gathered {
                 topic.checkpoint_failed(checkpoint);
@@ -197,7 +203,7 @@ impl Core {
                     let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
                     (id, (topic.backend().levels().now().committed, stuck))
                 }
-                None => (id, (entry.row().next, false)),
+                None => (id, (entry.row().next, entry.broken().is_some())),
             }
         });
         known.collect()
@@ -214,7 +220,7 @@ impl Core {
     }
 
     /// Removes what deleted topics have left, and forgets them once the log does not mention them any more.
-    async fn clear_remains(&self) {
+    pub(super) async fn clear_remains(&self) {
         let ids: Vec<TopicId> = self.remains.lock().keys().copied().collect();
         for id in ids {
             let Some((place, topic, removed)) = self.remains.lock().get(&id).map(|remains| {
@@ -225,7 +231,14 @@ impl Core {
                 continue;
             };
             if !removed {
-                if let Some(lane) = topic.and_then(|topic| topic.backend().lane()) {
+                if let Some(topic) = topic
+                    && let Some(lane) = topic.backend().lane()
+                {
+                    // An entry that is still on its way to the log would outlive the tombstone, and the next start would not
+                    // know whose it is.
+                    if !topic.has_settled().await {
+                        continue;
+                    }
                     lane.quiesce().await;
                 }
                 if !self.remove_remains(id, place.as_ref()).await {
@@ -256,32 +269,30 @@ impl Core {
         self.services.metrics.commit_duration.observe(took.as_secs_f64());
     }
 
-    pub(super) fn count_topics(&self) {
-        let mut counts: HashMap<String, i64> = HashMap::new();
-        for entry in self.topics.read().values() {
-            *counts.entry(entry.row().definition.backend.clone()).or_default() += 1;
-        }
-        for name in self.services.registry.names() {
-            let count = counts.get(&name).copied().unwrap_or_default();
-            self.services.metrics.topics.with_label_values(&[&name]).set(count);
-        }
-    }
-
     /// Brings the figures up to date that nothing counts as it happens.
     pub(super) fn refresh_metrics(&self) {
         let metrics = &self.services.metrics;
         metrics.wal_bytes.set(gauge(self.wal.bytes()));
         metrics.tail_bytes.set(gauge(self.admission.tail().used()));
         let (mut shown, mut degraded) = (Vec::new(), 0);
+        let mut counts: HashMap<String, i64> =
+            self.services.registry.names().into_iter().map(|name| (name, 0)).collect();
         for entry in self.entries() {
+            if let Some(count) = counts.get_mut(&entry.row().definition.backend) {
+                *count += 1;
+            }
             let name = entry.row().definition.name.as_str().to_owned();
             match entry.opened() {
                 Some(topic) => {
                     degraded += i64::from(topic.degraded_reason().is_some());
                     shown.extend(topic.figures().map(|figures| (name, figures)));
                 }
+                None if entry.broken().is_some() => degraded += 1,
                 None => shown.extend(self.figures_asleep(&entry).map(|figures| (name, figures))),
             }
+        }
+        for (backend, count) in counts {
+            metrics.topics.with_label_values(&[&backend]).set(count);
         }
         metrics.topics_degraded.set(degraded);
         metrics.show_topics(shown);

@@ -13,7 +13,7 @@ use crate::http::answer::{self, Json, ok};
 use crate::http::body::read_whole;
 use crate::http::extract::{Members, TopicPath, invalid_body};
 use crate::http::problem::PendingProblem;
-use crate::http::query::StrictQuery;
+use crate::http::query::{StrictQuery, invalid};
 use crate::http::{ApiState, topics};
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Offset, Problem};
@@ -74,8 +74,11 @@ pub(crate) async fn trim(
     let topic = state.engine.topic(&name).await?;
     let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
     let mut members = Members::parse(&text, &["before"])?;
-    let before = members.value("before").as_ref().and_then(Value::as_u64).and_then(Offset::new);
-    let before = before.ok_or_else(|| invalid_body("The member \"before\" is an offset, from 0 to 2^53 - 1."))?;
+    let given = members.value("before");
+    let before = given.as_ref().and_then(Value::as_u64).and_then(Offset::new).ok_or_else(|| {
+        let detail = "The member \"before\" is an offset, from 0 to 2^53 - 1.";
+        if given.as_ref().is_some_and(Value::is_number) { invalid(detail) } else { invalid_body(detail) }
+    })?;
     let earliest = topic.trim(before).await?.get();
     Ok(ok(json!({ "earliest_offset": earliest })).into_response())
 }
@@ -188,9 +191,10 @@ fn unready(phase: Phase, health: &Health) -> Option<Problem> {
         Phase::Ready if health.log_failed => {
             Some(Problem::new(ErrorCode::LogFailed, "The log failed; look at the disk, then restart the server."))
         }
-        Phase::Ready if health.disk_at_floor => {
-            Some(Problem::new(ErrorCode::DiskFull, "The disk is at its floor; free some space."))
+        Phase::Ready if !health.faults.is_empty() => {
+            Some(Problem::new(ErrorCode::Internal, "A part of the server has failed for good; restart it."))
         }
+        // A disk at its floor takes no appends, but everything can be read.
         Phase::Ready => None,
     }
 }
@@ -202,6 +206,7 @@ fn details(health: &Health) -> Map<String, Value> {
         ("log".to_owned(), if health.log_failed { "failed" } else { "sound" }.into()),
         ("disk".to_owned(), if health.disk_at_floor { "full" } else { "sound" }.into()),
         ("degraded".to_owned(), degraded.into()),
+        ("failed".to_owned(), health.faults.clone().into()),
     ])
 }
 
@@ -230,6 +235,8 @@ mod tests {
         assert_eq!(code(Phase::Recovering, &sound), Some(ErrorCode::Recovering));
         assert_eq!(code(Phase::Draining, &sound), Some(ErrorCode::ShuttingDown));
         assert_eq!(code(Phase::Ready, &Health { log_failed: true, ..Health::default() }), Some(ErrorCode::LogFailed));
-        assert_eq!(code(Phase::Ready, &Health { disk_at_floor: true, ..Health::default() }), Some(ErrorCode::DiskFull));
+        assert_eq!(code(Phase::Ready, &Health { disk_at_floor: true, ..Health::default() }), None);
+        let faults = vec!["catalog"];
+        assert_eq!(code(Phase::Ready, &Health { faults, ..Health::default() }), Some(ErrorCode::Internal));
     }
 }

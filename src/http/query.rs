@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn an_unknown_parameter_names_the_known_ones() {
         let problem = StrictQuery::parse("x=1", KNOWN).unwrap_err();
-        assert_eq!(problem.allowed.unwrap(), KNOWN);
+        assert_eq!(problem.allowed.as_ref().unwrap(), KNOWN);
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn ask(query: &StrictQuery, paged: bool) -> Result<ReadRequest, Problem> {
         epoch: query.integer("epoch", 0..=MAX_SAFE_INTEGER)?.and_then(Epoch::new),
         limit: limit.or(std::num::NonZeroU64::new(PAGE_RECORDS).filter(|_| paged)),
         bytes_max: None,
-        wait: query.seconds("wait", 0..=60)?.filter(|wait| !wait.is_zero()),
+        wait: query.seconds("wait", 0..=60)?,
         fields: query.fields()?,
     })
 }

@@ -66,7 +66,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     accept::negotiate(&headers, &[accept::JSON])?;
-    let description = state.engine.topic(&name).await?.describe().await?;
+    let description = state.engine.describe(&name).await?;
     Ok(describe(&description, StatusCode::OK))
 }
 
@@ -146,9 +146,10 @@ pub(crate) async fn members(
 }
 
 fn refuse_quarantine(members: &mut Members) -> Result<(), Problem> {
-    match members.value("on_invalid") {
-        None => Ok(()),
-        Some(_) => Err(lacking("No backend has a quarantine yet.", None)),
+    match members.string("on_invalid")?.as_deref() {
+        None | Some("reject") => Ok(()),
+        Some("quarantine") => Err(lacking("No backend has a quarantine yet.", None)),
+        Some(_) => Err(invalid_body("The member \"on_invalid\" is reject.").allowing(["reject"])),
     }
 }
 

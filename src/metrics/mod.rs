@@ -2,9 +2,6 @@
 
 mod topics;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -12,8 +9,6 @@ use prometheus::{
 };
 
 pub use topics::{TopicFigures, TopicTable};
-
-use crate::wal::WalObserver;
 
 /// All metrics. The fields are handles: cheap to clone, safe to use from any thread.
 #[derive(Debug)]
@@ -165,11 +160,6 @@ impl Metrics {
         self.per_topic.show(topics);
     }
 
-    /// What counts the log's syncs.
-    pub fn wal_observer(self: &Arc<Self>) -> Arc<dyn WalObserver> {
-        Arc::new(LogSyncs(Arc::clone(self)))
-    }
-
     /// All families in Prometheus' text form; empty where encoding fails, which is logged.
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -178,18 +168,6 @@ impl Metrics {
             text.clear();
         }
         text
-    }
-}
-
-/// Counts the log's syncs.
-#[derive(Debug)]
-struct LogSyncs(Arc<Metrics>);
-
-impl WalObserver for LogSyncs {
-    fn synced(&self, group: usize, _bytes: u64, took: Duration) {
-        self.0.wal_fsync_duration.observe(took.as_secs_f64());
-        // Groups are far smaller than what a float holds exactly.
-        self.0.wal_group_size.observe(u32::try_from(group).map_or(f64::MAX, f64::from));
     }
 }
 

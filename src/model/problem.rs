@@ -1,6 +1,7 @@
 //! What went wrong, in the API's terms; the edge alone turns it into `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 use crate::model::Offset;
 
@@ -144,7 +145,11 @@ pub struct RecordError {
 /// A refusal or failure, with what fits of the API's members. It never holds a path or an internal cause: those go to the
 /// log where the error is handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// What a problem tells, reached through [`Problem`] itself: results stay small where all goes well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
     /// The stable code.
     pub code: ErrorCode,
     /// One sentence that a person can act on.
@@ -186,13 +191,27 @@ pub struct StoredBefore {
     pub count: u64,
 }
 
+impl Deref for Problem {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
+    }
+}
+
 impl Problem {
     /// The most record errors that one problem lists.
     pub const ERRORS_MAX: usize = 100;
 
     /// A problem with a code and a sentence, and nothing else yet.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Told {
             code,
             detail: detail.into(),
             expected_seq: None,
@@ -207,7 +226,7 @@ impl Problem {
             capability: None,
             errors: Vec::new(),
             stored: None,
-        }
+        }))
     }
 
     /// A fault of the server; the cause belongs in the log.

@@ -194,8 +194,10 @@ impl Table for ModelTable {
     async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError> {
         let mut dataset = self.dataset.lock();
         let dropped = dataset.fragments.partition_point(|fragment| fragment.next <= before);
-        if let Some(last) = dataset.fragments.drain(..dropped).last() {
-            dataset.publish(last.next);
+        let base = dropped.checked_sub(1).and_then(|last| dataset.fragments.get(last)).map(|last| last.next);
+        if let Some(base) = base {
+            dataset.fragments.drain(..dropped);
+            dataset.publish(base);
         }
         Ok(Arc::clone(&dataset.head))
     }

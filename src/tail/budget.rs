@@ -50,7 +50,8 @@ impl Budget {
     /// # Errors
     /// [`BudgetFull`] where they do not.
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, BudgetFull> {
-        let fits = |used: u64| (used == 0 || used.saturating_add(bytes) <= self.limit).then(|| used.saturating_add(bytes));
+        let fits =
+            |used: u64| (used == 0 || used.saturating_add(bytes) <= self.limit).then(|| used.saturating_add(bytes));
         match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
             Ok(_) => Ok(Reservation { budget: Some(Arc::clone(self)), bytes }),
             Err(_) => Err(BudgetFull { limit: self.limit }),
@@ -90,6 +91,17 @@ impl Reservation {
     /// Nothing, of no budget.
     pub const fn none() -> Self {
         Self { budget: None, bytes: 0 }
+    }
+
+    /// Gives back what is more than `bytes`; how much that was.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) -> u64 {
+        let given = self.bytes.saturating_sub(bytes);
+        self.bytes -= given;
+        if let Some(budget) = self.budget.as_ref().filter(|_| given > 0) {
+            budget.used.fetch_sub(given, Ordering::AcqRel);
+            budget.freed.notify_waiters();
+        }
+        given
     }
 
     /// How many bytes are taken.

@@ -50,6 +50,12 @@ impl Levels {
         }
     }
 
+    /// Whether nothing follows what can be read: the topic is closed, and all that it has can be read. Where readers wait for
+    /// a level of their own, its last records may still be on their way to it.
+    pub fn is_over(&self) -> bool {
+        self.closed && self.readable >= self.durable
+    }
+
     /// The offset up to which a level is reached.
     pub const fn reached(&self, level: Ack) -> Offset {
         match level {

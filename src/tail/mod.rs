@@ -157,19 +157,24 @@ impl Tail {
                 gone.push(held);
             }
         }
-        let mut cut = 0;
+        let (mut records, mut bytes) = (0, 0);
         if let Some(front) = inner.chunks.front_mut()
             && front.chunk.first() < until
         {
-            cut = until.since(front.chunk.first());
-            front.chunk = front.chunk.from_offset(until, usize::MAX);
+            records = until.since(front.chunk.first());
+            let left = front.chunk.from_offset(until, usize::MAX);
+            // Text that nobody reads any more is not held for the sake of what is left of it.
+            let is_small = left.values().bytes() < front.chunk.values().held_bytes() / 2;
+            front.chunk = if is_small { left.compacted() } else { left };
+            bytes = front.reservation.shrink_to(front.chunk.bytes() as u64);
         }
-        inner.records -= cut;
+        inner.records -= records;
+        inner.bytes -= bytes;
         drop(inner);
         drop(gone);
     }
 
-    /// Bytes of memory of the records before `until`, and how many bytes the tail holds in all.
+    /// How many bytes of memory the tail holds.
     pub fn bytes(&self) -> u64 {
         self.inner.lock().bytes
     }
@@ -184,8 +189,17 @@ impl Tail {
                 over -= size;
                 continue;
             }
-            let each = (size / held.chunk.len().max(1) as u64).max(1);
-            return Some(held.chunk.first().saturating_after(over.div_ceil(each).min(held.chunk.len() as u64)));
+            // As many of its records as hold at least so much.
+            let overhead = held.chunk.bytes().saturating_sub(held.chunk.values().bytes()) / held.chunk.len().max(1);
+            let mut gone = 0;
+            let records = (0..held.chunk.len())
+                .take_while(|index| {
+                    let is_needed = gone < over;
+                    gone += (held.chunk.value(*index).len() + 1 + overhead) as u64;
+                    is_needed
+                })
+                .count();
+            return Some(held.chunk.first().saturating_after(records as u64));
         }
         inner.chunks.back().map(|held| held.chunk.next())
     }
@@ -259,6 +273,22 @@ mod tests {
         tail.evict(offset(99));
         assert_eq!(tail.first(), None);
         assert_eq!(tail.size().records, 0);
+    }
+
+    #[test]
+    fn a_bound_of_bytes_is_kept_to_the_record_and_then_stands() {
+        let tail = Tail::default();
+        let budget = Budget::new(1 << 20);
+        let whole = chunk(0, 1_000);
+        let reservation = budget.try_reserve(whole.bytes() as u64).unwrap();
+        tail.push(whole, reservation).unwrap();
+        let bound = tail.bytes() / 3;
+        let cut = tail.offset_within_bytes(bound).unwrap();
+        tail.evict(cut);
+        assert!(tail.bytes() <= bound && tail.bytes() > bound - 64, "{} of {bound}", tail.bytes());
+        assert_eq!(tail.bytes(), budget.used());
+        assert_eq!(tail.offset_within_bytes(bound), None);
+        assert_eq!(tail.read(cut, offset(1_000), 1, 1).unwrap()[0].value(0), format!("{{\"i\":{cut}}}").as_bytes());
     }
 
     #[test]

@@ -16,6 +16,29 @@ use crate::topic::{AppendRequest, Receipt, Topic};
 /// Bodies from this size on are decoded on a thread of their own, so that they hold up nobody else.
 const DECODE_INLINE_BYTES: usize = 64 << 10;
 
+/// Why an append is refused.
+pub(super) enum Refusal {
+    /// Its body is at fault.
+    Body(DecodeError),
+    /// Anything else.
+    Problem(Problem),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Refusal::Problem(problem)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Body(error) => error.into_problem(),
+            Refusal::Problem(problem) => problem,
+        }
+    }
+}
+
 /// What a body was decoded against.
 struct Basis {
     schema: Option<Arc<VersionedSchema>>,
@@ -62,19 +85,25 @@ impl Topic {
     /// Appends one body, whole or not at all. Dropping the future undoes nothing.
     ///
     /// # Errors
-    /// What API.md says of appends; nothing is stored then.
+    /// What the contract says of appends; nothing is stored then.
     pub async fn append(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
         self.check_append(ask.ack, &ask.writer)?;
         if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
-            self.services.detach(async move { topic.append_and_settle(ask).await }).await
+            let appending = async move { topic.append_and_settle(ask).await.map_err(Problem::from) };
+            self.services.detach(appending).await
         } else {
-            self.append_and_settle(ask).await
+            self.append_and_settle(ask).await.map_err(Problem::from)
         }
     }
 
-    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
+    /// As [`Topic::append`], for an append that does not close; a fault of the body can still be placed in a larger one.
+    pub(super) async fn append_or_fault(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
+        self.append_and_settle(ask).await
+    }
+
+    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
         if let Some(known) = self.look(&ask, ack).await? {
             return Ok(known);
@@ -82,7 +111,7 @@ impl Topic {
         let mut room: Option<Reservation> = None;
         loop {
             let basis = self.basis();
-            let decoded = self.decode(&ask, &basis).await.map_err(DecodeError::into_problem)?;
+            let decoded = self.decode(&ask, &basis).await.map_err(Refusal::Body)?;
             let reservation = match room.take() {
                 Some(room) => room,
                 None => self.reserve(&decoded).await?,
@@ -104,19 +133,21 @@ impl Topic {
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
-                Step::Duplicate(receipt, rewinds) => return self.answer_duplicate(receipt, ack, rewinds).await,
+                Step::Duplicate(receipt, rewinds) => return Ok(self.answer_duplicate(receipt, ack, rewinds).await?),
                 Step::Again(back) => room = Some(back),
                 Step::Busy(back) => {
                     room = Some(back);
                     self.evolved().await;
                 }
-                Step::Refused(problem, rests_on, rewinds) => return self.refuse(problem, rests_on, ack, rewinds).await,
-                Step::Evolve(_) => return Err(Problem::internal()),
+                Step::Refused(problem, rests_on, rewinds) => {
+                    return Ok(self.refuse(problem, rests_on, ack, rewinds).await?);
+                }
+                Step::Evolve(_) => return Err(Problem::internal().into()),
             }
         }
     }
 
-    /// API.md's order of checks, before the records are looked at.
+    /// The contract's order of checks, before the records are looked at.
     async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
         let (ruling, next, rewinds) = {
             let log = self.log.lock();
@@ -130,13 +161,7 @@ impl Topic {
     }
 
     /// A refusal that rests on records in flight waits until they are as durable as asked.
-    async fn refuse(
-        &self,
-        problem: Problem,
-        rests_on: Offset,
-        ack: Ack,
-        rewinds: u64,
-    ) -> Result<Receipt, Problem> {
+    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack, rewinds: u64) -> Result<Receipt, Problem> {
         if problem.code != ErrorCode::TopicNotFound {
             self.settled(rests_on, ack, rewinds).await?;
         }
@@ -307,9 +332,8 @@ impl Topic {
                         Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
                     }
                     Err(err) => {
-                        tracing::error!(topic = %topic.name, error = %err, "a schema version could not be stored");
                         topic.log.lock().evolving = false;
-                        Err(Problem::internal())
+                        Err(topic.catalog_problem(&err))
                     }
                 };
                 topic.evolution_done.notify_waiters();
@@ -340,15 +364,12 @@ impl Topic {
         self.services
             .detach(async move {
                 topic.evolved().await;
-                let (next, rewinds) = {
+                {
                     let mut log = topic.log.lock();
                     if log.phase == Phase::Open {
                         log.phase = Phase::Closing;
                     }
-                    (log.next, log.rewinds)
-                };
-                let ack = topic.settings.load().acks.default;
-                topic.settled(next, ack, rewinds).await?;
+                }
                 topic.settle_close().await
             })
             .await
@@ -356,19 +377,25 @@ impl Topic {
 
     /// Tells the catalog, then the readers, that the topic is closed.
     async fn settle_close(&self) -> Result<Offset, Problem> {
-        let (phase, next) = {
+        let (phase, next, rewinds) = {
             let log = self.log.lock();
-            (log.phase, log.next)
+            (log.phase, log.next, log.rewinds)
         };
         match phase {
             Phase::Closed => return Ok(next),
             Phase::Deleting => return Err(crate::topic::log::topic_gone()),
-            Phase::Open | Phase::Closing => {}
+            // The records that it was to be closed behind were refused meanwhile.
+            Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem()),
+            Phase::Closing => {}
         }
-        // A closed topic is final, so that nothing of it may be lost any more: without a log it is committed first.
-        if self.needs_flush_at_stop() {
-            self.backend.reached(next, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
-        }
+        // A closed topic is final, so that nothing of it may be lost any more, nor come after its readers were sent away:
+        // without a log it is committed first, with one the log has it, and readers can see it.
+        let level = if self.needs_flush_at_stop() {
+            Ack::Committed
+        } else {
+            self.durable_level().max(self.settings.load().acks.default)
+        };
+        self.settled(next, level, rewinds).await?;
         self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
         let mut log = self.log.lock();
         if log.phase == Phase::Closing {

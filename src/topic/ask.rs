@@ -302,15 +302,6 @@ pub struct Description {
     pub etag: Arc<str>,
 }
 
-/// Answer to a flush; both are none where nothing is ever committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flushed {
-    /// The offset past the last committed record.
-    pub committed_offset: Option<Offset>,
-    /// The dataset's version.
-    pub version: Option<u64>,
-}
-
 /// Figures of a topic; what a backend lacks is none.
 #[derive(Clone, Debug, Default)]
 pub struct TopicStats {

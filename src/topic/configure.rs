@@ -93,7 +93,8 @@ pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Valu
                 Some(number) => Some(number),
                 None => {
                     let detail = format!("The retention's \"{name}\" takes a whole number from 1 to 2^53-1, or null.");
-                    return Err(Problem::new(ErrorCode::InvalidBody, detail));
+                    let code = if value.is_number() { ErrorCode::InvalidParameter } else { ErrorCode::InvalidBody };
+                    return Err(Problem::new(code, detail));
                 }
             },
         };
@@ -102,7 +103,9 @@ pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Valu
 }
 
 fn object<'v>(value: &'v Value, name: &str) -> Result<&'v Map<String, Value>, Problem> {
-    value.as_object().ok_or_else(|| Problem::new(ErrorCode::InvalidBody, format!("\"{name}\" takes an object or null.")))
+    value
+        .as_object()
+        .ok_or_else(|| Problem::new(ErrorCode::InvalidBody, format!("\"{name}\" takes an object or null.")))
 }
 
 fn patched_options(
@@ -123,7 +126,11 @@ fn patched_options(
     let patch = object(patch, "backend_options")?;
     let checked = services.check_options(factory, patch)?;
     for (name, value) in patch {
-        let new = if value.is_null() { specs.iter().find(|spec| spec.name == name).map(|spec| &spec.default) } else { Some(value) };
+        let new = if value.is_null() {
+            specs.iter().find(|spec| spec.name == name).map(|spec| &spec.default)
+        } else {
+            Some(value)
+        };
         if fixed.get(name).is_some_and(|present| Some(present) != new) {
             let detail = format!("The option \"{name}\" cannot be changed after the topic is made.");
             return Err(Problem::new(ErrorCode::Immutable, detail));
@@ -189,9 +196,7 @@ impl Topic {
     fn check_columns(&self) -> Result<(), Problem> {
         if self.factory.form() == RecordForm::Documents {
             let detail = "The topic's backend keeps JSON text and has no columns.";
-            return Err(self
-                .services
-                .unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
+            return Err(self.services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 
 use crate::codec::{DecodeError, Form, Piece, Pieces};
 use crate::model::{Ack, ErrorCode, Problem, StoredBefore, Writer};
+use crate::topic::append::Refusal;
 use crate::topic::{AppendRequest, Receipt, Topic};
 
 /// The most bytes of one piece; a single record may be larger.
@@ -53,7 +54,9 @@ impl Topic {
     ) -> Result<Receipt, Problem> {
         self.check_append(ack, &Writer::Plain)?;
         let record_bytes_max = self.services.decode_limits.record_bytes_max;
-        let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, PIECE_RECORDS_MAX, record_bytes_max);
+        // A piece is one append, so that a lower bound of those is one of pieces, and never one of the load.
+        let piece_records_max = PIECE_RECORDS_MAX.min(self.services.decode_limits.records_max);
+        let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, piece_records_max, record_bytes_max);
         let mut progress = Progress::default();
         let outcome = async {
             while let Some(bytes) = body.next().await {
@@ -80,22 +83,19 @@ impl Topic {
 
     async fn store(self: &Arc<Self>, piece: Piece, ack: Option<Ack>, progress: &mut Progress) -> Result<(), Problem> {
         let ask = AppendRequest {
-            body: piece.body,
+            body: piece.body.clone(),
             form: piece.form,
             ack,
             expected_offset: None,
             close: false,
             writer: Writer::Plain,
         };
-        let before = progress.count();
-        match self.append(ask).await {
+        match self.append_or_fault(ask).await {
             Ok(receipt) => progress.add(receipt),
-            Err(problem) if problem.code == ErrorCode::EmptyBatch => {}
-            Err(mut problem) => {
-                problem.line = Some(problem.line.unwrap_or(1) + piece.first_line.saturating_sub(1));
-                for error in &mut problem.errors {
-                    error.record += before;
-                }
+            Err(Refusal::Body(DecodeError::EmptyBatch)) => {}
+            Err(Refusal::Body(error)) => return Err(piece.place(error).into_problem()),
+            Err(Refusal::Problem(mut problem)) => {
+                problem.line = Some(piece.first_line);
                 return Err(problem);
             }
         }

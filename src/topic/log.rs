@@ -70,7 +70,7 @@ pub(super) enum Undo {
 }
 
 impl Log {
-    /// Decides by API.md's order: duplicate, closed, fence and gap, expected offset.
+    /// Decides in the contract's order: duplicate, closed, fence and gap, expected offset.
     pub(super) fn rule(&self, ask: &AppendRequest, now: Timestamp) -> Ruling {
         if self.phase == Phase::Deleting {
             return Ruling::Refuse(topic_gone());
@@ -163,6 +163,14 @@ impl Log {
 }
 
 impl Log {
+    /// Forgets the writers that are idle or too old.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let before = (self.producers.len(), self.keys.len());
+        self.producers.expire(now);
+        self.keys.expire(now);
+        self.dirty |= before != (self.producers.len(), self.keys.len());
+    }
+
     /// Takes back all that records from `durable` on have changed: they were refused, and nothing of them is stored. Their
     /// offsets were shown to nobody, so that they are given out again.
     pub(super) fn rewind(&mut self, durable: Offset) {

@@ -21,9 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub use ask::{
-    AppendRequest, CreateTopic, Description, EndReason, Flushed, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
+    AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
     SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
 pub(crate) use configure::Settings;
@@ -36,7 +37,7 @@ use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
-use crate::tail::Ending;
+use crate::tail::{Ending, Levels};
 use crate::topic::log::{Log, Phase};
 use crate::topic::producers::{DirtyKeys, DirtyProducers, IdempotencyKeys, Producers};
 
@@ -59,6 +60,8 @@ pub(crate) struct TopicParts {
     pub(crate) keys: IdempotencyKeys,
     pub(crate) wide: WideColumns,
     pub(crate) checkpointed: Offset,
+    /// Whether the log had writers that the catalog's checkpoint may lack.
+    pub(crate) dirty: bool,
     pub(crate) services: Arc<TopicServices>,
 }
 
@@ -86,6 +89,16 @@ pub struct Topic {
     services: Arc<TopicServices>,
 }
 
+/// What a client is told of a catalog that failed.
+pub(crate) fn catalog_answer(err: &CatalogError) -> Problem {
+    match err {
+        CatalogError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem(),
+        // The topic was deleted meanwhile.
+        CatalogError::NotFound => StorageError::Deleted.to_problem(),
+        _ => Problem::internal(),
+    }
+}
+
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
@@ -103,7 +116,7 @@ impl Topic {
             wide: parts.wide,
             evolving: false,
             versions: Vec::new(),
-            dirty: false,
+            dirty: parts.dirty,
             undo: VecDeque::new(),
             rewinds: 0,
         };
@@ -162,7 +175,7 @@ impl Topic {
 
     fn catalog_problem(&self, err: &CatalogError) -> Problem {
         tracing::error!(topic = %self.name, error = %err, "the catalog failed for {}", self.name);
-        Problem::internal()
+        catalog_answer(err)
     }
 
     fn count(&self, records: u64, bytes: u64) {
@@ -248,6 +261,12 @@ impl Topic {
     /// # Errors
     /// 503 and 507 where it could not be committed.
     pub async fn flush(&self) -> Result<Flushed, Problem> {
+        // What was acknowledged in memory may not be in the log yet, and only what is there can be committed.
+        let (next, rewinds) = {
+            let log = self.log.lock();
+            (log.next, log.rewinds)
+        };
+        self.settled(next, self.durable_level(), rewinds).await?;
         self.backend.flush().await.map_err(|err| self.storage_problem(&err))
     }
 
@@ -290,6 +309,25 @@ impl Topic {
         self.evolved().await;
     }
 
+    /// Waits until the log has taken or refused every record that was sequenced; false where it has failed. For a topic that
+    /// is being deleted, which sequences nothing more.
+    pub(crate) async fn has_settled(&self) -> bool {
+        loop {
+            // In this order: a refusal that comes in between shows in the offset.
+            let refusals = self.backend.levels().now().refusals;
+            let next = self.log.lock().next;
+            let is_told =
+                |levels: &Levels| levels.durable >= next || levels.refusals != refusals || levels.failed.is_some();
+            let levels = self.backend.levels().wait_for(is_told).await;
+            if levels.durable >= self.log.lock().next {
+                return true;
+            }
+            if levels.failed.is_some() {
+                return false;
+            }
+        }
+    }
+
     pub(crate) fn epoch_rule(&self) -> EpochRule {
         self.factory.epoch_rule(&self.settings.load().options)
     }
@@ -327,6 +365,8 @@ impl Topic {
         let (next, committed, rewinds, wide, producers, keys) = {
             let mut log = self.log.lock();
             let committed = self.backend.levels().now().committed;
+            let now = self.services.clock.now();
+            log.expire(now);
             if !std::mem::take(&mut log.dirty) && committed.get() == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -362,6 +402,11 @@ impl Topic {
         let TopicCheckpoint { producers, removed_producers, keys, removed_keys, .. } = checkpoint;
         log.producers.give_back(DirtyProducers { changed: producers, removed: removed_producers });
         log.keys.give_back(DirtyKeys { changed: keys, removed: removed_keys });
+    }
+
+    /// The time of the last record, or a later one.
+    pub(crate) fn last_time(&self) -> Timestamp {
+        self.log.lock().last_time
     }
 
     fn durable_level(&self) -> Ack {

@@ -58,7 +58,7 @@ impl Topic {
             next_offset,
             earliest_offset: levels.earliest,
             tail_offset: levels.readable,
-            closed: levels.closed,
+            closed: levels.is_over(),
         }
     }
 
@@ -149,8 +149,10 @@ impl Topic {
     /// Returns when there is a record at `from`, nothing more will come, or patience ends.
     async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) {
         let draining = self.services.draining.cancelled();
-        let coming =
-            self.backend.levels().wait_for(|levels| levels.readable > from || levels.closed || levels.ending.is_some());
+        let coming = self
+            .backend
+            .levels()
+            .wait_for(|levels| levels.readable > from || levels.is_over() || levels.ending.is_some());
         tokio::select! {
             _ = coming => {}
             () = draining => {}

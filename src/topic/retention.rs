@@ -70,7 +70,7 @@ impl Topic {
             earliest = earliest.max(levels.readable.saturating_before(records));
         }
         if let Some(bytes) = retention.max_bytes
-            && let Some(offset) = self.backend.offset_within_bytes(bytes)
+            && let Some(offset) = self.backend.offset_within_bytes(bytes).await?
         {
             earliest = earliest.max(offset.min(levels.readable));
         }

@@ -73,15 +73,8 @@ impl Topic {
         };
         let end = (!ask.block).then(|| self.backend.levels().now().readable);
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
-        let reader = Reader {
-            topic: Arc::clone(self),
-            levels,
-            next: resumption.next,
-            left,
-            end,
-            version,
-            caught_up: false,
-        };
+        let reader =
+            Reader { topic: Arc::clone(self), levels, next: resumption.next, left, end, version, caught_up: false };
         Ok(run(reader, resumption, ask))
     }
 }
@@ -199,7 +192,7 @@ impl Reader {
     }
 
     fn at_tail(&mut self, levels: &Levels) -> Step {
-        if levels.closed {
+        if levels.is_over() {
             return Step::End(EndReason::Closed);
         }
         if self.caught_up || self.next > levels.readable {

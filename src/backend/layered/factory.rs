@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::backend::layered::{Admission, CommitQueue, Lane, Layered};
+use crate::backend::options::with_defaults;
 use crate::backend::{
     AckLevels, BackendFactory, Capabilities, EpochRule, OpenTopic, Opened, OptionKind, OptionSpec, OptionValues,
     RecordForm, StorageBackend, StorageError,
 };
-use crate::backend::options::with_defaults;
 use crate::model::{Ack, ErrorCode, Problem, TopicId};
 use crate::table::{TablePlace, Tables};
 use crate::wal::Wal;
@@ -93,27 +93,31 @@ async fn open(
     with_wal: bool,
     default_ack: Ack,
 ) -> Result<Opened, StorageError> {
-    let place = topic.place.clone().ok_or_else(|| StorageError::Failed { cause: "no place for a dataset".to_owned() })?;
+    let place =
+        topic.place.clone().ok_or_else(|| StorageError::Failed { cause: "no place for a dataset".to_owned() })?;
     let replayed = std::mem::take(&mut topic.replayed);
     let tables = Arc::clone(&services.tables);
-    let lane = Arc::new(Lane::new(&topic, place, tables, Arc::clone(&services.queue), with_wal));
+    let is_settled = with_wal || topic.is_settled;
+    let lane = Arc::new(Lane::new(&topic, place, tables, Arc::clone(&services.queue), is_settled));
     configure(&lane, &topic.options, default_ack);
+    let mut last_time = None;
     for chunk in replayed {
+        last_time = Some(chunk.last_time());
         let reservation = services.admission.tail().force(chunk.bytes() as u64);
         if !lane.restore(chunk, reservation) {
             return Err(StorageError::Failed { cause: "the records in the log do not follow each other".to_owned() });
         }
     }
-    // How far the dataset has come is the tail where there is no log, and where only what is committed can be read: the
-    // catalog may not have heard of the last commits, and what was read before must not vanish.
+    // How far the dataset has come is the tail where there was no log and no orderly stop, and where only what is committed
+    // can be read: the catalog may not have heard of the last commits, and what was read before must not vanish.
     let levels = lane.levels().now();
-    if !with_wal || levels.readable < levels.durable {
-        lane.recover_next().await?;
+    if !is_settled || levels.readable < levels.durable {
+        last_time = last_time.max(lane.look_at_dataset().await?);
     }
     let next = lane.levels().now().durable;
     let wal = with_wal.then(|| Arc::clone(&services.wal));
     let backend = Layered { lane, wal, admission: Arc::clone(&services.admission) };
-    Ok(Opened { backend: Arc::new(backend), next })
+    Ok(Opened { backend: Arc::new(backend), next, last_time })
 }
 
 /// Makes the dataset of a topic that declares its columns.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::backend::layered::CommitQueue;
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
 use crate::codec::Chunk;
-use crate::model::{ErrorCode, Offset, TopicId, TopicName};
+use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
 use crate::schema::Schema;
 use crate::table::{Table, TableError, TablePlace, Tables};
 use crate::tail::{Levels, LevelsWatch, Reservation, Tail};
@@ -37,7 +37,8 @@ pub struct Lane {
     tail: Tail,
     levels: LevelsWatch,
     queue: Arc<CommitQueue>,
-    has_wal: bool,
+    /// Whether the topic's end is known without its dataset.
+    is_settled: bool,
     queued: AtomicBool,
     /// Whether a commit was started and has not ended.
     running: AtomicBool,
@@ -69,7 +70,10 @@ struct Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// By size, or because somebody waits.
-    Now,
+    Now {
+        /// When its oldest record came in.
+        since: Timestamp,
+    },
     /// By age alone, for so many milliseconds.
     Aged(u64),
     /// Not yet.
@@ -96,7 +100,7 @@ impl Lane {
         place: TablePlace,
         tables: Arc<dyn Tables>,
         queue: Arc<CommitQueue>,
-        has_wal: bool,
+        is_settled: bool,
     ) -> Self {
         let mut levels = Levels::at(topic.earliest, topic.committed);
         levels.closed = topic.closed;
@@ -110,7 +114,7 @@ impl Lane {
             tail: Tail::default(),
             levels: LevelsWatch::new(levels),
             queue,
-            has_wal,
+            is_settled,
             queued: AtomicBool::new(false),
             running: AtomicBool::new(false),
             writing: tokio::sync::Mutex::new(()),
@@ -236,8 +240,8 @@ impl Lane {
             let reason = format!("it ends at offset {next}, but {} was committed before", levels.committed);
             return Err(TableError::Foreign { reason });
         }
-        if self.has_wal && next > levels.durable {
-            let reason = format!("it ends at offset {next}, but the log only at {}", levels.durable);
+        if self.is_settled && next > levels.durable {
+            let reason = format!("it ends at offset {next}, but the topic at {}", levels.durable);
             return Err(TableError::Foreign { reason });
         }
         self.adopt(next);
@@ -259,9 +263,9 @@ impl Lane {
         self.table.get().map_or(0, |table| table.head().fragments.len() as u64)
     }
 
-    /// The offset past the last row of the dataset, which is the topic's tail where there is no log.
-    pub(super) async fn recover_next(&self) -> Result<Offset, StorageError> {
-        Ok(self.table().await?.head().next)
+    /// Learns from the dataset how far it has come; the time of its last row.
+    pub(super) async fn look_at_dataset(&self) -> Result<Option<Timestamp>, StorageError> {
+        Ok(self.table().await?.head().last_time)
     }
 
     /// The dataset's version; none before the first.
@@ -299,8 +303,9 @@ impl Lane {
         }
         let waited_for = pace.wanted > self.levels.now().committed;
         let rested = pace.started.is_none_or(|started| now.duration_since(started) >= WAITER_PAUSE);
-        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed) {
-            return Due::Now;
+        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed)
+        {
+            return Due::Now { since: oldest };
         }
         let age_ms = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());
         if age_ms >= self.flush_interval_ms.load(Ordering::Relaxed) { Due::Aged(age_ms) } else { Due::Not }
@@ -432,9 +437,13 @@ impl Lane {
     }
 
     /// The end of the leading fragments that must go so that the rest holds at most `bytes`.
-    pub(super) fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
-        let head = self.table.get()?.head();
-        let mut over = head.fragments.iter().map(|fragment| fragment.bytes).sum::<u64>().checked_sub(bytes)?;
+    pub(super) async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
+        if self.levels.now().committed == Offset::ZERO {
+            return Ok(None);
+        }
+        let head = self.table().await?.head();
+        let stored: u64 = head.fragments.iter().map(|fragment| fragment.bytes).sum();
+        let mut over = stored.saturating_sub(bytes);
         let mut keep_from = None;
         for fragment in head.fragments.iter() {
             if over == 0 {
@@ -443,6 +452,6 @@ impl Lane {
             over = over.saturating_sub(fragment.bytes);
             keep_from = Some(fragment.next);
         }
-        keep_from
+        Ok(keep_from)
     }
 }

@@ -18,8 +18,8 @@ use crate::wal::{Wal, WalEntry, WalError};
 
 pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
-pub use lane::Lane;
 pub(crate) use lane::Due;
+pub use lane::Lane;
 pub(crate) use queue::CommitQueue;
 
 /// The records of one topic with a dataset. Clones share them.
@@ -89,10 +89,11 @@ impl Layered {
         if let Some(code) = levels.failed {
             return Some(StorageError::Unwritable { code });
         }
-        (ack == Ack::Committed && levels.degraded).then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
+        (ack == Ack::Committed && levels.degraded)
+            .then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
     }
 
-    async fn from_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
+    async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
         let table = self.lane.table().await?;
         let schema = self.lane.schema();
         let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| lane::storage_error(&err))?;
@@ -142,7 +143,7 @@ impl StorageBackend for Layered {
         if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
             return Ok(chunks);
         }
-        let chunks = self.from_table(offset, limit, bytes).await?;
+        let chunks = self.read_table(offset, limit, bytes).await?;
         match chunks.first().map(Chunk::first) {
             Some(first) if first == offset => Ok(chunks),
             // Dropped while it was read: what is left begins later.
@@ -237,8 +238,8 @@ impl StorageBackend for Layered {
         self.lane.drop_expired().await
     }
 
-    fn offset_within_bytes(&self, bytes: u64) -> Option<Offset> {
-        self.lane.offset_within_bytes(bytes)
+    async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
+        self.lane.offset_within_bytes(bytes).await
     }
 
     fn lane(&self) -> Option<Arc<Lane>> {

@@ -22,7 +22,7 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
         new.schema = Some(schema(1));
         let id = new.definition.id;
         catalog.create_topic(new).await.unwrap();
-        catalog.checkpoint(&[checkpoint(id)]).await.unwrap();
+        catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
         let mut connection = bed.sql().await;
         sqlx::query("PRAGMA foreign_keys = off").execute(&mut connection).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();

@@ -51,7 +51,7 @@ async fn many_clients_make_and_load_many_topics() {
     let epochs: std::collections::BTreeSet<_> = loaded.topics.iter().map(|topic| topic.epochs[0].epoch.get()).collect();
     assert_eq!((loaded.topics.len(), epochs.len()), (1_280, 1_280));
     let marks: Vec<_> = loaded.topics.iter().map(|topic| checkpoint(topic.definition.id)).collect();
-    catalog.checkpoint(&marks).await.unwrap();
+    catalog.checkpoint(&marks, Timestamp::from_micros(9)).await.unwrap();
     assert!(catalog.load().await.unwrap().topics.iter().all(|topic| topic.next == offset(6)));
     assert_eq!(catalog.all_writers().await.unwrap().len(), 1_280);
 }

@@ -13,7 +13,7 @@ async fn everything_of_a_topic_is_there_after_a_reopen() {
     catalog.insert_schema(id, schema(2)).await.unwrap();
     catalog.set_closed(id).await.unwrap();
     catalog.set_closed(id).await.unwrap();
-    catalog.checkpoint(&[checkpoint(id)]).await.unwrap();
+    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
     catalog.set_earliest(id, offset(2)).await.unwrap();
     catalog.set_earliest(id, offset(1)).await.unwrap();
     let options = json!({"ack": "committed"}).as_object().unwrap().clone();
@@ -62,7 +62,7 @@ async fn a_name_is_free_after_a_bury_and_the_tombstone_stays_until_forgotten() {
     let place = first.definition.place.clone();
     let old_epoch = catalog.create_topic(NewTopic { schema: Some(schema(1)), ..first.clone() }).await.unwrap();
     assert_eq!(catalog.create_topic(second.clone()).await, Err(CatalogError::NameTaken));
-    catalog.checkpoint(&[checkpoint(old)]).await.unwrap();
+    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9)).await.unwrap();
     assert_eq!(catalog.forget(old).await, Err(CatalogError::NotFound));
     catalog.bury(old).await.unwrap();
     assert_eq!(catalog.bury(old).await, Err(CatalogError::NotFound));
@@ -73,7 +73,7 @@ async fn a_name_is_free_after_a_bury_and_the_tombstone_stays_until_forgotten() {
     assert_eq!(loaded.tombstones, [Tombstone { id: old, name: first.definition.name.clone(), place }]);
     assert_eq!(loaded.topics.iter().map(|topic| topic.definition.id).collect::<Vec<_>>(), [new]);
     // What comes late for a buried topic leaves nothing behind.
-    catalog.checkpoint(&[checkpoint(old)]).await.unwrap();
+    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9)).await.unwrap();
     assert_eq!(catalog.all_writers().await.unwrap(), HashMap::new());
     assert_eq!(catalog.schemas(old).await.unwrap(), []);
     for refused in [
@@ -115,7 +115,7 @@ async fn epochs_begin_in_the_order_asked_and_void_what_lies_past_them() {
     let mut first = Vec::new();
     for topic in &topics {
         first.push(catalog.create_topic(topic.clone()).await.unwrap());
-        catalog.checkpoint(&[checkpoint(topic.definition.id)]).await.unwrap();
+        catalog.checkpoint(&[checkpoint(topic.definition.id)], Timestamp::from_micros(9)).await.unwrap();
     }
     catalog.set_earliest(topics[0].definition.id, offset(3)).await.unwrap();
     let starts: Vec<_> = topics.iter().rev().map(|topic| (topic.definition.id, offset(2))).collect();
@@ -167,7 +167,7 @@ async fn a_checkpoint_replaces_and_removes_writers_and_never_lowers_the_offset()
     let new = topic("t");
     let id = new.definition.id;
     catalog.create_topic(new).await.unwrap();
-    catalog.checkpoint(&[checkpoint(id)]).await.unwrap();
+    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
     let second = TopicCheckpoint {
         id,
         next: offset(5),
@@ -177,7 +177,7 @@ async fn a_checkpoint_replaces_and_removes_writers_and_never_lowers_the_offset()
         keys: vec![key("k1", 9)],
         removed_keys: vec!["k'2".into()],
     };
-    catalog.checkpoint(&[second]).await.unwrap();
+    catalog.checkpoint(&[second], Timestamp::from_micros(9)).await.unwrap();
     let writers = catalog.writers(id).await.unwrap();
     assert_eq!(writers, WriterRows { producers: vec![producer("p2", 7)], keys: vec![key("k1", 9)] });
     let row = &catalog.load().await.unwrap().topics[0];

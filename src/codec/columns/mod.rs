@@ -12,7 +12,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 use self::builder::Members;
 use self::cursor::Cursor;
 use super::Chunk;
-use crate::schema::{DataType, Field, FloatType, IntType, Schema};
+use crate::schema::{DataType, Field, FloatType, IntType, Schema, names};
 
 /// The column that holds each record's offset.
 pub const OFFSET_COLUMN: &str = "_offset";
@@ -52,35 +52,10 @@ pub enum ColumnsError {
     Shape(String),
 }
 
-/// The name of the column for a key: API.md's percent-encoding of what Lance cannot have in a name.
+/// The name of the column for a key, of a top-level column or of a member.
 pub fn column_name(key: &str, top_level: bool) -> String {
-    const RESERVED: [&str; 10] = [
-        "_rowid",
-        "_rowaddr",
-        "_rowoffset",
-        "_row_created_at_version",
-        "_row_last_updated_at_version",
-        "_offset",
-        "_timestamp",
-        "_distance",
-        "_score",
-        "_relevance_score",
-    ];
-    if key.is_empty() {
-        return "%".to_owned();
-    }
-    if top_level && RESERVED.contains(&key) {
-        return format!("%5F{}", key.get(1..).unwrap_or_default());
-    }
-    let mut name = String::with_capacity(key.len());
-    for character in key.chars() {
-        if matches!(character, '%' | '.' | '`' | '\0'..='\x1f') {
-            name.push_str(&format!("%{:02X}", u32::from(character)));
-        } else {
-            name.push(character);
-        }
-    }
-    name
+    let name = if top_level { names::column_name(key) } else { names::member_name(key) };
+    name.into_owned()
 }
 
 fn int_type(int: IntType) -> ArrowType {

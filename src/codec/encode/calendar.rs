@@ -28,7 +28,6 @@ const fn days_of(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a remainder of 10 is one digit")]
 fn write_digits(mut number: i64, width: usize, out: &mut Vec<u8>) {
     let from = out.len();
     out.resize(from + width, b'0');

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use half::f16;
 
+use crate::codec::number::shortest_of_half;
+
 /// Appends an integer by its digits.
 pub fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -29,17 +31,11 @@ pub fn write_f32(value: f32, out: &mut Vec<u8>) {
 
 /// Appends a float of 16 bits with the fewest digits that read back as it, otherwise like [`write_f64`].
 pub fn write_f16(value: f16, out: &mut Vec<u8>) {
-    let wide = value.to_f64();
-    if !wide.is_finite() {
+    if value.is_finite() {
+        write_f64(shortest_of_half(value), out);
+    } else {
         out.extend_from_slice(b"null");
-        return;
     }
-    // Five significant digits tell all 16-bit floats apart, and so few digits are a double's own shortest form.
-    let shortest = (0..5_usize)
-        .filter_map(|digits| format!("{wide:.digits$e}").parse::<f64>().ok())
-        .find(|near| f16::from_f64(*near) == value)
-        .unwrap_or(wide);
-    write_f64(shortest, out);
 }
 
 /// How a byte of a string is written: as itself, or after a backslash as this, or (`u`) by its number.
@@ -139,6 +135,7 @@ mod tests {
             }
         }
         assert_eq!(text(|out| write_f16(f16::from_f64(0.1), out)), "0.1");
+        assert_eq!(text(|out| write_f16(f16::from_f64(0.015_625), out)), "0.01563");
     }
 
     #[test]

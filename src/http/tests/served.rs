@@ -38,7 +38,10 @@ async fn the_server_tells_of_itself() {
     }
     let verbose = bytes_of(send(limits(), request("GET", "/readyz?verbose", &[])).await).await;
     let verbose: Value = serde_json::from_slice(&verbose).unwrap();
-    assert_eq!(verbose, serde_json::json!({"status": "ready", "log": "sound", "disk": "sound", "degraded": []}));
+    assert_eq!(
+        verbose,
+        serde_json::json!({"status": "ready", "log": "sound", "disk": "sound", "degraded": [], "failed": []})
+    );
     let (status, code, _) = problem(send(limits(), request("GET", "/v1/backends/none", &[])).await).await;
     assert_eq!((status, code.as_str()), (404, "backend_not_found"));
 }

@@ -82,14 +82,27 @@ pub(super) fn remove(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
         disk.remove(&place.link)?;
     }
     let synced = sync_if_there(disk, folder);
-    synced.inspect_err(|_| if ours { drop(make_link(disk, place, &target)) })?;
-    let there = match fs::remove_dir_all(&place.dataset) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
-    };
+    synced.inspect_err(|_| {
+        if ours {
+            drop(make_link(disk, place, &target))
+        }
+    })?;
+    let there = remove_dataset(&place.dataset)?;
     let synced = sync_if_there(disk, folder_of(&place.dataset)?);
-    synced.inspect_err(|_| if there { drop(disk.create_folder(&place.dataset)) })
+    synced.inspect_err(|_| {
+        if there {
+            drop(disk.create_folder(&place.dataset))
+        }
+    })
+}
+
+/// Removes a dataset's folder; whether there was one.
+pub(super) fn remove_dataset(dataset: &Path) -> io::Result<bool> {
+    match fs::remove_dir_all(dataset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn sync_if_there(disk: &dyn Disk, folder: &Path) -> io::Result<()> {

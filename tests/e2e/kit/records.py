@@ -73,10 +73,30 @@ def by_stream(api: Api, topic: str) -> list[bytes]:
     return found
 
 
+def by_stream_lines(api: Api, topic: str) -> list[bytes]:
+    """All records as the lines of a stream."""
+    path = f"/v1/topics/{topic}/stream?offset=earliest&block=false"
+    body = api.get(path, headers={"Accept": "application/x-ndjson"}, timeout=120).ok(200).body
+    lines = [line for line in body.split(b"\n") if line]
+    check(lines[-1].startswith(b'{"event":"end"'), f"a stream as NDJSON that ends with {short(lines[-1].decode())}")
+    return [line for line in lines if not line.startswith(b'{"event":')]
+
+
+def one_by_one(api: Api, topic: str, count: int) -> list[bytes]:
+    """Each record by its offset."""
+    return [api.get(f"/v1/topics/{topic}/records/{offset}").ok(200).body for offset in range(count)]
+
+
 def read_every_way(api: Api, topic: str, when: str) -> list[bytes]:
-    """All records; fails unless a page, NDJSON and a stream give the same bytes, gapless from 0."""
+    """All records; fails unless every reading operation gives the same bytes, gapless from 0."""
     lines = by_lines(api, topic)
-    for way, other in (("JSON page", by_pages(api, topic)), ("stream", by_stream(api, topic))):
+    for way, other in (
+        ("JSON pages", by_pages(api, topic)),
+        ("small JSON pages", by_pages(api, topic, limit=7)),
+        ("stream", by_stream(api, topic)),
+        ("stream as NDJSON", by_stream_lines(api, topic)),
+        ("single records", one_by_one(api, topic, len(lines))),
+    ):
         same_bytes(other, lines, f"{when}, {way} against NDJSON")
     equal([offset_of(record) for record in lines], list(range(len(lines))), f"{when}, the offsets")
     return lines

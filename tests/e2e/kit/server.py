@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,14 +11,20 @@ from pathlib import Path
 
 from kit import process
 from kit.api import Api
-from kit.check import Failed, until
+from kit.check import Failed, check, until
 
 
 def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free now, below those that the system gives to clients: while the server is down, one of them must
+    not get its port, nor be connected to itself."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Server:
@@ -92,6 +99,12 @@ class Server:
         """SIGKILL and a new start."""
         self.kill()
         self.start()
+
+    def stop(self) -> None:
+        """SIGTERM, and waits for an orderly end."""
+        self.terminate()
+        code = self.exit_code()
+        check(code == 0, f"an orderly stop exited with {code}:\n{self.log_end()}")
 
     def peak_mib(self) -> float:
         """The most memory that the process has held (VmHWM), in MiB."""

@@ -143,7 +143,9 @@ def through_a_problem(setting: Setting) -> None:
     for _ in range(5):
         setting.api.append("broken", batch)
     setting.api.flush("broken")
-    setting.server.restart()
+    # After an orderly stop no log is replayed: what was flushed is in the dataset alone.
+    setting.server.stop()
+    setting.server.start()
     dataset = setting.server.data / "datasets" / f"{setting.api.describe('broken')['id']}.lance"
     away = dataset.with_suffix(".away")
     dataset.rename(away)

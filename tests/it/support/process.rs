@@ -39,13 +39,6 @@ impl Launch {
         self
     }
 
-    /// Listens at this address from now on.
-    #[must_use]
-    pub fn at(mut self, listen: impl Into<String>) -> Self {
-        self.listen = listen.into();
-        self
-    }
-
     /// The data folder.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -53,17 +46,7 @@ impl Launch {
 
     /// Starts a server and returns as soon as it takes connections, which is before recovery has ended.
     pub fn start(&self) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_persisting"))
-            .arg("serve")
-            .args(["--listen", &self.listen])
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .args(&self.arguments)
-            .env("PERSISTING_LOG", std::env::var("PERSISTING_LOG").unwrap_or_else(|_| "error".to_owned()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server's binary starts");
+        let mut child = self.command().stdout(Stdio::piped()).spawn().expect("the server's binary starts");
         let stdout = child.stdout.take().expect("its stdout is piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its stdout can be read");
@@ -72,6 +55,27 @@ impl Launch {
             panic!("the server did not start: it printed {line:?} and ended with {status:?}");
         };
         Server { base: base.to_owned(), child }
+    }
+
+    /// Starts a server and kills it after a while, wherever it is then: it may not have opened anything yet.
+    pub fn start_and_kill(&self, after: Duration) {
+        let mut child = self.command().stdout(Stdio::null()).spawn().expect("the server's binary starts");
+        std::thread::sleep(after);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_persisting"));
+        command
+            .arg("serve")
+            .args(["--listen", &self.listen])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(&self.arguments)
+            .env("PERSISTING_LOG", std::env::var("PERSISTING_LOG").unwrap_or_else(|_| "error".to_owned()))
+            .stdin(Stdio::null());
+        command
     }
 
     /// Starts a server and waits until it is ready.
@@ -91,11 +95,6 @@ impl Server {
     /// A URL on the server.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits until `/readyz` says so.

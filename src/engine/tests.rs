@@ -1,0 +1,175 @@
+//! What the engine promises at any crash, seen with a log whose syncs take their time.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use super::testing::engine_on;
+use crate::codec::Form;
+use crate::io::{Disk, DiskFile, RealDisk};
+use crate::model::{TopicName, Writer};
+use crate::topic::{AppendRequest, CreateTopic};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The machine's disk, but files are synced only while the gate is open.
+#[derive(Debug, Default)]
+struct Gated {
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    /// Whether it is closed, and how many wait for it.
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set_closed(&self, closed: bool) {
+        self.state.lock().0 = closed;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.1 += 1;
+        self.changed.notify_all();
+        while state.0 {
+            self.changed.wait(&mut state);
+        }
+        state.1 -= 1;
+    }
+
+    /// Returns when somebody waits.
+    fn await_someone(&self) {
+        let mut state = self.state.lock();
+        while state.1 == 0 {
+            let timed_out = self.changed.wait_for(&mut state, PATIENCE).timed_out();
+            assert!(!timed_out, "nobody syncs");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GatedFile {
+    file: Arc<dyn DiskFile>,
+    gate: Arc<Gate>,
+}
+
+impl DiskFile for GatedFile {
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, position)
+    }
+
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(into, position)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.gate.pass();
+        self.file.sync_data()
+    }
+}
+
+impl Gated {
+    fn gated(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) })
+    }
+}
+
+impl Disk for Gated {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.create(path).map(|file| self.gated(file))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.open(path).map(|file| self.gated(file))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        RealDisk.list(folder)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.create_folder(folder)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.sync_folder(folder)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_file(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.free_bytes(path)
+    }
+}
+
+fn record() -> AppendRequest {
+    AppendRequest {
+        body: Bytes::from_static(b"{\"n\":1}"),
+        form: Form::Json,
+        ack: None,
+        expected_offset: None,
+        close: false,
+        writer: Writer::Plain,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_deleted_while_its_records_are_being_logged_does_not_stop_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let engine = engine_on(&folder, Arc::clone(&disk) as _).await;
+    let name = TopicName::parse("short-lived").unwrap();
+    engine.create(&name, CreateTopic::default()).await.unwrap();
+    let topic = engine.topic(&name).await.unwrap();
+    // A log that has its segment already, so that the record itself is what waits.
+    topic.append(record()).await.unwrap();
+
+    let other = TopicName::parse("caught").unwrap();
+    engine.create(&other, CreateTopic::default()).await.unwrap();
+    let caught = engine.topic(&other).await.unwrap();
+    disk.gate.set_closed(true);
+    let appending = tokio::spawn(async move { caught.append(record()).await });
+    let gate = Arc::clone(&disk.gate);
+    tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
+    engine.delete(&other).await.unwrap();
+    let core = engine.core().unwrap();
+    let clearing = tokio::spawn(async move { core.clear_remains().await });
+    // Long enough to forget the topic, were it not for the record that is on its way.
+    drop(tokio::time::timeout(Duration::from_millis(400), clearing).await);
+    disk.gate.set_closed(false);
+    // The deletion ends the waiting, whichever way.
+    drop(appending.await.unwrap());
+    topic.append(record()).await.unwrap();
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop((topic, engine));
+
+    let again = engine_on(&folder, Arc::new(RealDisk)).await;
+    assert!(again.topic(&name).await.is_ok());
+    assert!(again.topic(&other).await.is_err());
+}

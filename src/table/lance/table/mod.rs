@@ -1,0 +1,275 @@
+//! One topic's dataset.
+
+mod settle;
+mod write;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use lance::session::Session;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use self::write::Last;
+use super::commit::Fence;
+use super::error::joined;
+use super::offsets::Layout;
+use super::open::{Site, Version, load, newest};
+use super::{Shared, read, upkeep};
+use crate::codec::Chunk;
+use crate::model::{Offset, Timestamp};
+use crate::schema::Schema;
+use crate::table::{Table, TableError, TableHead, TablePlace};
+
+/// What the text of a row is thought to take before any was read.
+const ROW_BYTES_AT_FIRST: u64 = 256;
+
+/// The place of an open dataset.
+#[derive(Debug, Default)]
+pub(super) struct Slot(Mutex<Option<Version>>);
+
+impl Slot {
+    /// Lets go of the dataset.
+    pub(super) fn close(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+/// One topic's dataset, open or not.
+#[derive(Clone, Debug)]
+pub(super) struct LanceTable {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    place: TablePlace,
+    fence: Arc<Fence>,
+    session: ArcSwap<Session>,
+    head: ArcSwap<TableHead>,
+    slot: Arc<Slot>,
+    /// One commit, and the upkeep after it, at a time, also where callers have gone.
+    lane: Arc<Semaphore>,
+    /// Whether what a commit has left on disk is not known.
+    unsettled: AtomicBool,
+    /// Whether the last commit failed because somebody else's came first, which was then adopted.
+    moved: AtomicBool,
+    commits: AtomicU64,
+    row_bytes: AtomicU64,
+}
+
+impl LanceTable {
+    pub(super) async fn open(shared: Arc<Shared>, place: TablePlace, base: Offset) -> Result<Self, TableError> {
+        let fence = Arc::new(Fence::new(Arc::clone(&shared.disk), place.dataset.clone()));
+        let empty = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
+        let inner = Inner {
+            session: ArcSwap::new(Arc::clone(&shared.session)),
+            shared,
+            place,
+            fence,
+            head: ArcSwap::from_pointee(empty),
+            slot: Arc::default(),
+            lane: Arc::new(Semaphore::new(1)),
+            unsettled: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
+        };
+        if let Some(found) = newest(&inner.site()).await? {
+            inner.publish(found.version, found.last_time);
+            // A crash may have come between the first commit and its link.
+            inner.link().await?;
+        }
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs work on Lance's runtime, where it goes on if the caller leaves.
+    async fn run<T, F, W>(&self, work: W) -> Result<T, TableError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, TableError>> + Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F,
+    {
+        joined(self.inner.shared.runtime.spawn(work(Arc::clone(&self.inner))).await)
+    }
+
+    /// The same in the lane, one at a time, from a state that is known.
+    async fn run_in_lane<T, F, W>(&self, work: W) -> Result<T, TableError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, TableError>> + Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F + Send + 'static,
+    {
+        self.run(|inner| async move {
+            let lane = Arc::clone(&inner.lane).acquire_owned().await;
+            let lane = lane.map_err(|error| TableError::Failed { cause: error.to_string() })?;
+            inner.settle().await?;
+            inner.check_in_place().await?;
+            let outcome = work(Arc::clone(&inner)).await;
+            if inner.is_upkeep_due() {
+                // After the answer, but before the next commit.
+                inner.shared.runtime.spawn(Arc::clone(&inner).keep_up(lane));
+            }
+            outcome
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn site(&self) -> Site {
+        Site {
+            disk: Arc::clone(&self.shared.disk),
+            dataset: self.place.dataset.clone(),
+            fence: Arc::clone(&self.fence),
+            session: self.session.load_full(),
+        }
+    }
+
+    fn head(&self) -> Arc<TableHead> {
+        self.head.load_full()
+    }
+
+    /// Makes a version the one that is read.
+    fn publish(&self, version: Version, last_time: Option<Timestamp>) -> Arc<TableHead> {
+        let head = Arc::new(TableHead {
+            base: version.layout.base,
+            next: version.layout.next,
+            version: version.dataset.manifest().version,
+            fragments: version.layout.summaries(),
+            last_time,
+        });
+        let mut slot = self.slot.0.lock();
+        *slot = Some(version);
+        self.head.store(Arc::clone(&head));
+        drop(slot);
+        self.shared.shelf.used(&self.weak_slot());
+        head
+    }
+
+    fn weak_slot(&self) -> Weak<Slot> {
+        Arc::downgrade(&self.slot)
+    }
+
+    /// The head's version, opened again where it was closed; none where there is no dataset.
+    async fn version(&self) -> Result<Option<Version>, TableError> {
+        loop {
+            let (open, head) = {
+                let slot = self.slot.0.lock();
+                (slot.clone(), self.head())
+            };
+            if head.version == 0 {
+                return Ok(None);
+            }
+            if let Some(version) = open {
+                self.shared.shelf.used(&self.weak_slot());
+                return Ok(Some(version));
+            }
+            // By its number: a version that is just being committed is not synced yet.
+            let dataset = Arc::new(load(&self.site(), head.version).await?);
+            let layout = Arc::new(Layout::of(dataset.manifest(), head.base)?);
+            let mut slot = self.slot.0.lock();
+            if slot.is_none() && self.head().version == head.version {
+                *slot = Some(Version { dataset, layout });
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        schema: &Schema,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, TableError> {
+        loop {
+            let Some(version) = self.version().await? else { return Ok(Vec::new()) };
+            let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
+            let outcome = read::records(&version, schema, from, records, bytes, &mut row_bytes).await;
+            self.row_bytes.store(row_bytes, Ordering::Relaxed);
+            // A version that is long gone may have lost its files under the reader; the newest one has them.
+            if outcome.is_err() && self.head().version > version.dataset.manifest().version {
+                continue;
+            }
+            return outcome;
+        }
+    }
+
+    fn is_upkeep_due(&self) -> bool {
+        self.commits.load(Ordering::Relaxed) >= upkeep::COMMITS_BETWEEN
+    }
+
+    async fn keep_up(self: Arc<Self>, lane: tokio::sync::OwnedSemaphorePermit) {
+        self.commits.store(0, Ordering::Relaxed);
+        let outcome = match self.version().await {
+            Ok(Some(version)) => upkeep::remove_old_versions(&version.dataset).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            warn!(dataset = %self.place.dataset.display(), error = %error, "old versions of a dataset could not be removed");
+        }
+        drop(lane);
+    }
+}
+
+#[async_trait]
+impl Table for LanceTable {
+    fn head(&self) -> Arc<TableHead> {
+        self.inner.head()
+    }
+
+    async fn create(&self, schema: &Schema) -> Result<Arc<TableHead>, TableError> {
+        let schema = schema.clone();
+        self.run_in_lane(|inner| async move {
+            let head = inner.head();
+            if head.version == 0 {
+                inner.make_dataset(&schema, Vec::new(), Last { next: head.next, time: None }).await?;
+            }
+            Ok(inner.head())
+        })
+        .await
+    }
+
+    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+        let schema = schema.clone();
+        self.run_in_lane(|inner| async move {
+            inner.append(&schema, &chunks).await?;
+            Ok(inner.head())
+        })
+        .await
+    }
+
+    async fn read(
+        &self,
+        schema: &Schema,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, TableError> {
+        let schema = schema.clone();
+        self.run(|inner| async move { inner.read(&schema, from, records, bytes).await }).await
+    }
+
+    async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
+        self.run(|inner| async move {
+            match inner.version().await? {
+                Some(version) => read::offset_at(&version, time).await,
+                None => Ok(inner.head().next),
+            }
+        })
+        .await
+    }
+
+    async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError> {
+        self.run_in_lane(move |inner| async move {
+            inner.drop_before(before).await?;
+            Ok(inner.head())
+        })
+        .await
+    }
+}

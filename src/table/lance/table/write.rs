@@ -1,0 +1,225 @@
+//! Commits: the dataset's creation, appends, dropped fragments.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::RecordBatch;
+use lance::Dataset;
+use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
+use lance_file::version::LanceFileVersion;
+use lance_table::transaction::{Operation, Transaction};
+use tracing::warn;
+
+use super::Inner;
+use crate::codec::Chunk;
+use crate::codec::columns::{arrow_schema, to_batch};
+use crate::model::{Offset, Timestamp};
+use crate::schema::Schema;
+use crate::table::lance::commit::Ticket;
+use crate::table::lance::evolve;
+use crate::table::lance::offsets::Layout;
+use crate::table::lance::open::Version;
+use crate::table::{TableError, TableHead};
+
+/// A fragment ends when its file is about this large.
+const FILE_BYTES_MAX: usize = 1 << 30;
+/// Chunks are laid out in batches of about so much text.
+const BATCH_TEXT_BYTES: usize = 8 << 20;
+
+/// A commit that is made: what is announced of it.
+struct Announced {
+    next: Offset,
+    base: Offset,
+    last_time: Option<Timestamp>,
+}
+
+impl Inner {
+    /// Makes one commit on top of the head, synced. When it fails, what it may have left is set aside.
+    async fn commit<F, W>(
+        &self,
+        announced: Announced,
+        known: Option<&Dataset>,
+        make: W,
+    ) -> Result<Version, TableError>
+    where
+        F: Future<Output = Result<Dataset, TableError>>,
+        W: FnOnce() -> F,
+    {
+        let head = self.head();
+        let Announced { next, base, last_time } = announced;
+        let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
+        self.unsettled.store(true, Ordering::Release);
+        self.fence.arm(Ticket { version: head.version + 1, base, next, known });
+        let made = match make().await {
+            Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok((dataset, layout)) => {
+                self.fence.disarm();
+                self.unsettled.store(false, Ordering::Release);
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                let version = Version { dataset: Arc::new(dataset), layout: Arc::new(layout) };
+                self.publish(version.clone(), last_time);
+                Ok(version)
+            }
+            Err(error) => {
+                if let Err(unsettled) = self.settle().await {
+                    warn!(
+                        dataset = %self.place.dataset.display(), error = %unsettled,
+                        "what a failed commit has left could not be set aside"
+                    );
+                    // Rows that are not ours outweigh why this commit failed.
+                    if matches!(unsettled, TableError::Foreign { .. }) {
+                        return Err(unsettled);
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write_params(&self, mode: WriteMode) -> WriteParams {
+        WriteParams {
+            mode,
+            max_bytes_per_file: FILE_BYTES_MAX,
+            data_storage_version: Some(LanceFileVersion::V2_2),
+            commit_handler: Some(Arc::clone(&self.fence) as _),
+            session: Some(self.session.load_full()),
+            enable_stable_row_ids: false,
+            ..WriteParams::default()
+        }
+    }
+
+    /// Makes the dataset with its first rows, or none.
+    pub(super) async fn make_dataset(
+        &self,
+        schema: &Schema,
+        mut batches: Vec<RecordBatch>,
+        last: Last,
+    ) -> Result<(), TableError> {
+        let head = self.head();
+        // Before the dataset, so that no dataset is ever without: both are there from the first commit.
+        self.link().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(Arc::new(arrow_schema(schema))));
+        }
+        let uri = self.site();
+        let uri =
+            uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
+        let params = self.write_params(WriteMode::Create);
+        let announced = Announced { next: last.next, base: head.base, last_time: last.time };
+        self.commit(announced, None, || async {
+            Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Makes one more version by a transaction that is prepared.
+    async fn add_version(
+        &self,
+        present: &Version,
+        transaction: Transaction,
+        announced: Announced,
+    ) -> Result<Version, TableError> {
+        let dataset = Arc::clone(&present.dataset);
+        self.commit(announced, Some(&present.dataset), || async move {
+            Ok(CommitBuilder::new(dataset).execute(transaction).await?)
+        })
+        .await
+    }
+
+    /// The head with the columns of `schema`.
+    async fn evolved(&self, version: Version, schema: &Schema) -> Result<Version, TableError> {
+        let Some(plan) = evolve::plan(&version.dataset, schema)? else { return Ok(version) };
+        let head = self.head();
+        let announced = Announced { next: head.next, base: head.base, last_time: head.last_time };
+        let transaction = evolve::prepare(&version.dataset, &plan).await?;
+        self.add_version(&version, transaction, announced).await
+    }
+
+    async fn append_once(&self, schema: &Schema, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
+        let Some(version) = self.version().await? else { return self.make_dataset(schema, batches, last).await };
+        let version = self.evolved(version, schema).await?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let params = self.write_params(WriteMode::Append);
+        let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
+        let transaction = insert.execute_uncommitted(batches).await?;
+        let announced = Announced { next: last.next, base: self.head().base, last_time: last.time };
+        self.add_version(&version, transaction, announced).await?;
+        Ok(())
+    }
+
+    pub(super) async fn append(&self, schema: &Schema, chunks: &[Chunk]) -> Result<(), TableError> {
+        let last = dense(chunks, &self.head())?;
+        let batches = lay_out(schema, chunks)?;
+        match self.append_once(schema, batches.clone(), last).await {
+            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.append_once(schema, batches, last).await,
+            outcome => outcome,
+        }
+    }
+
+    pub(super) async fn drop_before(&self, before: Offset) -> Result<(), TableError> {
+        match self.drop_once(before).await {
+            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.drop_once(before).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn drop_once(&self, before: Offset) -> Result<(), TableError> {
+        let Some(version) = self.version().await? else { return Ok(()) };
+        let dropped = version.layout.wholly_before(before);
+        let Some(last) = dropped.last() else { return Ok(()) };
+        let operation = Operation::Delete {
+            updated_fragments: Vec::new(),
+            deleted_fragment_ids: dropped.iter().map(|placed| placed.id).collect(),
+            predicate: format!("_offset < {}", last.next),
+        };
+        let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
+        let head = self.head();
+        let announced = Announced { next: head.next, base: last.next, last_time: head.last_time };
+        self.add_version(&version, transaction, announced).await?;
+        Ok(())
+    }
+}
+
+/// Where the rows of an append end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    pub(super) next: Offset,
+    pub(super) time: Option<Timestamp>,
+}
+
+/// Checks that chunks follow the head without gap or overlap.
+fn dense(chunks: &[Chunk], head: &TableHead) -> Result<Last, TableError> {
+    let mut last = Last { next: head.next, time: head.last_time };
+    for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+        if chunk.first() != last.next || last.next.after(chunk.len() as u64).is_none() {
+            let cause = format!("records from {} were to follow {}", chunk.first(), last.next);
+            return Err(TableError::Failed { cause });
+        }
+        last = Last { next: chunk.next(), time: Some(chunk.last_time()) };
+    }
+    Ok(last)
+}
+
+fn lay_out(schema: &Schema, chunks: &[Chunk]) -> Result<Vec<RecordBatch>, TableError> {
+    let mut batches = Vec::new();
+    let mut rest = chunks;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let more = rest.iter().skip(1).take_while(|chunk| {
+            bytes += chunk.values().bytes();
+            bytes <= BATCH_TEXT_BYTES
+        });
+        let (batch, later) = rest.split_at(1 + more.count());
+        if batch.iter().any(|chunk| !chunk.is_empty()) {
+            batches.push(to_batch(schema, batch)?);
+        }
+        rest = later;
+    }
+    Ok(batches)
+}

@@ -1,0 +1,158 @@
+//! What no backend serves today is 400 `unsupported_by_backend`, not 404 and not half done.
+
+use serde_json::{Value, json};
+
+use crate::support::api::{JSON, allowed};
+use crate::support::local::shared;
+
+#[tokio::test]
+async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
+    let api = shared().await;
+    for backend in super::BACKENDS {
+        let topic = api.topic(backend).await;
+        topic.append("{\"a\":1}").await;
+        for (method, rest, capability) in [
+            ("POST", "schemas", Some("schema_evolution")),
+            ("POST", "schemas/check", Some("schema_evolution")),
+            ("GET", "versions", Some("version_control")),
+            ("GET", "tags", Some("version_control")),
+            ("GET", "tags/t", Some("version_control")),
+            ("PUT", "tags/t", Some("version_control")),
+            ("DELETE", "tags/t", Some("version_control")),
+            ("POST", "fork", Some("version_control")),
+            ("POST", "compact", None),
+            ("POST", "retention/preview", None),
+            ("GET", "export", None),
+            ("GET", "indexes", Some("vector_search")),
+            ("POST", "indexes", Some("vector_search")),
+            ("GET", "indexes/i", Some("vector_search")),
+            ("DELETE", "indexes/i", Some("vector_search")),
+            ("POST", "search", Some("vector_search")),
+            ("GET", "cursors", None),
+            ("GET", "cursors/c", None),
+            ("PUT", "cursors/c", None),
+            ("DELETE", "cursors/c", None),
+            ("POST", "quarantine/replay", None),
+        ] {
+            let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
+            assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
+        }
+        for (parameter, capability) in [
+            ("filter=a%3D1", Some("filter")),
+            ("schema_version=1", Some("schema_evolution")),
+            ("version=1", Some("version_control")),
+            ("tag=t", Some("version_control")),
+            ("as_of=2026-01-01T00:00:00Z", Some("version_control")),
+            ("cursor=c", None),
+        ] {
+            let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
+            assert_eq!(problem["capability"].as_str(), capability);
+        }
+        let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
+        let problem = topic.call("POST", "records", &arrow, "ARROW").await.problem(400, "unsupported_by_backend");
+        assert_eq!(problem["capability"], "arrow");
+        for options in [
+            json!({"compression": "zstd"}),
+            json!({"compression_level": 3}),
+            json!({"field_compression": {"a": "zstd"}}),
+        ] {
+            let body = json!({"backend": backend, "backend_options": options}).to_string();
+            for answer in [
+                api.put("/v1/topics/compressed", body).await,
+                topic.call("PATCH", "", JSON, json!({"backend_options": options}).to_string()).await,
+            ] {
+                let problem = answer.problem(400, "unsupported_by_backend");
+                assert_eq!((&problem["capability"], allowed(&problem).len()), (&json!("compression"), 0));
+            }
+        }
+        let body = json!({"backend": backend, "on_invalid": "quarantine"}).to_string();
+        api.put("/v1/topics/compressed", body).await.problem(400, "unsupported_by_backend");
+        api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
+        assert_eq!(topic.values(0).await.len(), 1);
+    }
+    api.post("/v1/query", "{}").await.problem(400, "unsupported_by_backend");
+    api.named("nobody").get("tags").await.problem(404, "topic_not_found");
+}
+
+#[tokio::test]
+async fn what_memory_lacks_names_the_backends_that_have_it() {
+    let api = shared().await;
+    let memory = api.topic("memory").await;
+    memory.append("{}").await;
+    for rest in ["schemas", "schemas/1", "schemas/latest"] {
+        let problem = memory.get(rest).await.problem(400, "unsupported_by_backend");
+        assert_eq!(allowed(&problem), ["lance", "persisting"]);
+    }
+    for (body, able) in [
+        (json!({"schema_mode": "strict"}), vec!["lance", "persisting"]),
+        (json!({"schema": {"fields": []}}), vec!["lance", "persisting"]),
+        (json!({"storage_path": "x"}), vec!["lance", "persisting"]),
+        (json!({"backend_options": {"batch_size": 1}}), vec!["lance", "persisting"]),
+        (json!({"backend_options": {"enable_wal": true}}), vec!["persisting"]),
+        (json!({"backend_options": {"ack": "accepted"}}), vec!["persisting"]),
+    ] {
+        let mut body = body;
+        body["backend"] = "memory".into();
+        let problem = api.put("/v1/topics/lacking", body.to_string()).await.problem(400, "unsupported_by_backend");
+        assert_eq!(allowed(&problem), able, "{body}");
+    }
+    let problem = api.put("/v1/topics/lacking", r#"{"backend":"lance","schema_mode":"evolve"}"#).await;
+    let problem = problem.problem(400, "unsupported_by_backend");
+    assert_eq!((&problem["capability"], allowed(&problem)), (&json!("schema_evolution"), vec!["persisting"]));
+    let problem = api.put("/v1/topics/lacking", r#"{"backend":"lance","backend_options":{"enable_wal":true}}"#).await;
+    assert_eq!(allowed(&problem.problem(400, "unsupported_by_backend")), ["persisting"]);
+    api.get("/v1/topics/lacking").await.problem(404, "topic_not_found");
+}
+
+#[tokio::test]
+async fn the_comparison_table_is_served() {
+    let api = shared().await;
+    let listed = api.get("/v1/backends").await.expect(200).json();
+    let backends = listed["backends"].as_array().unwrap();
+    let names: Vec<&str> = backends.iter().map(|backend| backend["name"].as_str().unwrap()).collect();
+    assert_eq!(names, super::BACKENDS);
+    // As it is today: compression, vector_search and the like are not served yet.
+    for (name, row) in [
+        (
+            "memory",
+            json!({"persistence": false, "wal": false, "compression": false, "metrics": false, "schema_evolution": null,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
+        ),
+        (
+            "lance",
+            json!({"persistence": true, "wal": false, "compression": false, "metrics": false, "schema_evolution": false,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": false}),
+        ),
+        (
+            "persisting",
+            json!({"persistence": true, "wal": true, "compression": false, "metrics": true, "schema_evolution": true,
+            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
+        ),
+    ] {
+        let backend = api.get(&format!("/v1/backends/{name}")).await.expect(200).json();
+        assert_eq!(backend["capabilities"], row, "{name}");
+        assert!(backends.contains(&backend));
+        let members: Vec<&String> = backend.as_object().unwrap().keys().collect();
+        assert_eq!(members.len(), 4);
+        assert!(backend["description"].as_str().unwrap().contains(" for "), "says what it is for");
+        for option in backend["options"].as_array().unwrap() {
+            for member in ["name", "type", "description"] {
+                assert!(option[member].as_str().is_some_and(|text| !text.is_empty()), "{option}");
+            }
+            assert!(option.get("default").is_some(), "{option}");
+        }
+    }
+    let options = |name: &str| -> Vec<Value> {
+        backends.iter().find(|backend| backend["name"] == name).unwrap()["options"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|option| option["name"].clone())
+            .collect()
+    };
+    assert_eq!(options("memory"), Vec::<Value>::new());
+    assert_eq!(options("lance"), ["batch_size", "flush_interval_ms"]);
+    assert_eq!(options("persisting"), ["batch_size", "flush_interval_ms", "ack", "enable_metrics", "enable_wal"]);
+    let problem = api.get("/v1/backends/kafka").await.problem(404, "backend_not_found");
+    assert_eq!(allowed(&problem), super::BACKENDS);
+}

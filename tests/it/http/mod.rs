@@ -1,0 +1,25 @@
+//! The HTTP contract, sentence by sentence, as a stranger tests it.
+
+mod acks;
+mod append;
+mod bodies;
+mod columns;
+mod evolve;
+mod lacking;
+mod load;
+mod manners;
+mod metrics;
+mod origins;
+mod patch;
+mod phases;
+mod read;
+mod refusals;
+mod resume;
+mod retention;
+mod short;
+mod stream;
+mod topics;
+mod writers;
+
+/// All backends that the service brings.
+pub const BACKENDS: [&str; 3] = ["memory", "lance", "persisting"];
