@@ -74,16 +74,20 @@ impl Entry {
     }
 
     /// What is told of it while it cannot be opened.
-    pub(super) fn description(&self, factory: &dyn BackendFactory) -> Option<Description> {
+    pub(super) fn description(&self, factory: Option<&dyn BackendFactory>) -> Option<Description> {
         let TopicRow { definition, earliest, next, epochs, schema_version, .. } = &self.row;
-        let options = factory.complete(&definition.options).ok()?;
-        let settings = Settings::new(factory, options, definition.schema_mode, definition.retention);
+        // Where the backend is not part of this server, its options are told as they were stored.
+        let options = match factory {
+            Some(factory) => factory.complete(&definition.options).ok()?,
+            None => definition.options.clone(),
+        };
+        let etag = Settings::etag(&options, definition.schema_mode, definition.retention);
         Some(Description {
             topic: definition.name.clone(),
             id: definition.id,
             epoch: epochs.last()?.epoch,
             backend: definition.backend.clone(),
-            backend_options: settings.options,
+            backend_options: options,
             storage_path: definition.storage_path.clone(),
             schema_mode: definition.schema_mode,
             schema_version: *schema_version,
@@ -93,7 +97,7 @@ impl Entry {
             earliest_offset: *earliest,
             tail_offset: (*next).max(*earliest),
             dataset_uri: self.place().map(|place| place.link.display().to_string()),
-            etag: settings.etag,
+            etag,
         })
     }
 
@@ -148,7 +152,9 @@ impl Core {
         };
         let Some(factory) = self.services.registry.get(&definition.backend).cloned() else {
             tracing::error!(topic = %name, backend = definition.backend, "the backend of {name} is not registered");
-            return Err(Problem::internal());
+            entry.breaks("its backend is not part of this server");
+            let detail = format!("The topic's backend \"{}\" is not part of this server.", definition.backend);
+            return Err(Problem::new(ErrorCode::TopicDegraded, detail));
         };
         let options = factory.complete(&definition.options)?;
         let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);

@@ -323,7 +323,7 @@ impl Core {
             (Ok(topic), _) => Ok(topic.description()),
             (Err(problem), Some(entry)) if problem.code == ErrorCode::TopicDegraded => {
                 let factory = self.services.registry.get(&entry.row().definition.backend);
-                factory.and_then(|factory| entry.description(&**factory)).ok_or(problem)
+                entry.description(factory.map(|factory| &**factory)).ok_or(problem)
             }
             (Err(problem), _) => Err(problem),
         }

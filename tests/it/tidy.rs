@@ -57,7 +57,7 @@ const WRITES: [&str; 14] = [
 const WRITERS: [(&str, &str); 4] = [
     ("src/io/", "the seam itself"),
     ("src/catalog/open.rs", "syncs the folder of a file that SQLite writes by itself"),
-    ("src/table/lance/table.rs", "removes what Lance has left of a dataset that it could not make"),
+    ("src/table/lance/open.rs", "notes what is durable already: a note that is lost costs a second look"),
     ("src/table/lance/place.rs", "removes the folder of a deleted topic, which Lance has written by itself"),
 ];
 

@@ -14,8 +14,8 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::open::note_settled;
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
+use super::vouch::note_settled;
 use crate::io::Disk;
 use crate::model::Offset;
 use crate::table::TableError;
@@ -125,7 +125,7 @@ impl Fence {
             if let Some(above) = dataset.parent().filter(|_| version == 1) {
                 disk.sync_folder(above)?;
             }
-            note_settled(&dataset, version);
+            note_settled(&*disk, &dataset, version);
             Ok::<(), std::io::Error>(())
         })
         .await

@@ -15,6 +15,7 @@ mod read;
 mod shelf;
 mod table;
 mod upkeep;
+mod vouch;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 //! Such a head was never acknowledged, so it is moved out of `_versions`, and the one before counts.
 
 use std::fs;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use super::commit::{DATA_FOLDER, Fence, VERSIONS_FOLDER, manifest_path, new_file
 use super::error::{blocking, foreign};
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY, stored};
 use super::read::{Edge, edge_row};
+use super::vouch::{is_settled, note_settled, write_anew};
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use crate::io::Disk;
 use crate::model::{Offset, Timestamp};
@@ -35,17 +36,6 @@ pub(super) const TORN_FOLDER: &str = "_torn";
 /// How far back a sound version is looked for. Every commit is synced before the next one begins, so one torn head is
 /// all that a power loss leaves; commits by others, who do not sync, may add some.
 const HEADS_LOOKED_AT: usize = 8;
-
-/// Where a commit notes which version it has made durable. The note is not synced: it is written after all of that version
-/// was, so it is true wherever it is found. A version without one may rest on a sync that has failed in a process that is
-/// gone; its pages are clean then and perhaps not on the disk, and no sync would write them. So its files are written anew.
-const SETTLED_FILE: &str = "_settled";
-
-/// Where a file that is written anew lies until it takes the place of the old one.
-const COPY_FILE: &str = "_copy";
-
-/// How much is copied at once.
-const COPY_BYTES: usize = 1 << 20;
 
 /// Magic at the end of each manifest.
 const MAGIC: &[u8; 4] = b"LANC";
@@ -223,17 +213,6 @@ async fn believed(site: &Site) -> Result<Option<(Listed, Manifest)>, TableError>
     Ok(sound)
 }
 
-/// Notes that all of a version is durable.
-pub(super) fn note_settled(dataset: &Path, version: u64) {
-    if let Err(error) = fs::write(dataset.join(SETTLED_FILE), version.to_string()) {
-        warn!(dataset = %dataset.display(), version, %error, "that a version is durable could not be noted");
-    }
-}
-
-fn is_settled(dataset: &Path, version: u64) -> bool {
-    fs::read(dataset.join(SETTLED_FILE)).is_ok_and(|note| note == version.to_string().as_bytes())
-}
-
 /// The files of a version that nothing vouches for: those that the version before, which was durable when this one was
 /// made, does not have.
 async fn unsure_files(site: &Site, head: &Listed, manifest: &Manifest) -> Result<Vec<PathBuf>, TableError> {
@@ -253,28 +232,6 @@ async fn unsure_files(site: &Site, head: &Listed, manifest: &Manifest) -> Result
     let mut files: Vec<PathBuf> = new_files(manifest, &known).into_iter().map(|file| data.join(file)).collect();
     files.push(manifest_path(&site.dataset, &head.file_name));
     Ok(files)
-}
-
-/// Writes a file anew and syncs it; its name is synced with the others. Byte by byte: what shares the old one's place on the
-/// disk would be no better.
-fn write_anew(disk: &dyn Disk, dataset: &Path, path: &Path) -> io::Result<()> {
-    let copy = dataset.join(COPY_FILE);
-    match disk.remove(&copy) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let (mut from, mut to) = (fs::File::open(path)?, fs::File::create_new(&copy)?);
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        let count = from.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        to.write_all(buffer.get(..count).unwrap_or_default())?;
-    }
-    drop(to);
-    disk.sync_file(&copy)?;
-    disk.rename(&copy, path)
 }
 
 /// Syncs the files and folders of a version, which whoever wrote them may not have lived to do.
@@ -310,7 +267,7 @@ pub(super) async fn newest(site: &Site) -> Result<Option<Newest>, TableError> {
     blocking(move || {
         unsure.iter().try_for_each(|file| write_anew(&*disk, &folder, file))?;
         make_durable(&*disk, &folder, &name, &files)?;
-        note_settled(&folder, listed.version);
+        note_settled(&*disk, &folder, listed.version);
         Ok::<(), io::Error>(())
     })
     .await?;

@@ -5,6 +5,7 @@ mod append;
 mod bodies;
 mod columns;
 mod evolve;
+mod faults;
 mod lacking;
 mod load;
 mod manners;

@@ -116,7 +116,8 @@ impl TopicModel {
                 return Err(format!("the time of offset {offset} goes back"));
             }
             (next, time) = (next + 1, *at);
-            let read: Value = serde_json::from_str(text).map_err(|error| format!("offset {offset}: {error}: {text}"))?;
+            let read: Value =
+                serde_json::from_str(text).map_err(|error| format!("offset {offset}: {error}: {text}"))?;
             let serial = read.get(SERIAL).and_then(Value::as_u64).unwrap_or(u64::MAX);
             let Some((number, place)) = self.sent.get(&serial).copied() else {
                 return Err(format!("offset {offset} holds record {serial}, which was never sent: {text}"));

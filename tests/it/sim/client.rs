@@ -108,9 +108,7 @@ impl TopicModel {
         };
         let bytes = Bytes::from(text);
         let writer = match writer {
-            Writer::Keyed(write) => {
-                Writer::Keyed(KeyedWrite { body_hash: blake3::hash(&bytes).into(), ..write })
-            }
+            Writer::Keyed(write) => Writer::Keyed(KeyedWrite { body_hash: blake3::hash(&bytes).into(), ..write }),
             other => other,
         };
         let ack = match (self.kind, random.below(10)) {

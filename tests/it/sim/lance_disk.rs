@@ -4,7 +4,6 @@
 //! their inode: a manifest is a hard link of the file that it was staged as. A hard link of each file whose name was synced
 //! is kept beside, so that a removal that was not synced can be undone. [`super::loss`] plays the power loss.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
@@ -17,30 +16,14 @@ use parking_lot::Mutex;
 use persisting::io::fault::{Crash, FaultDisk, Random};
 use persisting::io::{Disk, DiskFile};
 
+use super::lance_file::LanceFile;
 use super::site::Site;
+use super::tell::{self, site_of_file, site_of_folder};
 
 pub(super) type Inode = u64;
 
 /// The folder of topics that lie in folders of their own.
 pub const OWN: &str = "own";
-
-/// What a call of this thread was last; the calls of one step of the product come on one thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
-    Other,
-    Commit,
-    Open,
-    /// The dataset's folder was synced, by one or the other.
-    Dataset(bool),
-    Aside,
-    /// A folder above those of links and datasets was synced.
-    Link,
-    Removed,
-}
-
-thread_local! {
-    static LAST: Cell<Last> = const { Cell::new(Last::Other) };
-}
 
 /// What becomes of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,13 +120,8 @@ impl LanceDisk {
         (state.fails_after, state.crashes_after, state.plan) = (None, None, None);
     }
 
-    /// How often each sync was asked for.
-    pub fn asked(&self) -> BTreeMap<Site, u64> {
-        self.state.lock().asked.clone()
-    }
-
     /// A call that changes something: ends the process if it is time, and refuses one that has ended.
-    fn step(&self) -> io::Result<()> {
+    pub fn step(&self) -> io::Result<()> {
         let gone = || io::Error::other("the process that used this disk has ended");
         if self.log.generation() != self.process {
             return Err(gone());
@@ -300,65 +278,13 @@ impl State {
         }
         Ok(())
     }
-
-    fn site_of_file(&self, path: &Path) -> io::Result<Site> {
-        let id = inode(path)?;
-        if name_of(path) == "_copy" {
-            return Ok(Site::OpenCopy);
-        }
-        let opens = self.found.contains(&id) || self.synced.contains_key(&id);
-        LAST.set(if opens { Last::Open } else { Last::Commit });
-        Ok(match (folder_name(path).as_str(), opens) {
-            ("_versions", false) => Site::CommitManifest,
-            ("_versions", true) => Site::OpenManifest,
-            (_, false) => Site::CommitData,
-            (_, true) => Site::OpenData,
-        })
-    }
-}
-
-fn folder_name(path: &Path) -> String {
-    name_of(path.parent().unwrap_or(path))
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The site of a folder's sync, by what was done before; `root` is the data folder.
-fn site_of_folder(folder: &Path, root: &Path) -> Site {
-    let (name, last) = (name_of(folder), LAST.get());
-    let site = match (name.as_str(), last) {
-        (OWN, _) => Site::Folders,
-        _ if root.starts_with(folder) => Site::Folders,
-        ("data", Last::Open) => Site::OpenDataNames,
-        ("data", _) => Site::CommitDataNames,
-        ("_torn", _) => Site::AsideTorn,
-        ("_versions", Last::Aside) => Site::AsideVersions,
-        ("_versions", Last::Open) => Site::OpenVersions,
-        ("_versions", _) => Site::CommitVersions,
-        (name, Last::Aside) if name.ends_with(".lance") => Site::AsideDataset,
-        (name, Last::Open) if name.ends_with(".lance") => Site::OpenDataset,
-        (name, _) if name.ends_with(".lance") => Site::CommitDataset,
-        (_, Last::Dataset(true)) => Site::OpenParent,
-        (_, Last::Dataset(false)) => Site::CommitParent,
-        (_, Last::Link) => Site::Link,
-        (_, Last::Removed) => Site::RemoveLink,
-        _ => Site::RemoveDataset,
-    };
-    match site {
-        Site::Folders => LAST.set(Last::Link),
-        Site::OpenDataset => LAST.set(Last::Dataset(true)),
-        Site::CommitDataset => LAST.set(Last::Dataset(false)),
-        Site::OpenParent | Site::CommitParent | Site::Link | Site::RemoveLink => LAST.set(Last::Other),
-        _ => {}
-    }
-    site
 }
 
 impl Disk for LanceDisk {
-    fn create(&self, _: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.step()?;
+        let file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Arc::new(LanceFile { disk: self.clone(), file, path: path.to_owned() }))
     }
 
     fn open(&self, _: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -371,18 +297,14 @@ impl Disk for LanceDisk {
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
         self.step()?;
-        if name_of(folder) == "_torn" {
-            LAST.set(Last::Aside);
-        }
+        tell::made(folder);
         self.state.lock().make_name(folder)?;
         fs::create_dir_all(folder)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        if name_of(path).ends_with(".lance") {
-            LAST.set(Last::Removed);
-        }
+        tell::removed(path);
         fs::remove_file(path)
     }
 
@@ -397,13 +319,15 @@ impl Disk for LanceDisk {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let site = site_of_folder(folder, &self.state.lock().root);
-        self.sync(site, |state, works| {
-            if works { state.sync_folder(folder) } else { state.fail_folder(folder) }
-        })
+        self.sync(site, |state, works| if works { state.sync_folder(folder) } else { state.fail_folder(folder) })
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let site = self.state.lock().site_of_file(path)?;
+        let site = {
+            let state = self.state.lock();
+            let id = inode(path)?;
+            site_of_file(path, state.found.contains(&id) || state.synced.contains_key(&id))
+        };
         self.sync(site, |state, works| state.sync_file(path, works))
     }
 

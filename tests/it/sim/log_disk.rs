@@ -3,12 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use persisting::io::fault::FaultDisk;
 use persisting::io::{Disk, DiskFile};
 
 use super::site::Site;
+
+/// How long a sync of a file takes.
+const SYNC_TAKES: Duration = Duration::from_micros(300);
 
 /// What was done last to a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +136,8 @@ impl DiskFile for LogFile {
             Last::Cut => Site::LogTakenBack,
             _ => Site::LogGroup,
         };
+        // A sync takes its time; meanwhile the next group gathers.
+        std::thread::sleep(SYNC_TAKES);
         if self.skips == Some(site) { Ok(()) } else { self.file.sync_data() }
     }
 }

@@ -14,15 +14,20 @@
 
 mod check;
 mod client;
+mod episodes;
+mod figures;
 mod lance_disk;
+mod lance_file;
 mod life;
 mod log_disk;
+mod look;
 mod loss;
 mod model;
 mod mutate;
 mod ops;
 mod run;
 mod site;
+mod tell;
 mod trace;
 mod values;
 mod world;
@@ -33,7 +38,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use run::{Failure, Schedule};
-use world::Figures;
+use figures::Figures;
 
 /// Schedules with models of datasets for each with real ones.
 const MODELS_FOR_EACH_REAL: u64 = 6;

@@ -17,8 +17,7 @@ const SPARE: &[(Site, &str)] = &[];
 /// The first seed that misses a sync, and what it says.
 fn caught(skips: Site, seeds: u64) -> Option<(u64, String)> {
     let real = Site::TABLES.contains(&skips);
-    let schedules: Vec<Schedule> =
-        (1..=seeds).map(|seed| Schedule { seed, real, skips: Some(skips) }).collect();
+    let schedules: Vec<Schedule> = (1..=seeds).map(|seed| Schedule { seed, real, skips: Some(skips) }).collect();
     let found = Mutex::new(None);
     run_all(&schedules, |schedule, outcome| {
         let Err(failure) = outcome else { return found.lock().is_none() };

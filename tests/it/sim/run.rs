@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use persisting::engine::EngineOptions;
 use persisting::io::Disk;
@@ -14,12 +14,13 @@ use persisting::table::model::ModelTables;
 
 use super::check::When;
 use super::client::creation;
-use super::lance_disk::{LanceDisk, OWN, Plan};
+use super::figures::Figures;
+use super::lance_disk::LanceDisk;
 use super::life::{Datasets, Machine, PATIENCE, SimClock};
 use super::model::{Kind, Known, TopicModel};
 use super::ops::Op;
 use super::site::Site;
-use super::world::{End, Figures, Slot, World};
+use super::world::{End, Slot, World};
 
 const NAMES: usize = 4;
 const STEPS: usize = 36;
@@ -207,12 +208,12 @@ impl World {
         Ok(())
     }
 
-    fn an_end(&mut self) -> End {
+    pub fn an_end(&mut self) -> End {
         [End::Stop, End::StopThenPowerLoss, End::Kill, End::PowerLoss, End::PowerLoss][self.random.below(5)]
     }
 
     /// A slot whose topic is there as far as is known.
-    fn a_topic(&mut self) -> Option<usize> {
+    pub fn a_topic(&mut self) -> Option<usize> {
         let there: Vec<usize> =
             (0..NAMES).filter(|at| self.slots[*at].topic.as_ref().is_some_and(|it| it.exists == Known::Yes)).collect();
         (!there.is_empty()).then(|| there[self.random.below(there.len())])
@@ -229,7 +230,7 @@ impl World {
 
     /// Some appends at once, to one topic or to any, with now and then something else among them; sometimes the process ends
     /// in their midst.
-    fn append_some(&mut self, count: usize, to: Option<usize>) -> Result<(), String> {
+    pub fn append_some(&mut self, count: usize, to: Option<usize>) -> Result<(), String> {
         let mut ops = Vec::new();
         for _ in 0..count {
             let Some(at) = to.or_else(|| self.a_topic()) else { return self.create_any() };
@@ -262,7 +263,7 @@ impl World {
         self.ask(op.into_iter().collect(), None)
     }
 
-    fn flush_all(&mut self) -> Result<(), String> {
+    pub fn flush_all(&mut self) -> Result<(), String> {
         let topics = self.slots.iter().filter_map(|slot| slot.topic.as_ref());
         let ops = topics.map(|topic| Op::Flush(topic.name.clone(), topic.tail())).collect();
         self.ask(ops, None)
@@ -273,7 +274,8 @@ impl World {
         let Self { slots, random, .. } = self;
         let topic = slots[at].topic.as_mut()?;
         let readable = topic.seen.last_key_value().map_or(0, |(offset, _)| offset + 1);
-        let before = topic.earliest + random.below(usize::try_from(readable.saturating_sub(topic.earliest)).ok()? + 1) as u64;
+        let before =
+            topic.earliest + random.below(usize::try_from(readable.saturating_sub(topic.earliest)).ok()? + 1) as u64;
         topic.earliest_asked = topic.earliest_asked.max(before);
         Some(Op::Trim(topic.name.clone(), before))
     }
@@ -300,7 +302,7 @@ impl World {
         self.create(at)
     }
 
-    fn create(&mut self, at: usize) -> Result<(), String> {
+    pub fn create(&mut self, at: usize) -> Result<(), String> {
         let kind = match self.random.below(10) {
             0..5 => Kind::Wal,
             5 => Kind::WalCommitted,
@@ -356,7 +358,7 @@ impl World {
         Ok(())
     }
 
-    fn crash_later(&mut self) -> Result<(), String> {
+    pub fn crash_later(&mut self) -> Result<(), String> {
         let crash = if self.random.below(3) == 0 { Crash::Kill } else { Crash::PowerLoss };
         let after = self.random.below(8) as u64;
         self.note(format!("  {crash:?} after {after} calls"));
@@ -365,102 +367,5 @@ impl World {
             _ => self.machine.disk.crash_after(after, crash),
         }
         self.append()
-    }
-
-    /// The first appends after a start begin a segment: the process ends there.
-    fn end_after_start(&mut self) -> Result<(), String> {
-        let end = self.an_end();
-        self.restart(end)?;
-        if self.has_crashed() { Ok(()) } else { self.crash_later() }
-    }
-
-    /// A commit fails, or the process ends, at one of its syncs; then it ends once more, or again.
-    fn end_in_commit(&mut self) -> Result<(), String> {
-        let Datasets::Lance(disk) = &self.machine.datasets else { return Ok(()) };
-        let disk = disk.clone();
-        let sites = [Site::CommitManifest, Site::CommitVersions, Site::CommitDataset, Site::CommitData, Site::Link];
-        let site = sites[self.random.below(sites.len())];
-        let plan = match self.random.below(4) {
-            0 | 1 => Plan::Dies(Crash::Kill),
-            2 => Plan::Dies(Crash::PowerLoss),
-            _ => Plan::Fails,
-        };
-        // The first commit of a topic has more to make durable than others.
-        let free = self.slots.iter().position(|slot| slot.topic.is_none());
-        let fresh = free.filter(|_| self.random.coin());
-        if let Some(at) = fresh {
-            self.create(at)?;
-        }
-        let fresh = fresh.filter(|at| self.slots[*at].topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes));
-        self.note(format!("  {plan:?} at {site:?}"));
-        disk.plan(site, plan);
-        self.append_some(2, fresh)?;
-        if !self.has_crashed() && self.random.coin() {
-            self.flush_all()?;
-        }
-        for end in [End::Kill, End::PowerLoss, End::PowerLoss] {
-            if self.has_crashed() || self.random.chance(0.7) {
-                self.restart(end)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until nothing is left of deleted topics.
-    fn let_remains_go(&mut self, patience: Duration) -> Result<(), String> {
-        let mut left = self.remains()?;
-        let Some(life) = &self.life else { return Ok(()) };
-        life.block_on(async {
-            let until = Instant::now() + patience;
-            while !left.is_empty() && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                left = self.remains()?;
-            }
-            Ok::<(), String>(())
-        })?;
-        self.note(format!("  {left:?} is left of deleted topics"));
-        Ok(())
-    }
-
-    /// Datasets of topics that are deleted, and links that lead nowhere.
-    fn remains(&self) -> Result<Vec<PathBuf>, String> {
-        let living: HashSet<String> =
-            self.slots.iter().filter_map(|slot| Some(format!("{}.lance", slot.topic.as_ref()?.id?))).collect();
-        let mut remains = Vec::new();
-        let own = self.machine.data_dir.join(OWN);
-        let below = std::fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path());
-        let folders = ["datasets", "topics"].map(|folder| self.machine.data_dir.join(folder));
-        for folder in folders.into_iter().chain(below) {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-                let kind = entry.file_type().map_err(|error| error.to_string())?;
-                let leads = std::fs::read_link(&path).ok();
-                let to = leads.and_then(|to| Some(to.file_name()?.to_string_lossy().into_owned()));
-                if (kind.is_dir() && !living.contains(&name)) || to.is_some_and(|to| !living.contains(&to)) {
-                    remains.push(path);
-                }
-            }
-        }
-        Ok(remains)
-    }
-
-    /// Commits all, and gives the engine time to let the log go.
-    fn let_log_shrink(&mut self) -> Result<(), String> {
-        self.flush_all()?;
-        let Some(life) = &self.life else { return Ok(()) };
-        let (disk, folder) = (self.machine.disk.process(), self.machine.data_dir.join("wal"));
-        let segments = life.block_on(async {
-            let many = || disk.list(&folder).map_or(0, |names| names.len());
-            let shrinks = async {
-                while many() > 1 {
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
-            };
-            // The last segment stays, and what a topic that cannot commit holds.
-            drop(tokio::time::timeout(std::time::Duration::from_millis(600), shrinks).await);
-            many()
-        });
-        self.note(format!("  {segments} segments"));
-        Ok(())
     }
 }

@@ -93,9 +93,10 @@ pub fn is_same(sent: &Value, read: &Value) -> bool {
         (Value::Object(sent), Value::Object(read)) => {
             let given = |members: &Map<String, Value>| members.values().filter(|value| !value.is_null()).count();
             given(sent) == given(read)
-                && sent.iter().filter(|(_, value)| !value.is_null()).all(|(name, value)| {
-                    read.get(name).is_some_and(|found| is_same(value, found))
-                })
+                && sent
+                    .iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .all(|(name, value)| read.get(name).is_some_and(|found| is_same(value, found)))
         }
         (Value::Array(sent), Value::Array(read)) => {
             sent.len() == read.len() && sent.iter().zip(read).all(|(sent, read)| is_same(sent, read))

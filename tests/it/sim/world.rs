@@ -9,10 +9,11 @@ use persisting::io::fault::Random;
 use persisting::model::{ErrorCode, TopicId, TopicName};
 use persisting::wal::WalError;
 
-use super::check::{Look, When};
+use super::check::When;
+use super::figures::Figures;
 use super::life::{Datasets, Life, Machine, PATIENCE};
 use super::model::{Known, TopicModel};
-use super::ops::{Answer, Op, Way, observe};
+use super::ops::{Answer, Op};
 
 /// Starts that may fail in a row before the disk is mended.
 const FAULTY_STARTS: usize = 4;
@@ -32,29 +33,6 @@ pub struct Slot {
     pub topic: Option<TopicModel>,
     /// Topics that had it.
     pub buried: HashSet<TopicId>,
-}
-
-/// What has happened.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    pub appends: u64,
-    pub acknowledged: u64,
-    pub refused: u64,
-    pub open: u64,
-    pub duplicates: u64,
-    pub flushes: u64,
-    pub trims: u64,
-    pub closes: u64,
-    pub creations: u64,
-    pub deletions: u64,
-    pub stops: u64,
-    pub kills: u64,
-    pub power_losses: u64,
-    pub failed_starts: u64,
-    pub log_failures: u64,
-    pub files_lost: u64,
-    pub names_lost: u64,
-    pub looks: u64,
 }
 
 pub struct World {
@@ -128,7 +106,7 @@ impl World {
         pairs.into_iter().try_for_each(|(op, answer)| self.learn(&op, answer))
     }
 
-    fn learn(&mut self, op: &Op, answer: Option<Answer>) -> Result<(), String> {
+    pub fn learn(&mut self, op: &Op, answer: Option<Answer>) -> Result<(), String> {
         self.note(format!("    {} -> {}", super::trace::of_op(op), super::trace::of_answer(answer.as_ref())));
         if let Some(Answer::Appended(Err(problem)) | Answer::Flushed(Err(problem))) = &answer
             && problem.code == ErrorCode::LogFailed
@@ -294,103 +272,6 @@ impl World {
         }
         Ok(())
     }
-
-    /// Looks at every topic.
-    pub fn look_at_all(&mut self, when: When) -> Result<(), String> {
-        for at in 0..self.slots.len() {
-            self.look_at(at, when).map_err(|broken| format!("{}: {broken}", self.slots[at].name))?;
-        }
-        self.look_at_list()
-    }
-
-    fn look_at_list(&mut self) -> Result<(), String> {
-        let Some(life) = &self.life else { return Ok(()) };
-        let listed = || life.block_on(life.engine.list("", None, 100));
-        // Topics are opened for it, which a fault that was planned can keep from going well.
-        let list = listed().or_else(|_| {
-            self.clear_faults();
-            listed()
-        });
-        if self.has_crashed() {
-            return Ok(());
-        }
-        let list = list.map_err(|problem| format!("there is no list: {problem:?}"))?;
-        let expected: Vec<&TopicName> =
-            self.slots.iter().filter(|slot| slot.topic.is_some()).map(|slot| &slot.name).collect();
-        let names: Vec<&TopicName> = list.topics.iter().map(|topic| &topic.topic).collect();
-        if names != expected {
-            return Err(format!("the list is {names:?} instead of {expected:?}"));
-        }
-        Ok(())
-    }
-
-    /// Looks at a topic; what is hidden until it is committed, after a flush.
-    pub fn look_at(&mut self, at: usize, when: When) -> Result<(), String> {
-        let hides = self.slots[at].topic.as_ref().is_some_and(|topic| topic.kind.hides_uncommitted());
-        self.observe(at, Look { when, first: true, all: !hides, log_acks: self.log_acks })?;
-        let Some(topic) = self.slots[at].topic.as_ref().filter(|_| hides) else { return Ok(()) };
-        let flush = Op::Flush(topic.name.clone(), topic.tail());
-        let Some(life) = &self.life else { return Ok(()) };
-        let answer = life.block_on(async { tokio::time::timeout(PATIENCE, flush.clone().ask(&life.engine)).await });
-        let answer = answer.map_err(|_| "a flush is not answered".to_owned())?;
-        let flushed = matches!(answer, Answer::Flushed(Ok(_)));
-        self.learn(&flush, Some(answer))?;
-        if flushed && !self.has_crashed() {
-            self.observe(at, Look { when, first: false, all: true, log_acks: self.log_acks })?;
-        }
-        Ok(())
-    }
-
-    fn observe(&mut self, at: usize, look: Look) -> Result<(), String> {
-        self.figures.looks += 1;
-        let way = match self.random.below(3) {
-            0 => Way::Pages(1 + self.random.below(7) as u64),
-            1 => Way::All,
-            _ => Way::Stream,
-        };
-        let name = self.slots[at].name.clone();
-        for attempt in 0.. {
-            let Some(life) = &self.life else { return Ok(()) };
-            let engine = Arc::clone(&life.engine);
-            let seen = life.block_on(async {
-                let topic = engine.topic(&name).await?;
-                observe(&topic, way).await
-            });
-            let slot = &mut self.slots[at];
-            match (seen, &mut slot.topic) {
-                (Ok(seen), None) => return Err(format!("it is there, topic {}, though nobody has made it", seen.id)),
-                (Ok(seen), Some(topic)) => {
-                    if slot.buried.contains(&seen.id) {
-                        return Err(format!("it is topic {} again, which was deleted", seen.id));
-                    }
-                    // A deletion may still be under way.
-                    if look.when != When::Running {
-                        topic.exists = Known::Yes;
-                    }
-                    return topic.check(&seen, look);
-                }
-                (Err(problem), topic) if problem.code == ErrorCode::TopicNotFound => {
-                    if topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes) {
-                        return Err("it is gone, though nobody has deleted it".to_owned());
-                    }
-                    slot.buried.extend(topic.take().and_then(|topic| topic.id));
-                    return Ok(());
-                }
-                (Err(problem), _) if attempt == 4 => return Err(format!("it cannot be read: {problem:?}")),
-                // A fault that was planned; the next try may meet another one.
-                (Err(problem), _) => {
-                    self.note(format!("    {name} cannot be read: {}", problem.code.as_str()));
-                    if attempt == 2 {
-                        self.clear_faults();
-                    }
-                    if self.has_crashed() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is not answered with success was not done for sure, or may come to light; a client's fault it was not.
@@ -408,31 +289,5 @@ async fn some_looks(looks: Option<usize>) {
     let Some(looks) = looks else { return std::future::pending().await };
     for _ in 0..looks {
         tokio::task::yield_now().await;
-    }
-}
-
-impl Figures {
-    /// Adds those of another schedule.
-    pub fn add(&mut self, other: &Figures) {
-        let Figures { appends, acknowledged, refused, open, duplicates, flushes, trims, closes, creations, .. } = other;
-        self.appends += appends;
-        self.acknowledged += acknowledged;
-        self.refused += refused;
-        self.open += open;
-        self.duplicates += duplicates;
-        self.flushes += flushes;
-        self.trims += trims;
-        self.closes += closes;
-        self.creations += creations;
-        let Figures { deletions, stops, kills, power_losses, failed_starts, log_failures, .. } = other;
-        self.deletions += deletions;
-        self.stops += stops;
-        self.kills += kills;
-        self.power_losses += power_losses;
-        self.failed_starts += failed_starts;
-        self.log_failures += log_failures;
-        self.files_lost += other.files_lost;
-        self.names_lost += other.names_lost;
-        self.looks += other.looks;
     }
 }
