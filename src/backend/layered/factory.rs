@@ -125,7 +125,9 @@ async fn open(
 /// Makes the dataset of a topic that declares its columns.
 async fn prepare(services: &LayeredServices, topic: &OpenTopic) -> Result<(), StorageError> {
     let (Some(place), true) = (topic.place.clone(), topic.schema.load().is_some()) else { return Ok(()) };
-    Lane::new(topic, place, Arc::clone(&services.tables), Arc::clone(&services.queue), true).create_table().await
+    Lane::new(topic, place, Arc::clone(&services.tables), Arc::clone(&services.queue), topic.is_settled)
+        .create_table()
+        .await
 }
 
 async fn remove(services: &LayeredServices, place: Option<&TablePlace>) -> Result<(), StorageError> {
