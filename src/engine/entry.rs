@@ -74,16 +74,20 @@ impl Entry {
     }
 
     /// What is told of it while it cannot be opened.
-    pub(super) fn description(&self, factory: &dyn BackendFactory) -> Option<Description> {
+    pub(super) fn description(&self, factory: Option<&dyn BackendFactory>) -> Option<Description> {
         let TopicRow { definition, earliest, next, epochs, schema_version, .. } = &self.row;
-        let options = factory.complete(&definition.options).ok()?;
-        let settings = Settings::new(factory, options, definition.schema_mode, definition.retention);
+        // Where the backend is not part of this server, its options are told as they were stored.
+        let options = match factory {
+            Some(factory) => factory.complete(&definition.options).ok()?,
+            None => definition.options.clone(),
+        };
+        let etag = Settings::etag(&options, definition.schema_mode, definition.retention);
         Some(Description {
             topic: definition.name.clone(),
             id: definition.id,
             epoch: epochs.last()?.epoch,
             backend: definition.backend.clone(),
-            backend_options: settings.options,
+            backend_options: options,
             storage_path: definition.storage_path.clone(),
             schema_mode: definition.schema_mode,
             schema_version: *schema_version,
@@ -93,7 +97,7 @@ impl Entry {
             earliest_offset: *earliest,
             tail_offset: (*next).max(*earliest),
             dataset_uri: self.place().map(|place| place.link.display().to_string()),
-            etag: settings.etag,
+            etag,
         })
     }
 
@@ -110,10 +114,16 @@ impl Entry {
 
 impl Core {
     /// The topic of an entry, opened if it is not; whoever comes first opens it for all.
-    pub(super) async fn open(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
+    pub(super) async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if let Some(topic) = entry.cell.get() {
             return Ok(Arc::clone(topic));
         }
+        // Opening goes on when the client leaves: what the log had of the topic is in its hands, and would be gone with it.
+        let (core, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.services.detach(async move { core.open_once(&entry).await }).await
+    }
+
+    async fn open_once(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
             return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }
@@ -142,7 +152,9 @@ impl Core {
         };
         let Some(factory) = self.services.registry.get(&definition.backend).cloned() else {
             tracing::error!(topic = %name, backend = definition.backend, "the backend of {name} is not registered");
-            return Err(Problem::internal());
+            entry.breaks("its backend is not part of this server");
+            let detail = format!("The topic's backend \"{}\" is not part of this server.", definition.backend);
+            return Err(Problem::new(ErrorCode::TopicDegraded, detail));
         };
         let options = factory.complete(&definition.options)?;
         let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);

@@ -310,20 +310,20 @@ impl Core {
         names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
     }
 
-    async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, Problem> {
+    async fn topic(self: &Arc<Self>, name: &TopicName) -> Result<Arc<Topic>, Problem> {
         let entry = self
             .entry(name)
             .ok_or_else(|| Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\".")))?;
         self.open(&entry).await
     }
 
-    async fn describe(&self, name: &TopicName) -> Result<Description, Problem> {
+    async fn describe(self: &Arc<Self>, name: &TopicName) -> Result<Description, Problem> {
         let opened = self.topic(name).await;
         match (opened, self.entry(name)) {
             (Ok(topic), _) => Ok(topic.description()),
             (Err(problem), Some(entry)) if problem.code == ErrorCode::TopicDegraded => {
                 let factory = self.services.registry.get(&entry.row().definition.backend);
-                factory.and_then(|factory| entry.description(&**factory)).ok_or(problem)
+                entry.description(factory.map(|factory| &**factory)).ok_or(problem)
             }
             (Err(problem), _) => Err(problem),
         }

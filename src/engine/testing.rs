@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineOptions, Parts};
 use crate::io::{Disk, RealDisk, SystemClock};
 use crate::metrics::Metrics;
 use crate::runtime::{Health, Tasks};
+use crate::table::Tables;
 use crate::table::model::ModelTables;
 
 /// An engine that serves, without topics, and the folder of its data.
@@ -20,11 +21,16 @@ pub(crate) async fn engine() -> (Arc<Engine>, TempDir) {
 
 /// An engine that serves what is in a folder.
 pub(crate) async fn engine_on(folder: &TempDir, disk: Arc<dyn Disk>) -> Arc<Engine> {
+    engine_with(folder, disk, Arc::new(ModelTables::default())).await
+}
+
+/// An engine that serves what is in a folder, from these datasets.
+pub(crate) async fn engine_with(folder: &TempDir, disk: Arc<dyn Disk>, tables: Arc<dyn Tables>) -> Arc<Engine> {
     let engine = Engine::recovering(false, Arc::new(Metrics::default()), CancellationToken::new());
     let parts = Parts {
         disk,
         clock: Arc::new(SystemClock),
-        tables: Arc::new(ModelTables::default()),
+        tables,
         tasks: Tasks::new(Handle::current(), Health::new()),
         backends: Vec::new(),
         wal_observer: None,

@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::testing::engine_on;
+use super::testing::{engine_on, engine_with};
 use crate::codec::Form;
 use crate::io::{Disk, DiskFile, RealDisk};
-use crate::model::{TopicName, Writer};
+use crate::model::{Ack, Offset, TopicName, Writer};
+use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The machine's disk, but files are synced only while the gate is open.
+/// The machine's disk, but the log's files, and those of datasets, are synced only while their gate is open.
 #[derive(Debug, Default)]
 struct Gated {
-    gate: Arc<Gate>,
+    log: Arc<Gate>,
+    datasets: Arc<Gate>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +88,7 @@ impl DiskFile for GatedFile {
 
 impl Gated {
     fn gated(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) })
+        Arc::new(GatedFile { file, gate: Arc::clone(&self.log) })
     }
 }
 
@@ -120,6 +122,7 @@ impl Disk for Gated {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.datasets.pass();
         RealDisk.sync_file(path)
     }
 
@@ -153,16 +156,16 @@ async fn a_topic_that_is_deleted_while_its_records_are_being_logged_does_not_sto
     let other = TopicName::parse("caught").unwrap();
     engine.create(&other, CreateTopic::default()).await.unwrap();
     let caught = engine.topic(&other).await.unwrap();
-    disk.gate.set_closed(true);
+    disk.log.set_closed(true);
     let appending = tokio::spawn(async move { caught.append(record()).await });
-    let gate = Arc::clone(&disk.gate);
+    let gate = Arc::clone(&disk.log);
     tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
     engine.delete(&other).await.unwrap();
     let core = engine.core().unwrap();
     let clearing = tokio::spawn(async move { core.clear_remains().await });
     // Long enough to forget the topic, were it not for the record that is on its way.
     drop(tokio::time::timeout(Duration::from_millis(400), clearing).await);
-    disk.gate.set_closed(false);
+    disk.log.set_closed(false);
     // The deletion ends the waiting, whichever way.
     drop(appending.await.unwrap());
     topic.append(record()).await.unwrap();
@@ -172,4 +175,42 @@ async fn a_topic_that_is_deleted_while_its_records_are_being_logged_does_not_sto
     let again = engine_on(&folder, Arc::new(RealDisk)).await;
     assert!(again.topic(&name).await.is_ok());
     assert!(again.topic(&other).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_its_topic_is_opened_takes_no_records_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables =
+        |disk: &Arc<dyn Disk>| Arc::new(LanceTables::new(Arc::clone(disk), tokio::runtime::Handle::current(), 16));
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let engine = engine_with(&folder, Arc::clone(&disk), tables(&disk)).await;
+    // More topics than are opened at a time, so that a client can be the first one at the last of them.
+    let names: Vec<TopicName> = (0..6).map(|n| TopicName::parse(&format!("topic-{n}")).unwrap()).collect();
+    for name in &names {
+        let mut ask = CreateTopic::default();
+        ask.backend_options.insert("ack".to_owned(), "committed".into());
+        ask.backend_options.insert("flush_interval_ms".to_owned(), 3_600_000.into());
+        engine.create(name, ask).await.unwrap();
+        let topic = engine.topic(name).await.unwrap();
+        topic.append(record()).await.unwrap();
+        topic.append(AppendRequest { ack: Some(Ack::Wal), ..record() }).await.unwrap();
+    }
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop(engine);
+
+    let gated = Gated::default();
+    let gate = Arc::clone(&gated.datasets);
+    gate.set_closed(true);
+    let disk: Arc<dyn Disk> = Arc::new(gated);
+    let engine = engine_with(&folder, Arc::clone(&disk), tables(&disk)).await;
+    let last = names.last().unwrap();
+    let leaving = tokio::time::timeout(Duration::from_millis(300), engine.topic(last)).await;
+    assert!(leaving.is_err(), "it was opened without a look at its dataset");
+    gate.set_closed(false);
+    let topic = engine.topic(last).await.unwrap();
+    topic.flush().await.unwrap();
+    assert_eq!(topic.description().tail_offset, Offset::new(2).unwrap());
+    let receipt = topic.append(record()).await.unwrap();
+    assert_eq!(receipt.first_offset, Offset::new(2).unwrap());
+    engine.shut_down(Instant::now() + PATIENCE).await;
 }

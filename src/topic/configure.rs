@@ -30,18 +30,23 @@ impl Settings {
         schema_mode: Option<SchemaMode>,
         retention: Retention,
     ) -> Self {
-        let told = json!({
-            "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
-        });
-        let hash = blake3::hash(told.to_string().as_bytes()).to_hex();
         Self {
             acks: factory.acks(&options),
             exactly_once: factory.exactly_once(&options),
-            etag: hash.chars().take(16).collect::<String>().into(),
+            etag: Self::etag(&options, schema_mode, retention),
             options,
             schema_mode,
             retention,
         }
+    }
+
+    /// The validator of a configuration.
+    pub(crate) fn etag(options: &OptionValues, schema_mode: Option<SchemaMode>, retention: Retention) -> Arc<str> {
+        let told = json!({
+            "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
+        });
+        let hash = blake3::hash(told.to_string().as_bytes()).to_hex();
+        hash.chars().take(16).collect::<String>().into()
     }
 }
 

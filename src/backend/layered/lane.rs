@@ -182,6 +182,22 @@ impl Lane {
 
     /// Takes records that are as safe as the log makes them, in offset order; false where they do not follow.
     pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
+        let follows = self.restore(chunk, reservation);
+        if follows {
+            self.enqueue();
+        }
+        follows
+    }
+
+    /// Lets the records be committed.
+    pub(super) fn enqueue(self: &Arc<Self>) {
+        if self.tail.first().is_some() && !self.queued.swap(true, Ordering::AcqRel) {
+            self.queue.add(Arc::clone(self));
+        }
+    }
+
+    /// Takes what the log had kept at the start of the server; nothing is committed yet.
+    pub(super) fn restore(&self, chunk: Chunk, reservation: Reservation) -> bool {
         let next = chunk.next();
         if let Err(expected) = self.tail.push(chunk, reservation) {
             tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
@@ -192,15 +208,7 @@ impl Lane {
             levels.durable = next;
             self.settle_readable(levels);
         });
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            self.queue.add(Arc::clone(self));
-        }
         true
-    }
-
-    /// Takes what the log had kept at the start of the server.
-    pub(super) fn restore(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
-        self.publish(chunk, reservation)
     }
 
     /// Gives up: nothing in flight is acknowledged, nothing new is taken.

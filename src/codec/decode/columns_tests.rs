@@ -113,8 +113,8 @@ fn values_that_a_column_cannot_have_are_refused_with_column_type_and_remedy() {
     assert_eq!(missing.1, "/c");
     assert_eq!(
         first_error(strict(r#"{"c":"12"}"#, &column(r#"{"type":"int64"}"#)).unwrap_err()).2,
-        "Column `c` of type int64 cannot take the string \"12\": send an integer; a column's type does \
-         not change by itself in this way."
+        "Column `c` of type int64 cannot take the string \"12\": send an integer; a column's type does not change by itself \
+         in this way."
     );
 }
 

@@ -58,3 +58,45 @@ async fn a_backend_from_outside_is_listed_and_served() {
     topic.call("PUT", "", &[], r#"{"backend":"chunks"}"#).await.expect(201);
     assert_eq!(topic.append("{}").await["first_offset"], 0);
 }
+
+#[tokio::test]
+async fn a_topic_whose_backend_is_gone_is_degraded_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = || {
+        let mut setup = Setup::new(folder.path());
+        setup.backends = vec![Arc::new(example::ChunksFactory)];
+        setup
+    };
+    let server = with().start().await;
+    let (gone, other) = (server.api().topic("chunks").await, server.api().topic("persisting").await);
+    let before = gone.get("").await;
+    gone.append("{}").await;
+    other.append("{}").await;
+    server.stop().await;
+
+    let server = Setup::new(folder.path()).start().await;
+    let api = server.api();
+    let (gone, other) = (api.named(&gone.name), api.named(&other.name));
+    let described = gone.get("").await.expect(200);
+    assert_eq!((&described.json()["state"], &described.json()["backend"]), (&json!("degraded"), &json!("chunks")));
+    assert_eq!(described.header("etag"), before.header("etag"));
+    let listed = api.get("/v1/topics").await.expect(200).json();
+    assert_eq!(listed["topics"].as_array().unwrap().len(), 2);
+    for (method, rest) in [("POST", "records"), ("GET", "records"), ("POST", "flush"), ("GET", "stats")] {
+        gone.call(method, rest, &[], "").await.problem(503, "topic_degraded");
+    }
+    assert_eq!(other.append("{}").await["first_offset"], 1);
+    api.get("/readyz").await.expect(200);
+    server.stop().await;
+
+    let server = with().start().await;
+    let gone = server.api().named(&gone.name);
+    assert_eq!(gone.get("").await.expect(200).json()["state"], "open");
+    assert_eq!(gone.append("{}").await["first_offset"], 0);
+    server.stop().await;
+
+    let server = Setup::new(folder.path()).start().await;
+    server.api().named(&gone.name).call("DELETE", "", &[], "").await.expect(204);
+    assert_eq!(server.api().get("/v1/topics").await.json()["topics"].as_array().unwrap().len(), 1);
+    server.stop().await;
+}

@@ -1,5 +1,6 @@
 //! One contract for all backends: each case is one function, run on each of them through the trait and over HTTP.
 
+mod again;
 mod cases;
 mod crash;
 mod custom;

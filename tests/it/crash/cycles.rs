@@ -117,15 +117,7 @@ impl Run {
         let mut random = Random::new(seed);
         let topics = topics();
         let writers = writers(&topics, &mut random);
-        // Small segments, so that release, relocation and commits go on all the time.
-        let launch = Launch::new(data).with(&[
-            "--wal-segment-bytes",
-            "64KiB",
-            "--wal-target-bytes",
-            "256KiB",
-            "--disk-floor-bytes",
-            "1MiB",
-        ]);
+        let launch = Launch::new(data).with(&["--disk-floor-bytes", "1MiB"]);
         Self {
             launch,
             proxy: Proxy::start().await,
@@ -147,7 +139,7 @@ impl Run {
             self.cycle = cycle;
             let began = Instant::now();
             self.kill_in_recovery().await;
-            let server = self.launch.start();
+            let server = self.launch().start();
             self.read_early(&server).await?;
             server.ready().await;
             let ready = began.elapsed();
@@ -169,13 +161,35 @@ impl Run {
         self.check_remains(&server).await
     }
 
+    /// Every server has bounds of its own: small ones, so that release, relocation and commits go on all the time, memory runs
+    /// short, and datasets are closed and opened again.
+    fn launch(&mut self) -> Launch {
+        let segment = *self.random.pick(&["8KiB", "64KiB", "64KiB", "256KiB"]);
+        let target = *self.random.pick(&["64KiB", "256KiB", "256KiB", "1MiB"]);
+        let tail = *self.random.pick(&["256KiB", "1MiB", "256MiB"]);
+        let open = *self.random.pick(&["1", "4", "256"]);
+        self.launch.clone().with(&[
+            "--wal-segment-bytes",
+            segment,
+            "--wal-target-bytes",
+            target,
+            "--tail-bytes",
+            tail,
+            "--max-open-datasets",
+            open,
+        ])
+    }
+
     /// Now and then the server is killed again while it recovers.
     async fn kill_in_recovery(&mut self) {
         while self.random.once_in(2) {
             // The instant is random by design: in the first milliseconds of the process, in those of recovery, or when topics
             // are being opened behind it.
             match self.random.below(3) {
-                0 => self.launch.start_and_kill(Duration::from_micros(self.random.below(60_000))),
+                0 => {
+                    let after = Duration::from_micros(self.random.below(60_000));
+                    self.launch().start_and_kill(after);
+                }
                 1 => self.kill_after(5_000).await,
                 _ => self.kill_after(150_000).await,
             }
@@ -187,7 +201,7 @@ impl Run {
     }
 
     async fn kill_after(&mut self, micros: u64) {
-        let server = self.launch.start();
+        let server = self.launch().start();
         tokio::time::sleep(Duration::from_micros(self.random.below(micros))).await;
         server.kill();
     }

@@ -143,6 +143,8 @@ impl Writer {
         let records = match random.below(10) {
             0..=5 => 1,
             6..=8 => random.between(2, 8),
+            // Longer than a segment of the log, and long enough to be decoded aside.
+            _ if random.once_in(25) => random.between(500, 900),
             _ => random.between(9, 60),
         };
         let shape = Shape { strict: self.topic.lance, cycle: load.cycle };

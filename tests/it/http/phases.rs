@@ -162,7 +162,9 @@ async fn at_its_floor_the_disk_is_full_for_appends_and_reads_go_on() {
         assert_eq!(topic.values(0).await.len() as u64, before);
         topic.get("stream?block=false").await.expect(200);
     }
-    // Reads go on, and what is made holds no records yet.
     assert_eq!(server.api().get("/readyz?verbose").await.expect(200).json()["disk"], "full");
-    server.api().put("/v1/topics/new", "").await.expect(201);
+    // The floor is one of appends.
+    let new = server.api().topic("persisting").await;
+    new.refuse("", &[], "{}", (507, "disk_full")).await;
+    server.api().topic("memory").await.append("{}").await;
 }

@@ -144,7 +144,7 @@ async fn another_epoch_is_409_with_the_current_one() {
     let topic = filled("memory", 1).await;
     let epoch = topic.get("").await.json()["epoch"].as_u64().unwrap();
     topic.get(&format!("records?epoch={epoch}")).await.expect(200);
-    for other in [epoch - 1, epoch + 1_000_000] {
+    for other in [0, epoch - 1, epoch + 1_000_000] {
         let problem = topic.get(&format!("records?epoch={other}")).await.problem(409, "epoch_changed");
         assert_eq!(problem["current_epoch"].as_u64(), Some(epoch));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::api::{Headers, Topic};
@@ -23,7 +24,7 @@ async fn filled(backend: &str, count: u64) -> (Topic, u64) {
 
 #[tokio::test]
 async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
-    for backend in super::BACKENDS {
+    join_all(super::BACKENDS.map(|backend| async move {
         let (topic, epoch) = filled(backend, 3).await;
         let record = topic.get("records/2").await.text();
         let expected = format!(
@@ -54,11 +55,9 @@ async fn a_stream_is_byte_for_byte_as_the_contract_shows_it() {
         assert_eq!(stream.next().await.unwrap().0, ":");
         topic.append("{\"n\":9}").await;
         let next = stream.event().await.unwrap();
-        assert_eq!(
-            (next.id(), next.name(), &next.data()["value"]),
-            (Some(format!("{epoch}:3").as_str()), None, &json!({"n": 9}))
-        );
-    }
+        assert_eq!((next.id(), next.name(), &next.data()["value"]), (Some(format!("{epoch}:3").as_str()), None, &json!({"n": 9})));
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -278,7 +277,7 @@ async fn a_schema_event_comes_before_the_first_record_of_a_newer_version() {
 
 #[tokio::test]
 async fn lines_are_records_and_events_and_end_with_an_end() {
-    for backend in super::BACKENDS {
+    join_all(super::BACKENDS.map(|backend| async move {
         let (topic, epoch) = filled(backend, 2).await;
         let answer = topic.call("GET", "stream?offset=1&block=false", LINES, "").await.expect(200);
         let record = topic.get("records/1").await.text();
@@ -297,7 +296,8 @@ async fn lines_are_records_and_events_and_end_with_an_end() {
         while !seen.ends_with(b"}\n\n\n") {
             seen.extend_from_slice(&futures::StreamExt::next(&mut pieces).await.unwrap().unwrap());
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -83,6 +83,10 @@ impl Api {
         self.call("PUT", path, &[], body).await
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], "").await
+    }
+
     /// Makes a topic of a fresh name with this configuration.
     pub async fn make(&self, configuration: Value) -> Topic {
         static MADE: AtomicU64 = AtomicU64::new(0);

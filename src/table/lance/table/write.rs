@@ -35,12 +35,7 @@ struct Announced {
 
 impl Inner {
     /// Makes one commit on top of the head, synced. When it fails, what it may have left is set aside.
-    async fn commit<F, W>(
-        &self,
-        announced: Announced,
-        known: Option<&Dataset>,
-        make: W,
-    ) -> Result<Version, TableError>
+    async fn commit<F, W>(&self, announced: Announced, known: Option<&Dataset>, make: W) -> Result<Version, TableError>
     where
         F: Future<Output = Result<Dataset, TableError>>,
         W: FnOnce() -> F,
