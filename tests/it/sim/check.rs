@@ -67,7 +67,7 @@ impl TopicModel {
         if lost && before == self.epoch {
             return Err(format!("accepted records are gone, and the epoch is still {before}"));
         }
-        self.check_closed(seen, look.when)
+        self.check_closed(seen, look)
     }
 
     fn check_identity(&mut self, seen: &Observed, when: When) -> Result<(), String> {
@@ -220,16 +220,19 @@ impl TopicModel {
         Ok(lost)
     }
 
-    fn check_closed(&mut self, seen: &Observed, when: When) -> Result<(), String> {
+    fn check_closed(&mut self, seen: &Observed, look: Look) -> Result<(), String> {
         let by_append = self.batches.iter().any(|batch| batch.close && matches!(batch.fate, Fate::Stored { .. }));
+        let restarted = look.when.is_restart();
         match (self.closed, seen.closed) {
+            // Readers are told when they can have all of it.
+            (_, false) if !look.all => {}
             (Known::Yes, false) => return Err("it was closed, and is open".to_owned()),
             (Known::No, true) => return Err("nobody has closed it, and it is closed".to_owned()),
-            (Known::Maybe, false) if by_append && self.kind.has_wal() && when != When::Running => {
+            (Known::Maybe, false) if by_append && self.kind.has_wal() && restarted => {
                 return Err("the records of an append that closes are there, and it is open".to_owned());
             }
             (Known::Maybe, true) => self.closed = Known::Yes,
-            (Known::Maybe, false) if when != When::Running => self.closed = Known::No,
+            (Known::Maybe, false) if restarted => self.closed = Known::No,
             _ => {}
         }
         Ok(())

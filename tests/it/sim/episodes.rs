@@ -9,7 +9,7 @@ use persisting::io::fault::Crash;
 
 use super::lance_disk::{OWN, Plan};
 use super::life::Datasets;
-use super::model::Known;
+use super::model::{Kind, Known};
 use super::site::Site;
 use super::world::{End, World};
 
@@ -21,11 +21,40 @@ impl World {
         if self.has_crashed() { Ok(()) } else { self.crash_later() }
     }
 
+    /// The disk is full after a part of a group was written, and then the power is lost: what was refused stays away.
+    pub fn run_short_of_room(&mut self) -> Result<(), String> {
+        let logged = (0..self.slots.len()).find(|at| {
+            let topic = self.slots[*at].topic.as_ref();
+            topic
+                .is_some_and(|topic| topic.kind == Kind::Wal && topic.exists == Known::Yes && topic.closed == Known::No)
+        });
+        for _ in 0..1 + self.random.below(3) {
+            let room = self.random.below(900) as u64;
+            self.note(format!("  room for {room} bytes"));
+            self.machine.disk.set_capacity(Some(room));
+            // Many at once, so that some of them go to the log together.
+            let count = 2 + self.random.below(7);
+            self.append_some(count, logged)?;
+            if !self.has_crashed() && self.random.chance(0.7) {
+                self.restart(End::PowerLoss)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A commit fails, or the process ends, at one of its syncs; then it ends once more, or again.
     pub fn end_in_commit(&mut self) -> Result<(), String> {
         let Datasets::Lance(disk) = &self.machine.datasets else { return Ok(()) };
         let disk = disk.clone();
-        let sites = [Site::CommitManifest, Site::CommitVersions, Site::CommitDataset, Site::CommitData, Site::Link];
+        let sites = [
+            Site::CommitData,
+            Site::CommitManifest,
+            Site::CommitVersions,
+            Site::CommitDataset,
+            Site::CommitDataset,
+            Site::CommitParent,
+            Site::Link,
+        ];
         let site = sites[self.random.below(sites.len())];
         let plan = match self.random.below(4) {
             0 | 1 => Plan::Dies(Crash::Kill),
@@ -36,7 +65,8 @@ impl World {
         let free = self.slots.iter().position(|slot| slot.topic.is_none());
         let fresh = free.filter(|_| self.random.coin());
         if let Some(at) = fresh {
-            self.create(at)?;
+            let kind = [Kind::NoWal, Kind::NoWal, Kind::Wal, Kind::Lance][self.random.below(4)];
+            self.create_of(kind, at)?;
         }
         let fresh = fresh.filter(|at| self.slots[*at].topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes));
         self.note(format!("  {plan:?} at {site:?}"));

@@ -37,8 +37,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use run::{Failure, Schedule};
 use figures::Figures;
+use run::{Failure, Schedule};
 
 /// Schedules with models of datasets for each with real ones.
 const MODELS_FOR_EACH_REAL: u64 = 6;
@@ -54,6 +54,17 @@ fn number(variable: &str) -> Option<u64> {
 /// The schedule of a seed.
 fn of_seed(seed: u64) -> Schedule {
     Schedule { seed, real: seed % (MODELS_FOR_EACH_REAL + 1) == 0, skips: None }
+}
+
+/// Schedules that have failed once.
+fn known() -> Vec<Schedule> {
+    let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let known = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (seed, kind) = (words.next()?.parse().ok()?, words.next()?);
+        Some(Schedule { seed, real: kind == "real", skips: None })
+    });
+    known.collect()
 }
 
 /// Runs schedules, some at a time, until `each` has seen enough.
@@ -80,11 +91,10 @@ fn what_was_promised_is_kept() {
     }
     let first = number("PERSISTING_SIM_SEED");
     let count = number("PERSISTING_SIM_N").unwrap_or(SCHEDULES);
-    let known = include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
-    // One seed that is asked for comes alone.
-    let known: Vec<u64> = if first.is_some() { Vec::new() } else { known.collect() };
+    // A seed that is asked for comes alone.
+    let known = if first.is_some() { Vec::new() } else { known() };
     let begin = first.unwrap_or(1);
-    let mut schedules: Vec<Schedule> = known.into_iter().chain(begin..begin + count).map(of_seed).collect();
+    let mut schedules: Vec<Schedule> = known.into_iter().chain((begin..begin + count).map(of_seed)).collect();
     if number("PERSISTING_SIM_REAL").is_some() {
         schedules.iter_mut().for_each(|schedule| schedule.real = true);
     }
@@ -100,7 +110,8 @@ fn what_was_promised_is_kept() {
                 println!("{line}");
             }
             println!("seed {}: {}", schedule.seed, failure.broken);
-            println!("reproduce: make sim SEED={} N=1", schedule.seed);
+            let real = if schedule.real == of_seed(schedule.seed).real { "" } else { "PERSISTING_SIM_REAL=1 " };
+            println!("reproduce: {real}make sim SEED={} N=1", schedule.seed);
             failures.lock().push((schedule.seed, failure.broken));
             failures.lock().len() < 5
         }

@@ -151,7 +151,7 @@ impl World {
         let drawn = self.random.below(100);
         self.note(format!("{step}: {drawn}"));
         match drawn {
-            0..4 if self.is_real() => self.end_in_commit(),
+            0..7 if self.is_real() => self.end_in_commit(),
             0..4 => self.end_after_start(),
             4..46 => self.append(),
             46..53 => self.flush(),
@@ -165,16 +165,7 @@ impl World {
             }
             70..76 => self.fail_something(),
             76..79 => self.crash_later(),
-            79..82 => {
-                let room = self.random.below(1_200) as u64;
-                self.note(format!("  room for {room} bytes"));
-                self.machine.disk.set_capacity(Some(room));
-                // Many at once, so that some of them go to the log together.
-                let count = 1 + self.random.below(10);
-                self.append_some(count, None)?;
-                // What was refused must not come back.
-                if self.random.coin() && !self.has_crashed() { self.restart(End::PowerLoss) } else { Ok(()) }
-            }
+            79..82 => self.run_short_of_room(),
             82..84 => {
                 self.machine.disk.set_capacity(None);
                 Ok(())
@@ -309,6 +300,10 @@ impl World {
             6..8 => Kind::NoWal,
             _ => Kind::Lance,
         };
+        self.create_of(kind, at)
+    }
+
+    pub fn create_of(&mut self, kind: Kind, at: usize) -> Result<(), String> {
         let ask = creation(kind, self.is_real(), &mut self.random);
         let name = self.slots[at].name.clone();
         self.slots[at].topic = Some(TopicModel::new(name.clone(), kind));
@@ -332,17 +327,16 @@ impl World {
         let Some(op) = self.a_deletion() else { return Ok(()) };
         let name = op.name().clone();
         self.ask(vec![op], None)?;
-        if self.is_real() && self.random.coin() && !self.has_crashed() {
+        let waits = self.is_real() && self.random.coin() && !self.has_crashed();
+        if waits {
             self.let_remains_go(Duration::from_millis(700))?;
-            if self.random.coin() {
-                return self.restart(End::PowerLoss);
-            }
         }
         let free = self.slots.iter().position(|slot| slot.name == name && slot.topic.is_none());
-        match free {
-            Some(at) if self.random.chance(0.7) => self.create(at),
-            _ => Ok(()),
+        if let Some(at) = free.filter(|_| self.random.chance(0.7)) {
+            self.create(at)?;
         }
+        // What was removed and forgotten must not come back.
+        if waits && self.random.coin() && !self.has_crashed() { self.restart(End::PowerLoss) } else { Ok(()) }
     }
 
     fn fail_something(&mut self) -> Result<(), String> {
