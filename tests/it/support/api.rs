@@ -83,9 +83,6 @@ impl Api {
         self.call("PUT", path, &[], body).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.call("DELETE", path, &[], "").await
-    }
 
     /// Makes a topic of a fresh name with this configuration.
     pub async fn make(&self, configuration: Value) -> Topic {
