@@ -71,7 +71,7 @@ fn columns_are_inferred_over_the_whole_batch() {
 
 #[test]
 fn every_inferred_type_is_one_that_can_be_declared() {
-    let body = format!("{{\"c\":{}}}", format!("{}1{}", "{\"a\":[".repeat(20), "]}".repeat(20)));
+    let body = format!("{{\"c\":{}1{}}}", "{\"a\":[".repeat(20), "]}".repeat(20));
     let (json, _) = evolve_from(None, &body).unwrap();
     assert_eq!(Schema::from_json(&json).unwrap().to_json(), json);
 }

@@ -71,7 +71,8 @@ fn an_array_is_cut_between_its_items() {
 #[test]
 fn what_ends_a_load_is_told_in_the_place_of_the_whole_body() {
     let (malformed, invalid) = (ErrorCode::InvalidJson, ErrorCode::InvalidRecord);
-    let cases: [(Form, &str, usize, ErrorCode, Option<(u64, u64)>); 14] = [
+    type Case = (Form, &'static str, usize, ErrorCode, Option<(u64, u64)>);
+    let cases: [Case; 14] = [
         (Form::Ndjson, "{}\n\n{}\n{\"a\":}\n{}", 2, malformed, Some((4, 6))),
         (Form::Ndjson, "{}\n{}\n{\"a\"", 2, malformed, Some((3, 5))),
         (Form::Ndjson, "{}\n[{}]\n", 1, invalid, None),

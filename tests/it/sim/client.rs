@@ -76,7 +76,7 @@ impl TopicModel {
             (producer.epoch, producer.seq) = (producer.epoch + 1, 0);
             producer.stored.clear();
         }
-        let Some(producer) = self.producers.get(at) else { return None };
+        let producer = self.producers.get(at)?;
         let write = ProducerWrite { id: format!("producer-{at}").into(), epoch: producer.epoch, seq: producer.seq };
         let number = self.compose(Writer::Producer(write), serials, random);
         self.producers[at].pending = Some(number);

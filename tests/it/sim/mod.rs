@@ -53,7 +53,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// The schedule of a seed.
 fn of_seed(seed: u64) -> Schedule {
-    Schedule { seed, real: seed % (MODELS_FOR_EACH_REAL + 1) == 0, skips: None }
+    Schedule { seed, real: seed.is_multiple_of(MODELS_FOR_EACH_REAL + 1), skips: None }
 }
 
 /// Schedules that have failed once.

@@ -83,7 +83,6 @@ impl Api {
         self.call("PUT", path, &[], body).await
     }
 
-
     /// Makes a topic of a fresh name with this configuration.
     pub async fn make(&self, configuration: Value) -> Topic {
         static MADE: AtomicU64 = AtomicU64::new(0);
