@@ -71,7 +71,8 @@ $(PROTOC):
 
 $(CARGO_DENY):
 	@echo 'building cargo-deny $(CARGO_DENY_VERSION), once; this takes a few minutes' >&2
-	cargo install --quiet --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS) cargo-deny
+	CARGO_TARGET_DIR=$(TOOLS)/build cargo install --quiet --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS) cargo-deny
+	@rm -rf $(TOOLS)/build
 
 # $(call say-slow,what the build leaves,minutes): says so before a build that takes long.
 say-slow = ls $(CARGO_TARGET_DIR)/$(1)*.rlib >/dev/null 2>&1 || \

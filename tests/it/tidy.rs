@@ -185,3 +185,23 @@ fn no_file_is_too_long() {
         assert!(sources().iter().any(|(found, _)| found == path), "{path} is gone");
     }
 }
+
+#[test]
+fn every_file_and_test_that_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2).filter(|word| {
+        ["src/", "tests/", "tools/", "examples/", "migrations/"].iter().any(|folder| word.starts_with(folder))
+    });
+    let mut tests = 0;
+    for word in named {
+        let (path, test) = word.split_once("::").map_or((word, None), |(path, test)| (path, Some(test)));
+        assert!(root.join(path).exists(), "{path} is not there");
+        if let Some(test) = test {
+            let code = fs::read_to_string(root.join(path)).unwrap();
+            assert!(code.contains(&format!("fn {test}(")), "{path} has no test {test}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 50, "only {tests} tests are named");
+}
