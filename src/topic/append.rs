@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
+use crate::backend::{Commit, RecordForm, VersionedSchema};
 use crate::catalog::SchemaCause;
 use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Evolution, Records, Target, decode};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
 use crate::topic::configure::schema_row;
-use crate::topic::log::{Log, Phase, Ruling};
+use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::{AppendRequest, Receipt, Topic};
 
@@ -133,15 +133,17 @@ impl Topic {
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
-                Step::Duplicate(receipt, rewinds) => return Ok(self.answer_duplicate(receipt, ack, rewinds).await?),
+                Step::Duplicate(receipt, rewinds) => {
+                    if let Some(answer) = self.answer_duplicate(receipt, ack, rewinds).await? {
+                        return Ok(answer);
+                    }
+                }
                 Step::Again(back) => room = Some(back),
                 Step::Busy(back) => {
                     room = Some(back);
                     self.evolved().await;
                 }
-                Step::Refused(problem, rests_on, rewinds) => {
-                    return Ok(self.refuse(problem, rests_on, ack, rewinds).await?);
-                }
+                Step::Refused(problem, rests_on, rewinds) => self.refuse(problem, rests_on, ack, rewinds).await?,
                 Step::Evolve(_) => return Err(Problem::internal().into()),
             }
         }
@@ -149,39 +151,52 @@ impl Topic {
 
     /// The contract's order of checks, before the records are looked at.
     async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
-        let (ruling, next, rewinds) = {
-            let log = self.log.lock();
-            (log.rule(ask, self.services.clock.now()), log.next, log.rewinds)
-        };
-        match ruling {
-            Ruling::Admit => Ok(None),
-            Ruling::Duplicate(receipt) => self.answer_duplicate(receipt, ack, rewinds).await.map(Some),
-            Ruling::Refuse(problem) => self.refuse(problem, next, ack, rewinds).await.map(Some),
+        loop {
+            let (ruling, next, rewinds) = {
+                let log = self.log.lock();
+                (log.rule(ask, self.services.clock.now()), log.next, log.rewinds)
+            };
+            match ruling {
+                Ruling::Admit => return Ok(None),
+                Ruling::Duplicate(receipt) => {
+                    if let Some(answer) = self.answer_duplicate(receipt, ack, rewinds).await? {
+                        return Ok(Some(answer));
+                    }
+                }
+                Ruling::Refuse(problem) => self.refuse(problem, next, ack, rewinds).await?,
+            }
         }
     }
 
-    /// A refusal that rests on records in flight waits until they are as durable as asked.
-    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack, rewinds: u64) -> Result<Receipt, Problem> {
-        if problem.code != ErrorCode::TopicNotFound {
-            self.settled(rests_on, ack, rewinds).await?;
+    /// A refusal that rests on records in flight waits until they are as durable as asked. Returns where the log was rewound
+    /// meanwhile, so that the refusal may rest on nothing.
+    async fn refuse(&self, problem: Problem, rests_on: Offset, ack: Ack, rewinds: u64) -> Result<(), Problem> {
+        if problem.code != ErrorCode::TopicNotFound && self.settled(rests_on, ack, rewinds).await?.is_none() {
+            return Ok(());
         }
         Err(problem)
     }
 
-    async fn answer_duplicate(&self, receipt: StoredReceipt, ack: Ack, rewinds: u64) -> Result<Receipt, Problem> {
+    /// The original's answer, when that is as durable as asked; none where the log was rewound meanwhile.
+    async fn answer_duplicate(
+        &self,
+        receipt: StoredReceipt,
+        ack: Ack,
+        rewinds: u64,
+    ) -> Result<Option<Receipt>, Problem> {
         let next = receipt.first.saturating_after(receipt.count);
         let reached = self.settled(next, ack, rewinds).await?;
-        Ok(self.receipt(receipt, reached, true))
+        Ok(reached.map(|reached| self.receipt(receipt, reached, true)))
     }
 
-    /// Waits until everything before `next` has reached a level; fails where the log was rewound since it was looked at,
+    /// Waits until everything before `next` has reached a level; none where the log was rewound since it was looked at,
     /// because what lies there now may be something else.
-    pub(super) async fn settled(&self, next: Offset, ack: Ack, rewinds: u64) -> Result<Durability, Problem> {
-        let reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
-        if self.log.lock().rewinds == rewinds {
-            return Ok(reached);
+    pub(super) async fn settled(&self, next: Offset, ack: Ack, rewinds: u64) -> Result<Option<Durability>, Problem> {
+        let reached = self.backend.reached(next, ack).await;
+        if self.log.lock().rewinds != rewinds {
+            return Ok(None);
         }
-        Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem())
+        reached.map(Some).map_err(|err| self.storage_problem(&err))
     }
 
     fn receipt(&self, stored: StoredReceipt, durability: Durability, duplicate: bool) -> Receipt {
@@ -353,57 +368,6 @@ impl Topic {
             }
             done.await;
         }
-    }
-
-    /// Closes the topic; nothing is taken any more. Doing it again does nothing.
-    ///
-    /// # Errors
-    /// 503 where records in flight could not be made durable, 500 where the catalog failed: closing can be repeated.
-    pub async fn close(self: &Arc<Self>) -> Result<Offset, Problem> {
-        let topic = Arc::clone(self);
-        self.services
-            .detach(async move {
-                topic.evolved().await;
-                {
-                    let mut log = topic.log.lock();
-                    if log.phase == Phase::Open {
-                        log.phase = Phase::Closing;
-                    }
-                }
-                topic.settle_close().await
-            })
-            .await
-    }
-
-    /// Tells the catalog, then the readers, that the topic is closed.
-    async fn settle_close(&self) -> Result<Offset, Problem> {
-        let (phase, next, rewinds) = {
-            let log = self.log.lock();
-            (log.phase, log.next, log.rewinds)
-        };
-        match phase {
-            Phase::Closed => return Ok(next),
-            Phase::Deleting => return Err(crate::topic::log::topic_gone()),
-            // The records that it was to be closed behind were refused meanwhile.
-            Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem()),
-            Phase::Closing => {}
-        }
-        // A closed topic is final, so that nothing of it may be lost any more, nor come after its readers were sent away:
-        // without a log it is committed first, with one the log has it, and readers can see it.
-        let level = if self.needs_flush_at_stop() {
-            Ack::Committed
-        } else {
-            self.durable_level().max(self.settings.load().acks.default)
-        };
-        self.settled(next, level, rewinds).await?;
-        self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
-        let mut log = self.log.lock();
-        if log.phase == Phase::Closing {
-            log.phase = Phase::Closed;
-        }
-        drop(log);
-        self.backend.levels().change(|levels| levels.closed = true);
-        Ok(next)
     }
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod append;
 mod ask;
+mod close;
 pub(crate) mod configure;
 mod epoch;
 mod load;
@@ -266,7 +267,9 @@ impl Topic {
             let log = self.log.lock();
             (log.next, log.rewinds)
         };
-        self.settled(next, self.durable_level(), rewinds).await?;
+        if self.settled(next, self.durable_level(), rewinds).await?.is_none() {
+            return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem());
+        }
         self.backend.flush().await.map_err(|err| self.storage_problem(&err))
     }
 

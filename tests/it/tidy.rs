@@ -64,9 +64,8 @@ const WRITERS: [(&str, &str); 4] = [
 const LINES_MAX: usize = 400;
 
 /// Longer files, how long they may be, and why.
-const LONG: [(&str, usize, &str); 3] = [
+const LONG: [(&str, usize, &str); 2] = [
     ("src/backend/layered/lane.rs", 480, "one topic's way into its dataset: its steps share its state"),
-    ("src/topic/append.rs", 450, "one append from look to acknowledgement"),
     ("src/topic/mod.rs", 440, "what a topic is, beside its operations"),
 ];
 
