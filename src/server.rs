@@ -248,8 +248,8 @@ impl Signals {
     /// Begins the stop at the first signal, ends the process at the second.
     async fn watch(mut self, draining: CancellationToken) -> Result<(), std::convert::Infallible> {
         self.next().await;
-        tracing::info!("asked to stop");
         draining.cancel();
+        tracing::info!("asked to stop");
         self.next().await;
         tracing::warn!("asked to stop again: ending at once");
         std::process::exit(130)

@@ -162,6 +162,15 @@ pub trait StorageBackend: Send + Sync {
         })
     }
 
+    /// As [`StorageBackend::reached`], for whoever has looked at the topic when so many refusals ([`Levels::refusals`]) had
+    /// been: a refusal since then ends the waiting, though it came before the call.
+    ///
+    /// [`Levels::refusals`]: crate::tail::Levels::refusals
+    fn reached_since(&self, next: Offset, ack: Ack, refusals: u64) -> Commit {
+        let _ = refusals;
+        self.reached(next, ack)
+    }
+
     /// The first offset whose record was appended at or after `time`; the readable tail where there is none.
     ///
     /// # Errors

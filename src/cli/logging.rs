@@ -23,7 +23,11 @@ pub fn start_logging(format: LogFormat) -> Result<(), CliError> {
     });
     let (variable, filter) = asked.unwrap_or(("", DEFAULT_FILTER.to_owned()));
     let filter = filter_of(variable, &filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        // Told on stderr it would panic where that is what has failed.
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

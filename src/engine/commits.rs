@@ -71,7 +71,7 @@ impl Committer {
                 Due::Aged(_) | Due::Not => {}
             }
             let bytes = lane.pending_bytes();
-            if !lane.is_stuck() && largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
+            if !lane.is_stuck() && !lane.is_running() && largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
                 largest = Some((bytes, lane));
             }
         }
@@ -80,9 +80,8 @@ impl Committer {
             self.start(lane, false);
         }
         let tail = self.core.admission.tail();
-        if tail.used() > tail.limit() / 2
-            && let Some((_, lane)) = largest
-        {
+        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
+        if is_pressed && let Some((_, lane)) = largest {
             self.start(lane, false);
         }
         if let Some((_, lane)) = aged

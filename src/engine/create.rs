@@ -55,7 +55,10 @@ impl Core {
                 Ok((topic.description(), true))
             }
             Err(problem) => {
-                self.bury(&entry, None).await?;
+                // A topic that can be neither made nor unmade is there, and is made when it is opened.
+                if self.bury(&entry, None).await.is_err() {
+                    self.topics.write().insert(name.clone(), entry);
+                }
                 Err(problem)
             }
         }
@@ -204,14 +207,17 @@ impl Core {
         let entry = self.entry(name).ok_or_else(missing)?;
         // A topic whose store cannot be opened can be deleted all the same.
         let topic = self.open(&entry).await.ok();
-        if let Some(topic) = &topic {
-            topic.begin_delete().await;
-        }
-        self.bury(&entry, topic.clone()).await.inspect_err(|_| {
-            if let Some(topic) = &topic {
-                topic.abandon_delete();
+        let before = match &topic {
+            Some(topic) => Some(topic.begin_delete().await),
+            None => None,
+        };
+        if let Err(problem) = self.bury(&entry, topic.clone()).await {
+            if let (Some(topic), Some(before)) = (topic, before) {
+                topic.abandon_delete(before);
             }
-        })?;
+            return Err(problem);
+        }
+        self.settle(name);
         self.topics.write().remove(name);
         if let Some(topic) = &topic {
             topic.end();

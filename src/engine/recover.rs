@@ -85,7 +85,6 @@ impl Engine {
         let places = Places::new(data_dir.clone(), roots);
         let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
         let loaded = catalog.load().await?;
-        catalog.set_clean(false).await?;
 
         let replaying = {
             let (disk, folder) = (Arc::clone(&parts.disk), places.wal());
@@ -110,6 +109,8 @@ impl Engine {
         let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
         core.restore(loaded, replay).await?;
         core.look_at_disk().await;
+        // Nothing has been accepted before, so a start that ends earlier leaves the last stop as it was.
+        core.catalog.set_clean(false).await?;
         self.core.send_replace(Some(Arc::clone(&core)));
         core.start_upkeep();
         Ok(())
@@ -170,6 +171,7 @@ fn assemble(
         remains: Mutex::default(),
         names: std::iter::repeat_with(|| tokio::sync::Mutex::new(())).take(NAME_LOCKS).collect(),
         tasks: parts.tasks.child(),
+        checkpointing: tokio::sync::Mutex::default(),
         unsettled: Mutex::default(),
     }))
 }

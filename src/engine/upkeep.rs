@@ -1,8 +1,10 @@
 //! What goes on by itself: retention, checkpoints, the log's release, the remains of deleted topics, the disk's floor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::join_all;
 
 use crate::backend::EpochRule;
 use crate::catalog::{TopicCheckpoint, TopicRow};
@@ -25,6 +27,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(2);
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// Leftovers of a topic up to this size are moved rather than committed.
 const LEFTOVER_BYTES_MAX: u64 = 1 << 20;
+/// Topics whose retention is enforced at the same time.
+const RETAINED_AT_ONCE: usize = 16;
 /// Topics that are opened at the same time after a start.
 const OPEN_AT_ONCE: usize = 4;
 
@@ -110,29 +114,35 @@ impl Core {
     }
 
     async fn enforce_retention(self: &Arc<Self>) {
+        use futures::StreamExt;
         let now = self.services.clock.now();
-        for entry in self.entries() {
-            let topic = match entry.opened() {
-                Some(topic) => topic,
-                None if entry.row().definition.retention.is_unbounded() => continue,
-                None => match self.open(&entry).await {
-                    Ok(topic) => topic,
-                    Err(_) => continue,
-                },
-            };
-            topic.enforce_retention(now).await;
-        }
+        let bounded = self.entries().into_iter().filter(|entry| match entry.opened() {
+            Some(topic) => topic.has_retention() || topic.is_closing(),
+            None => !entry.row().definition.retention.is_unbounded(),
+        });
+        let enforcing = futures::stream::iter(bounded).for_each_concurrent(RETAINED_AT_ONCE, |entry| async move {
+            // One that cannot be opened is tried again the next time.
+            if let Ok(topic) = self.open(&entry).await {
+                topic.retry_close().await;
+                topic.enforce_retention(now).await;
+            }
+        });
+        enforcing.await;
     }
 
     /// Stores how far datasets and writers have come; false where it could not be.
     pub(super) async fn checkpoint(&self) -> bool {
+        // What one has taken from a topic and not stored yet is no longer found by the next: that one must not count as whole.
+        let _alone = self.checkpointing.lock().await;
+        let mut topics = self.opened();
+        topics.retain(|topic| topic.epoch_rule() == EpochRule::Never || topic.backend().lane().is_some());
+        let newest = topics.iter().map(|topic| topic.last_time()).max().unwrap_or_default();
+        let taken = join_all(topics.iter().map(|topic| topic.checkpoint())).await;
         let mut gathered: Vec<(Arc<Topic>, TopicCheckpoint)> = Vec::new();
-        let mut whole = true;
-        for topic in self.opened() {
-            if topic.epoch_rule() != EpochRule::Never && topic.backend().lane().is_none() {
-                continue;
-            }
-            match topic.checkpoint().await {
+        // The log's entry is all that says that such a topic is closed.
+        let mut whole = topics.iter().all(|topic| !topic.is_closing());
+        for (topic, taken) in topics.into_iter().zip(taken) {
+            match taken {
                 Ok(Some(checkpoint)) => gathered.push((topic, checkpoint)),
                 Ok(None) => {}
                 Err(err) => {
@@ -142,12 +152,15 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        let newest = self.opened().iter().map(|topic| topic.last_time()).max().unwrap_or_default();
-        if let Err(err) = self.catalog.checkpoint(&rows, newest).await {
-            tracing::error!(error = %err, "the state of topics cannot be stored");
-            for (topic, checkpoint) in gathered {
-                topic.checkpoint_failed(checkpoint);
+        let stored = self.catalog.checkpoint(&rows, newest).await;
+        for (topic, checkpoint) in gathered {
+            match &stored {
+                Ok(()) => topic.checkpoint_stored(&checkpoint),
+                Err(_) => topic.checkpoint_failed(checkpoint),
             }
+        }
+        if let Err(err) = stored {
+            tracing::error!(error = %err, "the state of topics cannot be stored");
             return false;
         }
         whole
@@ -155,14 +168,26 @@ impl Core {
 
     /// Lets the log go of what datasets hold; frees old segments from leftovers.
     async fn release(self: &Arc<Self>) {
+        let is_wanted = self.admission.log_is_wanted();
+        if is_wanted {
+            // The head may hold all that there is, and is never freed.
+            let wal = Arc::clone(&self.wal);
+            match tokio::task::spawn_blocking(move || wal.seal_head()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(err)) => tracing::warn!(error = %err, "the log's head cannot be sealed"),
+                Err(err) => tracing::error!(error = %err, "sealing the log's head panicked"),
+            }
+        }
         let segments = self.wal.segments();
         if segments.len() < 2 {
             return;
         }
+        // Where somebody waits for room, nothing is held back.
+        let target = if is_wanted { 0 } else { self.options.wal_target_bytes };
         let committed = self.committed_offsets();
         let known = |id: TopicId| committed.get(&id).map(|(next, _)| *next);
         let stuck = |id: TopicId| committed.get(&id).is_some_and(|(_, stuck)| *stuck);
-        match plan(&segments, &known, &stuck, self.options.wal_target_bytes, LEFTOVER_BYTES_MAX) {
+        match plan(&segments, &known, &stuck, target, LEFTOVER_BYTES_MAX) {
             Plan::Nothing => {}
             Plan::Release { through } => self.release_through(through).await,
             Plan::Flush(topics) => self.demand_commits(&topics),
@@ -210,6 +235,7 @@ impl Core {
     }
 
     fn demand_commits(self: &Arc<Self>, topics: &[TopicId]) {
+        let topics: HashSet<TopicId> = topics.iter().copied().collect();
         for entry in self.entries() {
             if topics.contains(&entry.row().definition.id)
                 && let Some(lane) = entry.opened().and_then(|topic| topic.backend().lane())

@@ -11,7 +11,25 @@ use tokio::sync::Notify;
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
+    /// How many wait for room.
+    waiting: AtomicU64,
     freed: Notify,
+}
+
+/// Somebody who waits, counted for as long as it lives.
+pub(crate) struct Waiting<'a>(&'a AtomicU64);
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn counted(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// There was no room in time.
@@ -32,7 +50,7 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), freed: Notify::new() })
+        Arc::new(Self { limit, used: AtomicU64::new(0), waiting: AtomicU64::new(0), freed: Notify::new() })
     }
 
     /// Its limit in bytes.
@@ -77,7 +95,18 @@ impl Budget {
         if let Ok(reservation) = self.try_reserve(bytes) {
             return Ok(reservation);
         }
+        let _waiting = Waiting::counted(&self.waiting);
         tokio::time::timeout(patience, waiting).await.map_err(|_| BudgetFull { limit: self.limit })
+    }
+
+    /// Whether somebody waits for room.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns when bytes are given back after the call.
+    pub(crate) fn freed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.freed.notified()
     }
 
     /// Takes bytes past the limit where need be: for what a restart finds.

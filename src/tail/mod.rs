@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 
+pub(crate) use budget::Waiting;
 pub use budget::{Budget, BudgetFull, Reservation};
 pub use levels::{Ending, Levels, LevelsWatch};
 

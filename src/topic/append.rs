@@ -127,7 +127,7 @@ impl Topic {
                 Step::Sequenced { receipt, commit } => {
                     let mut reached = commit.await.map_err(|err| self.storage_problem(&err))?;
                     if ask.close {
-                        let next = self.settle_close().await?;
+                        let next = self.settle_close().await.inspect_err(|_| self.abandon_close())?;
                         // Closing may have taken the records further than was asked.
                         reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
                     }
@@ -192,7 +192,7 @@ impl Topic {
     /// Waits until everything before `next` has reached a level; none where the log was rewound since it was looked at,
     /// because what lies there now may be something else.
     pub(super) async fn settled(&self, next: Offset, ack: Ack, rewinds: u64) -> Result<Option<Durability>, Problem> {
-        let reached = self.backend.reached(next, ack).await;
+        let reached = self.backend.reached_since(next, ack, rewinds).await;
         if self.log.lock().rewinds != rewinds {
             return Ok(None);
         }

@@ -20,10 +20,10 @@ impl Topic {
                 {
                     let mut log = topic.log.lock();
                     if log.phase == Phase::Open {
-                        log.phase = Phase::Closing;
+                        log.phase = Phase::Closing { behind_records: false };
                     }
                 }
-                topic.settle_close().await
+                topic.settle_close().await.inspect_err(|_| topic.abandon_close())
             })
             .await
     }
@@ -39,7 +39,7 @@ impl Topic {
             Phase::Deleting => return Err(topic_gone()),
             // The records that it was to be closed behind were refused meanwhile.
             Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem()),
-            Phase::Closing => {}
+            Phase::Closing { .. } => {}
         }
         // A closed topic is final, so that nothing of it may be lost any more, nor come after its readers were sent away:
         // without a log it is committed first, with one the log has it, and readers can see it.
@@ -51,13 +51,40 @@ impl Topic {
         if self.settled(next, level, rewinds).await?.is_none() {
             return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem());
         }
-        self.services.catalog.set_closed(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        if let Err(err) = self.services.catalog.set_closed(self.id).await {
+            let problem = self.catalog_problem(&err);
+            // What closes the topic is in the log, so it is closed; the catalog is told later.
+            return if self.is_closing() { Ok(next) } else { Err(problem) };
+        }
         let mut log = self.log.lock();
-        if log.phase == Phase::Closing {
+        if log.phase != Phase::Deleting {
             log.phase = Phase::Closed;
         }
-        drop(log);
         self.backend.levels().change(|levels| levels.closed = true);
+        drop(log);
         Ok(next)
+    }
+
+    /// Whether records in the log have closed the topic, which the catalog has not heard yet.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.log.lock().phase == Phase::Closing { behind_records: true } && self.durable_level() == Ack::Wal
+    }
+
+    /// Tells the catalog again what it could not be told.
+    pub(crate) async fn retry_close(&self) {
+        if self.is_closing()
+            && let Err(problem) = self.settle_close().await
+        {
+            tracing::debug!(topic = %self.name, detail = %problem.detail, "{} is still to be closed", self.name);
+        }
+    }
+
+    /// A topic that could not be closed takes records again: a refused request changes nothing.
+    pub(super) fn abandon_close(&self) {
+        let is_logged = self.durable_level() == Ack::Wal;
+        let mut log = self.log.lock();
+        if matches!(log.phase, Phase::Closing { behind_records } if !(behind_records && is_logged)) {
+            log.phase = Phase::Open;
+        }
     }
 }

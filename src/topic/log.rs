@@ -15,8 +15,11 @@ use crate::topic::producers::{IdempotencyKeys, KeyUndo, KeyVerdict, ProducerUndo
 pub(super) enum Phase {
     /// It does.
     Open,
-    /// It takes none any more, but the catalog has not heard of it yet.
-    Closing,
+    /// It takes none any more, but the catalog has not heard of it yet; whether an append closes it, so that the log has.
+    Closing {
+        /// Whether records close it.
+        behind_records: bool,
+    },
     /// It takes none any more.
     Closed,
     /// It is being deleted.
@@ -155,7 +158,7 @@ impl Log {
         self.next = next;
         self.dirty = true;
         if ask.close {
-            self.phase = Phase::Closing;
+            self.phase = Phase::Closing { behind_records: true };
         }
         let writer = ask.writer.clone();
         Ok((Sequenced { chunk, schema: version, writer, close: ask.close, reservation }, receipt))
@@ -190,7 +193,7 @@ impl Log {
             *first = durable.min(*first);
         }
         // Whatever was to close the topic rested on the refused records, or was one of them.
-        if self.phase == Phase::Closing {
+        if matches!(self.phase, Phase::Closing { .. }) {
             self.phase = Phase::Open;
         }
     }

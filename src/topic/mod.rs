@@ -3,6 +3,7 @@
 mod admission;
 mod append;
 mod ask;
+mod checkpoint;
 mod close;
 pub(crate) mod configure;
 mod epoch;
@@ -33,14 +34,14 @@ pub use epoch::Epochs;
 pub(crate) use services::TopicServices;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
-use crate::catalog::{CatalogError, TopicCheckpoint};
+use crate::catalog::CatalogError;
 use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
 use crate::tail::{Ending, Levels};
 use crate::topic::log::{Log, Phase};
-use crate::topic::producers::{DirtyKeys, DirtyProducers, IdempotencyKeys, Producers};
+use crate::topic::producers::{IdempotencyKeys, Producers};
 
 /// What a topic is made of, as the engine found it.
 pub(crate) struct TopicParts {
@@ -65,6 +66,9 @@ pub(crate) struct TopicParts {
     pub(crate) dirty: bool,
     pub(crate) services: Arc<TopicServices>,
 }
+
+/// What a topic was before its deletion began.
+pub(crate) struct Before(Phase);
 
 /// A topic.
 pub struct Topic {
@@ -304,12 +308,15 @@ impl Topic {
     pub(crate) fn rewind(&self) {
         let mut log = self.log.lock();
         log.rewind(self.backend.levels().now().durable);
+        // Under the log's lock, so that whoever looks at the log knows which refusals it has seen.
+        self.backend.levels().change(|levels| levels.refusals = log.rewinds);
     }
 
     /// Takes no more appends: the topic is being deleted. Returns when no schema version is being made.
-    pub(crate) async fn begin_delete(&self) {
-        self.log.lock().phase = Phase::Deleting;
+    pub(crate) async fn begin_delete(&self) -> Before {
+        let before = std::mem::replace(&mut self.log.lock().phase, Phase::Deleting);
         self.evolved().await;
+        Before(before)
     }
 
     /// Waits until the log has taken or refused every record that was sequenced; false where it has failed. For a topic that
@@ -346,65 +353,15 @@ impl Topic {
         levels.durable.since(levels.committed)
     }
 
-    /// The deletion could not be stored: the topic goes on.
-    pub(crate) fn abandon_delete(&self) {
-        let closed = self.backend.levels().now().closed;
-        self.log.lock().phase = if closed { Phase::Closed } else { Phase::Open };
+    /// The deletion could not be stored: the topic goes on as it was, or closed if it was closed meanwhile.
+    pub(crate) fn abandon_delete(&self, before: Before) {
+        let mut log = self.log.lock();
+        log.phase = if self.backend.levels().now().closed { Phase::Closed } else { before.0 };
     }
 
     /// Sends readers and writers away.
     pub(crate) fn end(&self) {
         self.backend.levels().change(|levels| levels.ending = Some(Ending::Deleted));
-    }
-
-    /// What the catalog's checkpoint should hold now; none where nothing has changed. The state rests on records that are
-    /// durable when this returns.
-    ///
-    /// # Errors
-    /// [`StorageError`] where they could not be made durable; what has changed is kept for the next time.
-    pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
-        // The committed offset of this very moment: records that are sequenced and committed while this waits may be wide,
-        // and recovery looks for that only in what lies past it.
-        let (next, committed, rewinds, wide, producers, keys) = {
-            let mut log = self.log.lock();
-            let committed = self.backend.levels().now().committed;
-            let now = self.services.clock.now();
-            log.expire(now);
-            if !std::mem::take(&mut log.dirty) && committed.get() == self.checkpointed.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            (log.next, committed, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
-        };
-        let reached = self.backend.reached(next, self.durable_level()).await.and_then(|_| {
-            let as_before = self.log.lock().rewinds == rewinds;
-            if as_before { Ok(()) } else { Err(StorageError::Unwritable { code: ErrorCode::DiskFull }) }
-        });
-        if let Err(err) = reached {
-            let mut log = self.log.lock();
-            log.dirty = true;
-            log.producers.give_back(producers);
-            log.keys.give_back(keys);
-            return Err(err);
-        }
-        self.checkpointed.store(committed.get(), Ordering::Relaxed);
-        Ok(Some(TopicCheckpoint {
-            id: self.id,
-            next: committed,
-            wide,
-            producers: producers.changed,
-            removed_producers: producers.removed,
-            keys: keys.changed,
-            removed_keys: keys.removed,
-        }))
-    }
-
-    /// The checkpoint was not stored: everything in it has to go into the next one.
-    pub(crate) fn checkpoint_failed(&self, checkpoint: TopicCheckpoint) {
-        let mut log = self.log.lock();
-        log.dirty = true;
-        let TopicCheckpoint { producers, removed_producers, keys, removed_keys, .. } = checkpoint;
-        log.producers.give_back(DirtyProducers { changed: producers, removed: removed_producers });
-        log.keys.give_back(DirtyKeys { changed: keys, removed: removed_keys });
     }
 
     /// The time of the last record, or a later one.

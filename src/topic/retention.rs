@@ -41,6 +41,11 @@ impl Topic {
         Ok(to)
     }
 
+    /// Whether records are dropped by themselves.
+    pub(crate) fn has_retention(&self) -> bool {
+        !self.settings.load().retention.is_unbounded()
+    }
+
     /// Enforces the topic's retention as of now.
     pub(crate) async fn enforce_retention(&self, now: Timestamp) {
         let retention = self.settings.load().retention;

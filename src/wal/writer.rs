@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Instant;
@@ -174,7 +175,10 @@ impl Writer {
     /// The thread's life.
     fn run(mut self) {
         while let Some(work) = self.shared.wait() {
-            self.process(work);
+            // Without the thread everybody would wait for ever; what it was at is not known.
+            if catch_unwind(AssertUnwindSafe(|| self.process(work))).is_err() {
+                self.shared.latch("the log's thread has panicked".to_owned());
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Room for records before they get offsets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::backend::StorageError;
 use crate::backend::layered::CommitQueue;
 use crate::model::ErrorCode;
-use crate::tail::{Budget, Reservation};
+use crate::tail::{Budget, Reservation, Waiting};
 use crate::wal::Wal;
 
 /// How long an append waits for room before it is refused.
@@ -22,13 +22,22 @@ pub(crate) struct Admission {
     wal_bytes_max: u64,
     disk_at_floor: AtomicBool,
     log_freed: Notify,
+    /// How many wait for the log to let go.
+    log_waiting: AtomicU64,
     queue: Arc<CommitQueue>,
 }
 
 impl Admission {
     /// Admission within these bounds.
     pub(crate) fn new(tail: Arc<Budget>, wal_bytes_max: u64, queue: Arc<CommitQueue>) -> Self {
-        Self { tail, wal_bytes_max, disk_at_floor: AtomicBool::new(false), log_freed: Notify::new(), queue }
+        Self {
+            tail,
+            wal_bytes_max,
+            disk_at_floor: AtomicBool::new(false),
+            log_freed: Notify::new(),
+            log_waiting: AtomicU64::new(0),
+            queue,
+        }
     }
 
     /// Tells whether the disk is at its floor.
@@ -44,6 +53,11 @@ impl Admission {
     /// Tells that the log has let go of a segment.
     pub(crate) fn log_released(&self) {
         self.log_freed.notify_waiters();
+    }
+
+    /// Whether an append waits for the log to let go of a segment.
+    pub(crate) fn log_is_wanted(&self) -> bool {
+        self.log_waiting.load(Ordering::Relaxed) > 0
     }
 
     /// The Tail's budget.
@@ -80,19 +94,24 @@ impl Admission {
         let has_room = || wal.bytes().saturating_add(bytes) <= self.wal_bytes_max || self.tail.used() == 0;
         let waiting = async {
             loop {
-                let freed = self.log_freed.notified();
-                tokio::pin!(freed);
+                let (freed, committed) = (self.log_freed.notified(), self.tail.freed());
+                tokio::pin!(freed, committed);
                 freed.as_mut().enable();
+                committed.as_mut().enable();
                 if has_room() {
                     return;
                 }
                 self.queue.wake();
-                freed.await;
+                tokio::select! {
+                    () = freed => {}
+                    () = committed => {}
+                }
             }
         };
         if has_room() {
             return Ok(());
         }
+        let _waiting = Waiting::counted(&self.log_waiting);
         tokio::time::timeout(PATIENCE, waiting)
             .await
             .map_err(|_| StorageError::Full { code: ErrorCode::Overloaded, limit: self.wal_bytes_max })

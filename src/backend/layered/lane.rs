@@ -174,10 +174,10 @@ impl Lane {
     /// The log has refused records of the topic, and nothing of them is stored: whoever waits for them is told, and their
     /// offsets are given out again.
     pub(super) fn refuse(&self) {
-        if let Some(rewind) = self.rewind.get() {
-            rewind();
+        match self.rewind.get() {
+            Some(rewind) => rewind(),
+            None => self.levels.change(|levels| levels.refusals += 1),
         }
-        self.levels.change(|levels| levels.refusals += 1);
     }
 
     /// Takes records that are as safe as the log makes them, in offset order; false where they do not follow.
@@ -332,6 +332,11 @@ impl Lane {
     /// Why the topic is degraded, in a sentence; none where it is not.
     pub(crate) fn degraded_reason(&self) -> Option<String> {
         if self.levels.now().degraded { self.pace.lock().reason.clone() } else { None }
+    }
+
+    /// Whether a commit of it runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
     }
 
     /// Takes the turn to commit; false where a commit runs already.

@@ -47,10 +47,11 @@ impl Layered {
             writer,
             values: chunk.values().text(),
         };
-        let lane = Arc::clone(&self.lane);
+        let unanswered = Unanswered(Some(Arc::clone(&self.lane)));
         wal.append(
             entry,
             Box::new(move |outcome| {
+                let Some(lane) = unanswered.answered() else { return };
                 let outcome = match outcome {
                     Ok(()) if lane.publish(chunk, reservation) => Ok(()),
                     Ok(()) => Err(ErrorCode::Internal),
@@ -106,6 +107,23 @@ impl Layered {
             })
             .filter(|chunk| !chunk.is_empty())
             .collect())
+    }
+}
+
+/// A batch that the log has not answered yet. If it never does, because its thread has gone, nobody must wait for ever.
+struct Unanswered(Option<Arc<Lane>>);
+
+impl Unanswered {
+    fn answered(mut self) -> Option<Arc<Lane>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(lane) = self.0.take() {
+            lane.fail(ErrorCode::LogFailed);
+        }
     }
 }
 
@@ -195,13 +213,16 @@ impl StorageBackend for Layered {
     }
 
     fn reached(&self, next: Offset, ack: Ack) -> Commit {
+        self.reached_since(next, ack, self.lane.levels().now().refusals)
+    }
+
+    fn reached_since(&self, next: Offset, ack: Ack, refusals: u64) -> Commit {
         let has_wal = self.wal.is_some();
         if ack == Ack::Accepted {
             let durability = Self::durability(has_wal, &self.lane.levels().now(), next);
             return Box::pin(std::future::ready(Ok(durability)));
         }
         let lane = Arc::clone(&self.lane);
-        let refusals = lane.levels().now().refusals;
         Box::pin(async move {
             if ack == Ack::Committed {
                 // What is not durable yet cannot be committed: the demand stands until it is.

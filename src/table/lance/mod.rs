@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lance::session::Session;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use self::error::{blocking, joined};
@@ -40,6 +41,8 @@ struct Shared {
     runtime: Handle,
     session: Arc<Session>,
     shelf: Shelf,
+    /// A link is made or removed by one at a time: a name can be that of a deleted topic and of a new one.
+    links: Mutex<()>,
 }
 
 /// Tables as Lance datasets. All work of Lance runs on one runtime, whoever calls; a call that is dropped goes on there.
@@ -54,7 +57,7 @@ impl LanceTables {
     pub fn new(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize) -> Self {
         let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
         let shelf = Shelf::new(open_max);
-        Self { shared: Arc::new(Shared { disk, runtime, session: Arc::new(session), shelf }) }
+        Self { shared: Arc::new(Shared { disk, runtime, session: Arc::new(session), shelf, links: Mutex::default() }) }
     }
 }
 
@@ -67,8 +70,11 @@ impl Tables for LanceTables {
     }
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
-        let (disk, place) = (Arc::clone(&self.shared.disk), place.clone());
-        let removal = blocking(move || place::remove(&*disk, &place));
+        let (shared, place) = (Arc::clone(&self.shared), place.clone());
+        let removal = blocking(move || {
+            let _alone = shared.links.lock();
+            place::remove(&*shared.disk, &place)
+        });
         joined(self.shared.runtime.spawn(removal).await)
     }
 }

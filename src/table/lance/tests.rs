@@ -348,6 +348,7 @@ async fn datasets_past_the_limit_are_closed_and_open_again() {
         runtime: Handle::current(),
         session: Arc::default(),
         shelf: Shelf::new(2),
+        links: parking_lot::Mutex::default(),
     };
     let tables = LanceTables { shared: Arc::new(shared) };
     let mut open = Vec::new();

@@ -103,7 +103,7 @@ pub async fn read(api: &Api, topic: &Topic, from: u64, way: Way) -> Checked<Vec<
 }
 
 async fn pages(api: &Api, topic: &Topic, from: u64, limit: u64) -> Checked<Vec<Read>> {
-    let (mut found, mut next) = (Vec::new(), from);
+    let (mut found, mut next, limit) = (Vec::new(), from, limit.min(10_000));
     loop {
         let answer = api.fetch(&topic.path(&format!("/records?offset={next}&limit={limit}"))).await?;
         let page: Page<'_> = serde_json::from_str(&answer.text).map_err(|err| format!("no page: {err}"))?;

@@ -65,7 +65,11 @@ impl Inner {
     }
 
     pub(super) async fn link(&self) -> Result<(), TableError> {
-        let (disk, place) = (Arc::clone(&self.shared.disk), self.place.clone());
-        blocking(move || place::link(&*disk, &place)).await
+        let (shared, place) = (Arc::clone(&self.shared), self.place.clone());
+        blocking(move || {
+            let _alone = shared.links.lock();
+            place::link(&*shared.disk, &place)
+        })
+        .await
     }
 }
