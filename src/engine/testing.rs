@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineOptions, Parts};
+use crate::engine::{Engine, EngineOptions, Parts, StartError};
 use crate::io::{Disk, RealDisk, SystemClock};
 use crate::metrics::Metrics;
 use crate::runtime::{Health, Tasks};
@@ -26,6 +26,15 @@ pub(crate) async fn engine_on(folder: &TempDir, disk: Arc<dyn Disk>) -> Arc<Engi
 
 /// An engine that serves what is in a folder, from these datasets.
 pub(crate) async fn engine_with(folder: &TempDir, disk: Arc<dyn Disk>, tables: Arc<dyn Tables>) -> Arc<Engine> {
+    start(folder, disk, tables).await.unwrap()
+}
+
+/// The same, where the start may fail.
+pub(crate) async fn start(
+    folder: &TempDir,
+    disk: Arc<dyn Disk>,
+    tables: Arc<dyn Tables>,
+) -> Result<Arc<Engine>, StartError> {
     let engine = Engine::recovering(false, Arc::new(Metrics::default()), CancellationToken::new());
     let parts = Parts {
         disk,
@@ -35,8 +44,8 @@ pub(crate) async fn engine_with(folder: &TempDir, disk: Arc<dyn Disk>, tables: A
         backends: Vec::new(),
         wal_observer: None,
     };
-    engine.recover(options(folder), parts).await.unwrap();
-    engine
+    engine.recover(options(folder), parts).await?;
+    Ok(engine)
 }
 
 fn options(folder: &TempDir) -> EngineOptions {

@@ -168,3 +168,25 @@ fn relocation_and_release_work_beside_appends() {
     let left: Vec<_> = entries.into_iter().filter(|entry| entry.topic == topic(1)).collect();
     assert_eq!(left, [WalEntry { relocated: true, ..entry(1, 0, "leftover\n") }]);
 }
+
+/// Panics when it learns of a group.
+#[derive(Debug)]
+struct Panics;
+
+impl WalObserver for Panics {
+    fn synced(&self, _group: usize, _bytes: u64, _took: Duration) {
+        panic!("for the test")
+    }
+}
+
+#[test]
+fn a_panic_of_the_logs_thread_latches_and_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = WalOptions { observer: Some(Arc::new(Panics)), ..WalOptions::default() };
+    let (wal, ..) = open_at(Arc::new(RealDisk), folder.path(), options).unwrap();
+    let lost = append(&wal, entry(1, 0, "0\n"));
+    assert!(lost.recv().is_err(), "what was under way is dropped");
+    let refused = append(&wal, entry(1, 1, "1\n"));
+    assert!(matches!(refused.recv().unwrap(), Err(WalError::Failed { .. })));
+    assert!(matches!(wal.failed(), Some(WalError::Failed { .. })));
+}

@@ -15,6 +15,8 @@ use crate::model::{Ack, Offset, TopicName, Writer};
 use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
+mod upkeep;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The machine's disk, but the log's files, and those of datasets, are synced only while their gate is open.

@@ -1,0 +1,87 @@
+//! What goes on by itself, beside what is asked for.
+
+use super::*;
+use crate::engine::Engine;
+use crate::engine::testing::start;
+use crate::model::ProducerWrite;
+use crate::table::model::ModelTables;
+use crate::topic::Topic;
+
+async fn topic_of(engine: &Arc<Engine>, name: &str, ask: CreateTopic) -> Arc<Topic> {
+    let name = TopicName::parse(name).unwrap();
+    engine.create(&name, ask).await.unwrap();
+    engine.topic(&name).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_checkpoint_still_holds_does_not_count_as_stored_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let engine = engine_on(&folder, Arc::clone(&disk) as _).await;
+    let written = topic_of(&engine, "a-written", CreateTopic::default()).await;
+    let busy = topic_of(&engine, "b-busy", CreateTopic::default()).await;
+    busy.append(record()).await.unwrap();
+    let core = engine.core().unwrap();
+    assert!(core.checkpoint().await);
+    let write = ProducerWrite { id: "p".into(), epoch: 0, seq: 0 };
+    written.append(AppendRequest { writer: Writer::Producer(write), ..record() }).await.unwrap();
+
+    // The first checkpoint has taken the producer and waits for the other topic's record.
+    disk.log.set_closed(true);
+    let appending = tokio::spawn(async move { busy.append(record()).await });
+    let gate = Arc::clone(&disk.log);
+    tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
+    let first = tokio::spawn({
+        let core = Arc::clone(&core);
+        async move { core.checkpoint().await }
+    });
+    while core.checkpointing.try_lock().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let second = tokio::time::timeout(Duration::from_millis(300), core.checkpoint()).await;
+    let stored = core.catalog.writers(written.id()).await.unwrap().producers.len();
+    assert!(second != Ok(true) || stored == 1, "the second checkpoint counts what the first one holds");
+    disk.log.set_closed(false);
+    appending.await.unwrap().unwrap();
+    assert!(first.await.unwrap() && core.checkpoint().await);
+    assert_eq!(core.catalog.writers(written.id()).await.unwrap().producers.len(), 1);
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_leaves_an_orderly_stop_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = Arc::new(ModelTables::default());
+    let engine = engine_with(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
+    let ask = CreateTopic { backend: Some("lance".to_owned()), ..CreateTopic::default() };
+    let topic = topic_of(&engine, "t", ask).await;
+    topic.append(record()).await.unwrap();
+    let epoch = topic.epoch();
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop((topic, engine));
+
+    let broken = folder.path().join("wal/1.wal");
+    std::fs::write(&broken, "no segment").unwrap();
+    assert!(start(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await.is_err());
+    std::fs::remove_file(broken).unwrap();
+    let again = engine_with(&folder, Arc::new(RealDisk), tables).await;
+    assert_eq!(again.topic(&TopicName::parse("t").unwrap()).await.unwrap().epoch(), epoch);
+    again.shut_down(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_waits_for_room_makes_others_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_on(&folder, Arc::new(RealDisk)).await;
+    let options = serde_json::json!({"flush_interval_ms": 3_600_000});
+    let ask = || CreateTopic { backend_options: options.as_object().unwrap().clone(), ..CreateTopic::default() };
+    let (idle, full) = (topic_of(&engine, "idle", ask()).await, topic_of(&engine, "full", ask()).await);
+    let sized = |bytes: usize| AppendRequest {
+        body: Bytes::from(format!("{{\"s\":\"{}\"}}", "x".repeat(bytes))),
+        ..record()
+    };
+    // The two do not fit together, and neither would be committed by itself.
+    idle.append(sized(400_000)).await.unwrap();
+    full.append(sized(900_000)).await.unwrap();
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
