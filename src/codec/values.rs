@@ -41,8 +41,8 @@ impl Rules {
             SchemaMode::Evolve => (
                 ErrorCode::SchemaConflict,
                 format!(
-                    "no integer type holds it beside the column's values, and an integer column that has held values \
-                     past ±2^53 does not become float64 by itself; send {}, or make the column float64 in a topic of its own",
+                    "the column does not widen to hold it: no integer type holds it beside the column's own, or the column \
+                     has held values past ±2^53 and so cannot become float64; send {}",
                     range()
                 ),
             ),

@@ -2,6 +2,7 @@
 
 use jiter::Peek;
 
+use crate::codec::copy::Copier;
 use crate::codec::fault::{Fault, Stop};
 use crate::codec::read::{Malformed, Reader};
 use crate::codec::{DecodeError, DecodeLimits, Form};
@@ -84,6 +85,20 @@ fn line_of(text: &str, at: usize) -> u64 {
     memchr::memchr_iter(b'\n', text.as_bytes().get(..at).unwrap_or_default()).count() as u64 + 1
 }
 
+/// What is wrong with a refused record's text itself, whatever the columns are: that outranks what they say of it.
+fn text_fault(reader: &mut Reader<'_>, peek: Peek, from: usize) -> Result<Option<Box<Fault>>, Malformed> {
+    if peek != Peek::Object {
+        return Ok(None);
+    }
+    reader.seek(from);
+    reader.peek()?;
+    match Copier::default().object(reader, 1) {
+        Err(Stop::Fault(fault)) => Ok(Some(fault)),
+        Err(Stop::Malformed(malformed)) => Err(malformed),
+        Ok(()) | Err(Stop::Evolve) => Ok(None),
+    }
+}
+
 impl Walk<'_> {
     /// An object, or an array of them.
     fn json<'j>(&mut self, text: &'j str, sink: &mut impl Sink<'j>) -> Result<(), Break> {
@@ -154,7 +169,10 @@ impl Walk<'_> {
                 Ok(()) => {}
                 Err(Stop::Malformed(malformed)) => return Err(Break::Malformed(malformed)),
                 Err(Stop::Evolve) => return Err(Break::Evolve),
-                Err(Stop::Fault(fault)) => self.refuse(reader, *fault, record, from)?,
+                Err(Stop::Fault(fault)) => {
+                    let fault = text_fault(reader, peek, from)?.unwrap_or(fault);
+                    self.refuse(reader, *fault, record, from)?;
+                }
             }
         }
         let limit = self.limits.record_bytes_max;

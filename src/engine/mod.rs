@@ -32,7 +32,7 @@ use crate::io::Disk;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 use crate::runtime::Tasks;
-use crate::topic::{CreateTopic, Description, Topic, TopicServices};
+use crate::topic::{AppendRequest, CreateTopic, Description, Topic, TopicServices, check_first};
 use crate::wal::Wal;
 
 /// What the engine is asked to keep to; sizes in bytes.
@@ -228,6 +228,20 @@ impl Engine {
     /// `topic_not_found`, `internal`.
     pub async fn describe(&self, name: &TopicName) -> Result<Description, Problem> {
         self.core()?.describe(name).await
+    }
+
+    /// Whether an append to an unknown topic makes it.
+    pub const fn makes_topics(&self) -> bool {
+        self.auto_create
+    }
+
+    /// Refuses an append that a topic made for it would refuse.
+    ///
+    /// # Errors
+    /// What the contract says of appends.
+    pub fn check_first(&self, ask: &AppendRequest) -> Result<(), Problem> {
+        let core = self.core()?;
+        check_first(ask, &core.services.decode_limits, core.services.clock.now())
     }
 
     /// The topic of a name, made with defaults where that is allowed.

@@ -52,10 +52,11 @@ impl Places {
     /// A folder as a client named it, links resolved as far as it exists.
     fn resolve(&self, asked: &str) -> Result<PathBuf, Problem> {
         let refuse = |detail: &'static str| Problem::new(ErrorCode::InvalidBody, detail);
-        const WHERE: &str =
-            "\"storage_path\" is a folder inside the data directory or inside one that --storage-root allows.";
+        const WHERE: &str = "\"storage_path\" is a folder inside the data directory, but none of the service's own there, or inside one that \
+                             --storage-root allows.";
         let path = Path::new(asked);
-        if asked.is_empty() || asked.contains('\0') || asked.len() > 1_024 {
+        // Lance opens no path with a control character.
+        if asked.is_empty() || asked.chars().any(char::is_control) || asked.len() > 1_024 {
             return Err(refuse(WHERE));
         }
         if path.components().any(|part| part == Component::ParentDir) {
@@ -136,6 +137,8 @@ mod tests {
             "file",
             "file/x",
             "a\0b",
+            "a\nb",
+            "a\u{7f}",
         ] {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }

@@ -14,7 +14,7 @@ use crate::http::body::{Declared, decoded, read_whole};
 use crate::http::extract::{FORM, TopicPath, is_json, media_type, visible};
 use crate::http::query::{StrictQuery, digits, invalid, lacking};
 use crate::http::{ApiState, accept};
-use crate::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, Writer};
+use crate::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, TopicName, Writer};
 use crate::topic::{AppendRequest, Receipt, Topic};
 
 const PRODUCER_ID: &str = "producer-id";
@@ -52,8 +52,11 @@ pub(crate) async fn append(
 ) -> Response {
     let answer = async {
         let head = Head::read(&headers, &query, state.limits.max_body_bytes)?;
-        let topic = state.engine.topic_to_append(&name).await?;
-        store(&state, &topic, head, body).await
+        let topic = match state.engine.topic(&name).await {
+            Err(problem) if problem.code == ErrorCode::TopicNotFound && state.engine.makes_topics() => None,
+            found => Some(found?),
+        };
+        store(&state, &name, topic, head, body).await
     };
     match answer.await {
         Ok(receipt) => {
@@ -67,12 +70,22 @@ pub(crate) async fn append(
     }
 }
 
-async fn store(state: &ApiState, topic: &Arc<Topic>, head: Head, body: Body) -> Result<Receipt, Problem> {
+/// Stores a body; a topic that is still to be made is made when its records are known to be sound.
+async fn store(
+    state: &ApiState,
+    name: &TopicName,
+    topic: Option<Arc<Topic>>,
+    head: Head,
+    body: Body,
+) -> Result<Receipt, Problem> {
     let Records::Json(form) = head.form else {
         return Err(lacking("No backend takes Arrow yet; send JSON or NDJSON.", Some("arrow")));
     };
-    topic.check_append(head.ack, &head.writer)?;
+    if let Some(topic) = &topic {
+        topic.check_append(head.ack, &head.writer)?;
+    }
     if !head.atomic {
+        let topic = made(state, name, topic).await?;
         let mut permit = state.inflight.open();
         permit.grow(LOAD_BYTES).await?;
         return topic.load(decoded(body, head.declared), form, head.ack).await;
@@ -82,7 +95,18 @@ async fn store(state: &ApiState, topic: &Arc<Topic>, head: Head, body: Body) -> 
     if let Writer::Keyed(keyed) = &mut writer {
         keyed.body_hash = *blake3::hash(&body).as_bytes();
     }
-    topic.append(AppendRequest { body, form, ack, expected_offset, close, writer }).await
+    let ask = AppendRequest { body, form, ack, expected_offset, close, writer };
+    if topic.is_none() {
+        state.engine.check_first(&ask)?;
+    }
+    made(state, name, topic).await?.append(ask).await
+}
+
+async fn made(state: &ApiState, name: &TopicName, topic: Option<Arc<Topic>>) -> Result<Arc<Topic>, Problem> {
+    match topic {
+        Some(topic) => Ok(topic),
+        None => state.engine.topic_to_append(name).await,
+    }
 }
 
 impl Head {
@@ -177,7 +201,7 @@ impl<'a> Answer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Epoch, SchemaVersion, TopicName};
+    use crate::model::{Epoch, SchemaVersion};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()

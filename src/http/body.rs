@@ -168,10 +168,8 @@ pub(crate) async fn read_whole(
     declared: Declared,
     bytes_max: u64,
 ) -> Result<(Bytes, InflightPermit), Problem> {
+    // Counted as it comes: what is only declared must not keep others out.
     let mut permit = state.inflight.open();
-    if let Some(bytes) = declared.bytes {
-        permit.grow(bytes).await?;
-    }
     let mut pieces = decoded(body, declared);
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();

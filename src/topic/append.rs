@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, RecordForm, VersionedSchema};
-use crate::catalog::SchemaCause;
-use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Evolution, Records, Target, decode};
-use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Writer};
+use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
+use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Records, Target, decode};
+use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, StoredBefore, Timestamp, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
-use crate::topic::configure::schema_row;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::{AppendRequest, Receipt, Topic};
@@ -40,13 +38,13 @@ impl From<Refusal> for Problem {
 }
 
 /// What a body was decoded against.
-struct Basis {
-    schema: Option<Arc<VersionedSchema>>,
-    wide: WideColumns,
+pub(super) struct Basis {
+    pub(super) schema: Option<Arc<VersionedSchema>>,
+    pub(super) wide: WideColumns,
 }
 
 /// What became of a try to sequence.
-enum Step {
+pub(super) enum Step {
     /// The records have their offsets.
     Sequenced { receipt: StoredReceipt, commit: Commit },
     /// They had been stored before, as of so many rewinds.
@@ -59,6 +57,19 @@ enum Step {
     Evolve(Reservation),
     /// They are refused, on grounds of everything before this offset, as of so many rewinds.
     Refused(Problem, Offset, u64),
+}
+
+/// Refuses what a topic that is made for this append with defaults would refuse, so that none is made for nothing.
+///
+/// # Errors
+/// As those of [`Topic::append`].
+pub(crate) fn check_first(ask: &AppendRequest, limits: &DecodeLimits, now: Timestamp) -> Result<(), Problem> {
+    if let Ruling::Refuse(problem) = Log::empty().rule(ask, now) {
+        return Err(problem);
+    }
+    let (form, mode) = (RecordForm::EvolvingColumns, SchemaMode::Evolve);
+    let decoded = decode_body(ask, form, mode, None, &WideColumns::default(), limits);
+    decoded.map(drop).map_err(DecodeError::into_problem)
 }
 
 impl Topic {
@@ -125,7 +136,7 @@ impl Topic {
             };
             match step {
                 Step::Sequenced { receipt, commit } => {
-                    let mut reached = commit.await.map_err(|err| self.storage_problem(&err))?;
+                    let mut reached = commit.await.map_err(|err| self.unreached(&err, receipt))?;
                     if ask.close {
                         let next = self.settle_close().await.inspect_err(|_| self.abandon_close())?;
                         // Closing may have taken the records further than was asked.
@@ -199,6 +210,23 @@ impl Topic {
         reached.map(Some).map_err(|err| self.storage_problem(&err))
     }
 
+    /// The answer where records did not reach the level that was asked. Those that a degraded topic has taken are kept: its
+    /// dataset gets them later, so that sending them again would store them twice.
+    fn unreached(&self, err: &StorageError, stored: StoredReceipt) -> Problem {
+        let mut problem = self.storage_problem(err);
+        if problem.code == ErrorCode::TopicDegraded {
+            let next_offset = stored.first.saturating_after(stored.count);
+            let StoredReceipt { first, count, .. } = stored;
+            problem.detail = format!(
+                "The records are kept, from offset {first} on, but the topic's dataset cannot be written at present and gets \
+                 them later: do not send them again."
+            )
+            .into();
+            problem.stored = Some(StoredBefore { first_offset: Some(first), next_offset, count });
+        }
+        problem
+    }
+
     fn receipt(&self, stored: StoredReceipt, durability: Durability, duplicate: bool) -> Receipt {
         Receipt {
             topic: self.name.clone(),
@@ -242,7 +270,7 @@ impl Topic {
         self.backend.reserve(bytes).await.map_err(|err| self.storage_problem(&err))
     }
 
-    fn schema_is(&self, basis: &Basis) -> bool {
+    pub(super) fn schema_is(&self, basis: &Basis) -> bool {
         match (self.schema.load_full(), &basis.schema) {
             (None, None) => true,
             (Some(now), Some(then)) => now.version == then.version,
@@ -269,7 +297,7 @@ impl Topic {
         self.sequence_in(&mut log, ask, ack, basis, records, reservation)
     }
 
-    fn sequence_in(
+    pub(super) fn sequence_in(
         &self,
         log: &mut Log,
         ask: &AppendRequest,
@@ -293,80 +321,6 @@ impl Topic {
                 Step::Sequenced { receipt, commit: self.backend.put_batch(batch, ack) }
             }
             Err(problem) => Step::Refused(problem, before, rewinds),
-        }
-    }
-
-    /// Whether a schema version may be made for this append; if so, nothing else is sequenced from here on.
-    fn may_evolve(&self, ask: &AppendRequest, basis: &Basis, reservation: Reservation) -> Step {
-        let mut log = self.log.lock();
-        if log.evolving {
-            return Step::Busy(reservation);
-        }
-        if !self.schema_is(basis) || log.wide != basis.wide {
-            return Step::Again(reservation);
-        }
-        match log.rule(ask, self.services.clock.now()) {
-            Ruling::Admit => {
-                log.evolving = true;
-                Step::Evolve(reservation)
-            }
-            Ruling::Duplicate(receipt) => Step::Duplicate(receipt, log.rewinds),
-            Ruling::Refuse(problem) => Step::Refused(problem, log.next, log.rewinds),
-        }
-    }
-
-    /// Makes the version durable in the catalog, then sequences the records that need it. Goes on when the client leaves,
-    /// so that the topic is never left evolving.
-    async fn evolve(
-        self: &Arc<Self>,
-        ask: &AppendRequest,
-        ack: Ack,
-        basis: &Basis,
-        evolution: Evolution,
-        reservation: Reservation,
-    ) -> Result<Step, Problem> {
-        let topic = Arc::clone(self);
-        let ask = ask.clone();
-        let version = basis.schema.as_ref().map_or(SchemaVersion::FIRST, |schema| schema.version.next());
-        let first = basis.schema.is_none();
-        self.services
-            .detach(async move {
-                let Evolution { schema, changes, records } = evolution;
-                let cause = if first { SchemaCause::Inferred } else { SchemaCause::Evolved };
-                let row = schema_row(version, &schema, cause, &changes, topic.services.clock.now());
-                let stored = topic.services.catalog.insert_schema(topic.id, row).await;
-                let step = match stored {
-                    Ok(()) => {
-                        let versioned = Arc::new(VersionedSchema { version, schema: Arc::new(schema) });
-                        topic.schema.store(Some(Arc::clone(&versioned)));
-                        let mut log = topic.log.lock();
-                        let starts = log.next;
-                        log.versions.push((version, starts));
-                        log.evolving = false;
-                        let basis = Basis { schema: Some(versioned), wide: WideColumns::default() };
-                        Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
-                    }
-                    Err(err) => {
-                        topic.log.lock().evolving = false;
-                        Err(topic.catalog_problem(&err))
-                    }
-                };
-                topic.evolution_done.notify_waiters();
-                step
-            })
-            .await
-    }
-
-    /// Returns when no schema version is being made.
-    pub(super) async fn evolved(&self) {
-        loop {
-            let done = self.evolution_done.notified();
-            tokio::pin!(done);
-            done.as_mut().enable();
-            if !self.log.lock().evolving {
-                return;
-            }
-            done.await;
         }
     }
 }

@@ -60,7 +60,11 @@ impl Topic {
         let mut progress = Progress::default();
         let outcome = async {
             while let Some(bytes) = body.next().await {
-                let complete = pieces.push(&bytes?).map_err(DecodeError::into_problem);
+                let bytes = bytes.map_err(|mut problem| {
+                    problem.line = Some(pieces.line());
+                    problem
+                })?;
+                let complete = pieces.push(&bytes).map_err(DecodeError::into_problem);
                 for piece in complete? {
                     self.store(piece, ack, &mut progress).await?;
                 }
@@ -108,6 +112,11 @@ impl Topic {
             None => self.log.lock().next,
         };
         let first_offset = progress.stored.as_ref().map(|receipt| receipt.first_offset);
+        let count = progress.count();
+        if count > 0 {
+            problem.detail =
+                format!("{} The first {count} records are stored: go on with the next.", problem.detail).into();
+        }
         problem.stored = Some(StoredBefore { first_offset, next_offset, count: progress.count() });
         problem
     }

@@ -73,6 +73,23 @@ pub(super) enum Undo {
 }
 
 impl Log {
+    /// The order of a topic without records.
+    pub(super) fn empty() -> Self {
+        Self {
+            next: Offset::ZERO,
+            last_time: Timestamp::default(),
+            phase: Phase::Open,
+            producers: Producers::new(),
+            keys: IdempotencyKeys::new(),
+            wide: WideColumns::default(),
+            evolving: false,
+            versions: Vec::new(),
+            dirty: false,
+            undo: VecDeque::new(),
+            rewinds: 0,
+        }
+    }
+
     /// Decides in the contract's order: duplicate, closed, fence and gap, expected offset.
     pub(super) fn rule(&self, ask: &AppendRequest, now: Timestamp) -> Ruling {
         if self.phase == Phase::Deleting {

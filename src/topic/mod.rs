@@ -7,6 +7,7 @@ mod checkpoint;
 mod close;
 pub(crate) mod configure;
 mod epoch;
+mod evolve;
 mod load;
 mod log;
 pub mod producers;
@@ -15,7 +16,6 @@ mod retention;
 mod services;
 mod stream;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
+pub(crate) use append::check_first;
 pub use ask::{
     AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
     SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
@@ -119,11 +120,8 @@ impl Topic {
             producers: parts.producers,
             keys: parts.keys,
             wide: parts.wide,
-            evolving: false,
-            versions: Vec::new(),
             dirty: parts.dirty,
-            undo: VecDeque::new(),
-            rewinds: 0,
+            ..Log::empty()
         };
         Self {
             name: parts.name,

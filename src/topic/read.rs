@@ -8,6 +8,7 @@ use crate::backend::StorageError;
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::tail::Levels;
+use crate::topic::log::topic_gone;
 use crate::topic::{Page, ReadRequest, Start, Topic};
 
 /// How much one pull from the backend asks for.
@@ -23,7 +24,7 @@ impl Topic {
         self.check_epoch(&ask)?;
         let from = self.begin_read(&ask).await?;
         if let Some(patience) = ask.wait {
-            self.wait_at_tail(from, patience).await;
+            self.wait_at_tail(from, patience).await?;
         }
         let mut chunks = Vec::new();
         let mut next = from;
@@ -85,7 +86,7 @@ impl Topic {
         self.check_epoch(&ask)?;
         let mut next = self.begin_read(&ask).await?;
         if let Some(patience) = ask.wait {
-            self.wait_at_tail(next, patience).await;
+            self.wait_at_tail(next, patience).await?;
         }
         let end = self.backend.levels().now().readable;
         let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
@@ -147,7 +148,7 @@ impl Topic {
     }
 
     /// Returns when there is a record at `from`, nothing more will come, or patience ends.
-    async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) {
+    async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) -> Result<(), Problem> {
         let draining = self.services.draining.cancelled();
         let coming = self
             .backend
@@ -158,6 +159,7 @@ impl Topic {
             () = draining => {}
             () = tokio::time::sleep(patience) => {}
         }
+        if self.backend.levels().now().ending.is_some() { Err(topic_gone()) } else { Ok(()) }
     }
 }
 

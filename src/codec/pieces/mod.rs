@@ -136,6 +136,11 @@ impl Pieces {
         }
     }
 
+    /// The line of the body at which the next byte stands, from 1.
+    pub fn line(&self) -> u64 {
+        self.place.line
+    }
+
     /// Takes the body's next bytes; the pieces that are complete with them.
     ///
     /// # Errors

@@ -110,6 +110,10 @@ async fn without_room_an_append_waits_and_is_503_overloaded() {
     socket.write_all(head.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let big = format!("{{\"a\":\"{}\"}}", "x".repeat(500));
+    // What is only declared keeps nobody out.
+    topic.append(big.clone()).await;
+    socket.write_all(" ".repeat(800).as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
     topic.refuse("", &[], big.clone(), (503, "overloaded")).await;
     drop(socket);
     crate::support::api::until("room is there again", async || topic.post("records", big.clone()).await.status == 200)

@@ -203,3 +203,22 @@ async fn refused_appends_are_counted_and_change_no_stats() {
     assert_eq!(topic.get("stats").await.json(), before);
     assert_eq!(topic.get("count").await.json(), json!({"total_count": 0}));
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_the_text_outranks_what_the_columns_say() {
+    let schema = json!({"fields": [{"name": "a", "type": "int64"}]});
+    for backend in ["lance", "persisting"] {
+        let ask = json!({"backend": backend, "schema": schema, "schema_mode": "strict"});
+        let topic = shared().await.make(ask).await;
+        let deep = format!("{{\"b\":{}{}}}", "[".repeat(101), "]".repeat(101));
+        for (record, pointer) in [
+            (r#"{"b":1,"b":2}"#, Some("")),
+            (r#"{"b":{"c":1,"c":2}}"#, Some("/b")),
+            (r#"{"a":"x","a":1}"#, Some("")),
+            (deep.as_str(), None),
+        ] {
+            let problem = topic.refuse("", &[], record, (422, "invalid_record")).await;
+            assert!(pointer.is_none_or(|pointer| problem["errors"][0]["pointer"] == pointer), "{problem}");
+        }
+    }
+}

@@ -335,6 +335,9 @@ async fn with_auto_create_an_append_makes_the_topic() {
     assert_eq!(topic.get("").await.expect(200).json()["backend"], "persisting");
     api.named("x.quarantine").post("records", "{}").await.problem(400, "invalid_topic_name");
     api.named("other").call("POST", "records?ack=never", &[], "{}").await.problem(400, "invalid_parameter");
+    // A refused append leaves no topic behind.
+    api.named("other").post("records", "{x").await.problem(400, "invalid_json");
+    api.named("other").post("records?expected_offset=5", "{}").await.problem(412, "offset_mismatch");
     api.get("/v1/topics/other").await.problem(404, "topic_not_found");
     shared().await.named("fresh").post("records", "{}").await.problem(404, "topic_not_found");
 }

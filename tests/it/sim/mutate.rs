@@ -21,6 +21,11 @@ const SPARE: &[(Site, &str)] = &[
         Site::OpenManifest,
         "what this server has committed is noted as durable, or written anew; others, whose commits are adopted, sync nothing",
     ),
+    (
+        Site::OpenDataNames,
+        "every commit of this server has synced them before its manifest got a name; others, whose commits are adopted, sync \
+         nothing",
+    ),
     (Site::AsideTorn, "what is set aside is there for whoever wants to look at it; nothing rests on it"),
     (Site::AsideDataset, "it is the name of the folder of what is set aside; nothing rests on it"),
     (
