@@ -26,6 +26,11 @@ const SPARE: &[(Site, &str)] = &[
         "every commit of this server has synced them before its manifest got a name; others, whose commits are adopted, sync \
          nothing",
     ),
+    (
+        Site::RemoveLink,
+        "the next link that is made or removed in the folder syncs this removal too; it stays for the last one, which would \
+         come back and lead nowhere",
+    ),
     (Site::AsideTorn, "what is set aside is there for whoever wants to look at it; nothing rests on it"),
     (Site::AsideDataset, "it is the name of the folder of what is set aside; nothing rests on it"),
     (
