@@ -139,8 +139,7 @@ impl Core {
         let newest = topics.iter().map(|topic| topic.last_time()).max().unwrap_or_default();
         let taken = join_all(topics.iter().map(|topic| topic.checkpoint())).await;
         let mut gathered: Vec<(Arc<Topic>, TopicCheckpoint)> = Vec::new();
-        // The log's entry is all that says that such a topic is closed.
-        let mut whole = topics.iter().all(|topic| !topic.is_closing());
+        let mut whole = true;
         for (topic, taken) in topics.into_iter().zip(taken) {
             match taken {
                 Ok(Some(checkpoint)) => gathered.push((topic, checkpoint)),
@@ -218,7 +217,7 @@ impl Core {
         }
     }
 
-    /// For each living topic: everything before it is committed; whether its commits fail.
+    /// For each living topic: nothing in the log is needed before it; whether its commits fail.
     fn committed_offsets(&self) -> HashMap<TopicId, (Offset, bool)> {
         let entries = self.entries();
         let known = entries.iter().map(|entry| {
@@ -226,7 +225,7 @@ impl Core {
             match entry.opened() {
                 Some(topic) => {
                     let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
-                    (id, (topic.backend().levels().now().committed, stuck))
+                    (id, (topic.not_needed_before(), stuck))
                 }
                 None => (id, (entry.row().next, entry.broken().is_some())),
             }

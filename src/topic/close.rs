@@ -70,6 +70,13 @@ impl Topic {
         self.log.lock().phase == Phase::Closing { behind_records: true } && self.durable_level() == Ack::Wal
     }
 
+    /// Where what the log must still keep begins: behind what is committed, but for the records that have closed the topic,
+    /// whose entry is all that says so until the catalog has heard it.
+    pub(crate) fn not_needed_before(&self) -> Offset {
+        let committed = self.backend.levels().now().committed;
+        if self.is_closing() { committed.min(self.log.lock().next.saturating_before(1)) } else { committed }
+    }
+
     /// Tells the catalog again what it could not be told.
     pub(crate) async fn retry_close(&self) {
         if self.is_closing()

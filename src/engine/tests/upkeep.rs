@@ -83,3 +83,20 @@ async fn a_batch_that_waits_for_room_makes_others_commit() {
     full.append(sized(900_000)).await.unwrap();
     engine.shut_down(Instant::now() + PATIENCE).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_cannot_be_closed_yet_keeps_its_own_entry_and_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = Arc::new(ModelTables::default());
+    tables.fail_appends(1_000);
+    let engine = engine_with(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
+    let options = serde_json::json!({"ack": "committed"});
+    let ask = CreateTopic { backend_options: options.as_object().unwrap().clone(), ..CreateTopic::default() };
+    let topic = topic_of(&engine, "t", ask).await;
+    // Its readers wait for what is committed, so it is not closed before that either.
+    assert!(topic.append(AppendRequest { close: true, ack: Some(Ack::Wal), ..record() }).await.is_err());
+    assert!(topic.is_closing());
+    assert_eq!(topic.not_needed_before(), Offset::ZERO);
+    assert!(engine.core().unwrap().checkpoint().await);
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
