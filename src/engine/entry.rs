@@ -120,7 +120,7 @@ impl Core {
         }
         // Opening goes on when the client leaves: what the log had of the topic is in its hands, and would be gone with it.
         let (core, entry) = (Arc::clone(self), Arc::clone(entry));
-        self.services.detach(async move { core.open_once(&entry).await }).await
+        Box::pin(self.services.detach(async move { core.open_once(&entry).await })).await
     }
 
     async fn open_once(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {

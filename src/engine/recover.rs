@@ -20,8 +20,8 @@ use crate::model::{Offset, Timestamp, TopicId};
 use crate::runtime::Tasks;
 use crate::table::Tables;
 use crate::tail::Budget;
-use crate::topic::TopicServices;
 use crate::topic::producers::StoredReceipt;
+use crate::topic::{RUNS_BYTES_MAX, TopicServices};
 use crate::wal::{self, SegmentedWal, WalEntry, WalError, WalOptions};
 
 /// Locks that creations and deletions share by their name's hash.
@@ -150,6 +150,7 @@ fn assemble(
     let decode_limits =
         DecodeLimits { record_bytes_max: options.record_bytes_max, records_max: options.batch_records_max };
     let services = Arc::new(TopicServices {
+        runs_budget: Budget::new(RUNS_BYTES_MAX),
         catalog: catalog.clone(),
         registry: Arc::new(registry),
         clock: parts.clock,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -47,11 +47,12 @@ pub(crate) async fn append(
     State(state): State<ApiState>,
     TopicPath(name): TopicPath,
     query: StrictQuery,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
     let answer = async {
-        let head = Head::read(&headers, &query, state.limits.max_body_bytes)?;
+        // The request whole: an extractor of headers would copy them all.
+        let (parts, body) = request.into_parts();
+        let head = Head::read(&parts.headers, &query, state.limits.max_body_bytes)?;
         let topic = match state.engine.topic(&name).await {
             Err(problem) if problem.code == ErrorCode::TopicNotFound && state.engine.makes_topics() => None,
             found => Some(found?),
@@ -84,11 +85,15 @@ async fn store(
     if let Some(topic) = &topic {
         topic.check_append(head.ack, &head.writer)?;
     }
+    // What is seldom done lies in boxes: each append would move the room for it about.
     if !head.atomic {
-        let topic = made(state, name, topic).await?;
-        let mut permit = state.inflight.open();
-        permit.grow(LOAD_BYTES).await?;
-        return topic.load(decoded(body, head.declared), form, head.ack).await;
+        let loading = async {
+            let topic = made(state, name, topic).await?;
+            let mut permit = state.inflight.open();
+            permit.grow(LOAD_BYTES).await?;
+            topic.load(decoded(body, head.declared), form, head.ack).await
+        };
+        return Box::pin(loading).await;
     }
     let (body, _permit) = read_whole(state, body, head.declared, state.limits.max_body_bytes).await?;
     let Head { ack, expected_offset, close, mut writer, .. } = head;
@@ -96,10 +101,11 @@ async fn store(
         keyed.body_hash = *blake3::hash(&body).as_bytes();
     }
     let ask = AppendRequest { body, form, ack, expected_offset, close, writer };
-    if topic.is_none() {
-        state.engine.check_first(&ask)?;
+    if let Some(topic) = topic {
+        return topic.append(ask).await;
     }
-    made(state, name, topic).await?.append(ask).await
+    state.engine.check_first(&ask)?;
+    Box::pin(made(state, name, None)).await?.append(ask).await
 }
 
 async fn made(state: &ApiState, name: &TopicName, topic: Option<Arc<Topic>>) -> Result<Arc<Topic>, Problem> {

@@ -157,6 +157,35 @@ where
     .boxed()
 }
 
+/// A body being read whole.
+enum Pieces {
+    /// As it comes.
+    Plain(Body),
+    Decoded(BoxStream<'static, Result<Bytes, Problem>>),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
+        let body = match self {
+            Pieces::Plain(body) => body,
+            Pieces::Decoded(pieces) => return pieces.next().await,
+        };
+        loop {
+            match tokio::time::timeout(BODY_IDLE, http_body_util::BodyExt::frame(body)).await {
+                Ok(Some(Ok(frame))) => {
+                    // Trailers say nothing that is asked for.
+                    if let Ok(piece) = frame.into_data() {
+                        return Some(Ok(piece));
+                    }
+                }
+                Ok(None) => return None,
+                Ok(Some(Err(_))) => return Some(Err(broken(Encoding::Identity))),
+                Err(_) => return Some(Err(stalled())),
+            }
+        }
+    }
+}
+
 /// Reads a whole body into memory, with the permit that counts it; keep the permit as long as the bytes.
 ///
 /// # Errors
@@ -170,7 +199,10 @@ pub(crate) async fn read_whole(
 ) -> Result<(Bytes, InflightPermit), Problem> {
     // Counted as it comes: what is only declared must not keep others out.
     let mut permit = state.inflight.open();
-    let mut pieces = decoded(body, declared);
+    let mut pieces = match declared.encoding {
+        Encoding::Identity => Pieces::Plain(body),
+        Encoding::Gzip | Encoding::Zstd => Pieces::Decoded(decoded(body, declared)),
+    };
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     let mut length: u64 = 0;

@@ -1,13 +1,15 @@
 //! Names in paths, headers, and JSON bodies.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::http::query::invalid;
 use crate::model::{ErrorCode, Problem, TopicName};
@@ -15,7 +17,35 @@ use crate::topic::IfMatch;
 
 /// The id of a request: the client's if it can be one, else a fresh one.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) Arc<str>);
+pub(crate) struct RequestId(HeaderValue);
+
+/// What the fresh ids of this process begin with.
+static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{:016x}", Uuid::new_v4().as_u64_pair().0));
+/// How many were made. A counter and not a random number each: those are a system call apiece.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+impl RequestId {
+    /// The client's id, or a fresh one that no other request of any process has.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        match headers.get("x-request-id") {
+            Some(theirs) if is_visible(theirs.as_bytes(), 128) => Self(theirs.clone()),
+            _ => {
+                let fresh = format!("{}-{:x}", *PROCESS, MADE.fetch_add(1, Ordering::Relaxed));
+                Self(HeaderValue::try_from(fresh).unwrap_or(HeaderValue::from_static("none")))
+            }
+        }
+    }
+
+    /// As a header's value.
+    pub(crate) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     type Rejection = Problem;

@@ -1,10 +1,12 @@
 //! Stream items as Server-Sent Events (WHATWG HTML, section 9.2) or NDJSON lines: pure.
 
+use bytes::Bytes;
+
 use crate::codec::Chunk;
 use crate::http::problem::problem_json;
-use crate::http::record::write_record;
+use crate::http::record::{ENVELOPE_BYTES, write_record};
 use crate::model::{Epoch, Offset, Problem};
-use crate::topic::{EndReason, GapReason, StreamItem};
+use crate::topic::{EndReason, GapReason, SharedRun, StreamItem};
 
 /// How a stream is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,9 @@ pub(crate) enum Framing {
 
 /// What an event stream begins with: how long a client waits before it connects again.
 pub(crate) const RETRY: &[u8] = b"retry: 2000\n\n";
+
+/// What an event has besides its data, roughly: for sizing buffers.
+const ID_BYTES: usize = 32;
 
 /// All that an event stream says where there is no room for it: come back later.
 pub(crate) const COME_BACK: &[u8] = b"retry: 10000\n\n: no stream can be served at present\n\n";
@@ -46,6 +51,22 @@ impl Framing {
         at
     }
 
+    /// The records of a run that readers share, written by the first of them.
+    pub(crate) fn run(self, run: &SharedRun) -> Bytes {
+        let form = match self {
+            Framing::Sse => 0,
+            Framing::Ndjson => 1,
+        };
+        run.written(form, |run| {
+            let (records, text) = (run.len(), run.chunks().iter().map(|chunk| chunk.values().bytes()).sum::<usize>());
+            let mut out = Vec::with_capacity(text + records * (ENVELOPE_BYTES + ID_BYTES));
+            for chunk in run.chunks() {
+                self.records(&mut out, run.epoch(), chunk, 0, usize::MAX);
+            }
+            out.into()
+        })
+    }
+
     /// Appends a control event. `instance` is the request's id, for problems. Records are written by
     /// [`Framing::records`].
     pub(crate) fn control(self, out: &mut Vec<u8>, item: &StreamItem, instance: &str) {
@@ -53,6 +74,7 @@ impl Framing {
             StreamItem::Records { epoch, chunk } => {
                 self.records(out, *epoch, chunk, 0, usize::MAX);
             }
+            StreamItem::Shared(run) => out.extend_from_slice(&self.run(run)),
             StreamItem::Position { epoch, next_offset, tail_offset } => {
                 let id = Id::Before(*epoch, *next_offset);
                 let data = format!("{{\"epoch\":{epoch},\"next_offset\":{next_offset},\"tail_offset\":{tail_offset}}}");

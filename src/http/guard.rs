@@ -1,12 +1,10 @@
 //! Web pages must not write to a service on somebody's loopback: `Host`, `Origin`, CORS.
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-use crate::http::ApiState;
+use crate::http::HttpLimits;
 use crate::model::{ErrorCode, Problem};
 
 /// Request headers of the contract, and what pages send with an event stream.
@@ -23,43 +21,65 @@ const EXPOSE_HEADERS: HeaderValue = HeaderValue::from_static(
 /// Seconds that a page may keep a preflight's answer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Refuses foreign hosts and origins before the body is read, and gives listed origins their CORS answers.
-pub(crate) async fn guard(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let limits = &state.limits;
-    if limits.loopback && !names_loopback(request.headers(), request.uri()) {
-        return Problem::new(
+/// What is to be done about a request that may pass.
+pub(crate) enum Pass {
+    /// Nothing.
+    Plain,
+    /// Its page is told that it may read the answer.
+    Listed(HeaderValue),
+    /// It is a preflight, and this is all its answer.
+    Preflight(HeaderValue),
+}
+
+/// Rules on where a request comes from, before its body is read.
+///
+/// # Errors
+/// `host_not_allowed` and `origin_not_allowed`.
+pub(crate) fn rule(limits: &HttpLimits, request: &Request) -> Result<Pass, Problem> {
+    let (headers, uri) = (request.headers(), request.uri());
+    if limits.loopback && !names_loopback(headers, uri) {
+        return Err(Problem::new(
             ErrorCode::HostNotAllowed,
             "This server listens on a loopback address; call it as localhost, 127.0.0.1 or [::1].",
-        )
-        .into_response();
+        ));
     }
-    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else { return next.run(request).await };
-    let listed = is_listed(&origin, &limits.cors_origins);
-    let single = request.headers().get_all(header::ORIGIN).iter().count() == 1;
-    if !single || !(listed || is_own(&origin, request.headers(), request.uri())) {
-        return Problem::new(
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(Pass::Plain) };
+    let listed = is_listed(origin, &limits.cors_origins);
+    let single = headers.get_all(header::ORIGIN).iter().count() == 1;
+    if !single || !(listed || is_own(origin, headers, uri)) {
+        return Err(Problem::new(
             ErrorCode::OriginNotAllowed,
             "Pages of this origin may not call the server; start it with --cors-origin to allow them.",
-        )
-        .into_response();
+        ));
     }
-    if !listed {
-        return next.run(request).await;
+    let asks_first =
+        *request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    Ok(match (listed, asks_first) {
+        (false, _) => Pass::Plain,
+        (true, false) => Pass::Listed(origin.clone()),
+        (true, true) => Pass::Preflight(origin.clone()),
+    })
+}
+
+impl Pass {
+    /// Adds what pages of listed origins must be told.
+    pub(crate) fn finish(self, headers: &mut HeaderMap) {
+        let origin = match self {
+            Pass::Plain => return,
+            Pass::Listed(origin) => {
+                headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
+                origin
+            }
+            Pass::Preflight(origin) => {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS);
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
+                headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+                origin
+            }
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
-    let preflight =
-        *request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if preflight {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    } else {
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
-    }
-    response
 }
 
 /// Whether every name that the request calls the server by is one of loopback. A request without any is none that a page
@@ -70,10 +90,19 @@ fn names_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 fn is_loopback(text: &str) -> bool {
+    // As nearly all call it; the rest is read with care.
+    let port = text.strip_prefix("127.0.0.1").or_else(|| text.strip_prefix("localhost"));
+    if port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
+        return true;
+    }
     let Some((host, _)) = host_and_port(text, 80) else { return false };
     // Digits and dots alone: `127.evil.example` is a name that its owner can point anywhere.
     let address = host.starts_with("127.") && host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     host == "localhost" || host.ends_with(".localhost") || host == "[::1]" || address
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Splits `host:port`, in small letters.

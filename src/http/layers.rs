@@ -1,48 +1,71 @@
 //! What every request passes: its id, its count and its line in the log, and the gate of the server's phase.
 
-use std::time::Instant;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use uuid::Uuid;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use parking_lot::RwLock;
+use prometheus::{Histogram, IntCounter};
 
 use crate::engine::Phase;
 use crate::http::ApiState;
-use crate::http::extract::{RequestId, is_visible};
+use crate::http::extract::RequestId;
+use crate::http::guard::{self, Pass};
 use crate::http::linger::lingering;
 use crate::http::problem::{PendingProblem, problem_json_with};
 use crate::http::routes::{self, Route};
+use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The outermost layer: gives the request its id and its row of the table, writes problems, counts and logs.
+/// What every request passes: gives it its id and its row of the table, refuses what may not pass, writes problems, counts
+/// and logs. One layer for all of it, because each one of the router's costs as much as the work in it.
 pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let id = request_id(request.headers());
+    let id = RequestId::of(request.headers());
     let method = request.method().clone();
-    let template = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let route = template.as_deref().and_then(|path| routes::find(path, &method));
-    let path = request.uri().path().to_owned();
+    let template = request.extensions().get::<MatchedPath>().cloned();
+    let route = template.as_ref().and_then(|path| routes::find(path.as_str(), &method));
+    let uri = request.uri().clone();
     request.extensions_mut().insert(id.clone());
     if let Some(route) = route {
         request.extensions_mut().insert(route);
     }
 
-    let mut response = next.run(lingering(request)).await;
+    let ruling = guard::rule(&state.limits, &request);
+    let request = lingering(request);
+    let mut response = match ruling {
+        Err(problem) => problem.into_response(),
+        Ok(pass) => {
+            let mut response = match (&pass, phase_refusal(&state, route, uri.path())) {
+                (Pass::Preflight(_), _) => StatusCode::NO_CONTENT.into_response(),
+                (_, Some(problem)) => problem.into_response(),
+                (_, None) => next.run(request).await,
+            };
+            pass.finish(response.headers_mut());
+            response
+        }
+    };
     let code = write_problem(&mut response, &id, &method);
-    finish_headers(&mut response, &id, &path);
+    finish_headers(&mut response, &id, uri.path());
 
     let (status, took) = (response.status(), begun.elapsed());
-    let label = template.as_deref().unwrap_or("unmatched");
-    let verb = known_method(&method);
-    state.metrics.http_requests.with_label_values(&[label, verb, status.as_str()]).inc();
-    state.metrics.http_request_duration.with_label_values(&[label, verb]).observe(took.as_secs_f64());
+    match route {
+        Some(route) if method != Method::HEAD => state.answered.count(&state.metrics, route, status, took),
+        _ => {
+            let label = template.as_ref().map_or("unmatched", MatchedPath::as_str);
+            let verb = known_method(&method);
+            state.metrics.http_requests.with_label_values(&[label, verb, status.as_str()]).inc();
+            state.metrics.http_request_duration.with_label_values(&[label, verb]).observe(took.as_secs_f64());
+        }
+    }
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (status, id) = (status.as_u16(), &*id.0);
+    let (status, id, path) = (status.as_u16(), id.as_str(), uri.path());
     // Neither bodies nor queries: those can hold secrets.
     if status >= 500 {
         tracing::info!(%method, path, status, code, millis, request_id = id, "{method} {path} failed with {status}");
@@ -52,16 +75,45 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
     response
 }
 
-/// The client's id if it can be one, else a fresh one.
-fn request_id(headers: &HeaderMap) -> RequestId {
-    let theirs = headers.get(X_REQUEST_ID).filter(|id| is_visible(id.as_bytes(), 128)).and_then(|id| id.to_str().ok());
-    RequestId(theirs.map_or_else(|| Uuid::now_v7().to_string().into(), Into::into))
+/// The series of the operations: looked up by label once, and not for each request.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    operations: RwLock<HashMap<&'static str, Operation>>,
+}
+
+#[derive(Debug)]
+struct Operation {
+    duration: Histogram,
+    by_status: Vec<(StatusCode, IntCounter)>,
+}
+
+impl Answered {
+    fn count(&self, metrics: &Metrics, route: &'static Route, status: StatusCode, took: Duration) {
+        if let Some(operation) = self.operations.read().get(route.operation)
+            && let Some((_, counter)) = operation.by_status.iter().find(|(known, _)| *known == status)
+        {
+            counter.inc();
+            operation.duration.observe(took.as_secs_f64());
+            return;
+        }
+        let (label, verb) = (route.path, route.verb.as_str());
+        let counter = metrics.http_requests.with_label_values(&[label, verb, status.as_str()]);
+        let duration = metrics.http_request_duration.with_label_values(&[label, verb]);
+        counter.inc();
+        duration.observe(took.as_secs_f64());
+        let mut operations = self.operations.write();
+        let operation =
+            operations.entry(route.operation).or_insert_with(|| Operation { duration, by_status: Vec::new() });
+        if operation.by_status.iter().all(|(known, _)| *known != status) {
+            operation.by_status.push((status, counter));
+        }
+    }
 }
 
 /// Writes the body of a problem, now that the request's id is known; its code.
 fn write_problem(response: &mut Response, id: &RequestId, method: &Method) -> Option<&'static str> {
     let PendingProblem { problem, more } = response.extensions_mut().remove::<PendingProblem>()?;
-    let text = problem_json_with(&problem, &id.0, &more);
+    let text = problem_json_with(&problem, id.as_str(), &more);
     response.headers_mut().insert(header::CONTENT_LENGTH, text.len().into());
     *response.body_mut() = if *method == Method::HEAD { Body::empty() } else { Body::from(text) };
     Some(problem.code.as_str())
@@ -69,9 +121,7 @@ fn write_problem(response: &mut Response, id: &RequestId, method: &Method) -> Op
 
 fn finish_headers(response: &mut Response, id: &RequestId, path: &str) {
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        headers.insert(X_REQUEST_ID, id);
-    }
+    headers.insert(X_REQUEST_ID, id.header());
     if is_v1(path) && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -96,22 +146,19 @@ fn is_v1(path: &str) -> bool {
 }
 
 /// Refuses what the server cannot serve while it starts or stops; streams have rules of their own.
-pub(crate) async fn phase_gate(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let stream = request.extensions().get::<&'static Route>().is_some_and(|route| route.is_stream());
-    if is_v1(request.uri().path()) && !stream {
-        match state.engine.phase() {
-            Phase::Ready => {}
-            Phase::Recovering => {
-                return Problem::new(ErrorCode::Recovering, "The server is reading its log; ask again in a moment.")
-                    .into_response();
-            }
-            Phase::Draining => {
-                return Problem::new(ErrorCode::ShuttingDown, "The server is shutting down; ask again in a moment.")
-                    .into_response();
-            }
+fn phase_refusal(state: &ApiState, route: Option<&Route>, path: &str) -> Option<Problem> {
+    if !is_v1(path) || route.is_some_and(Route::is_stream) {
+        return None;
+    }
+    match state.engine.phase() {
+        Phase::Ready => None,
+        Phase::Recovering => {
+            Some(Problem::new(ErrorCode::Recovering, "The server is reading its log; ask again in a moment."))
+        }
+        Phase::Draining => {
+            Some(Problem::new(ErrorCode::ShuttingDown, "The server is shutting down; ask again in a moment."))
         }
     }
-    next.run(request).await
 }
 
 /// What a panic becomes. Where it came from is in the log: the panic hook writes it.

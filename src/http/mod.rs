@@ -58,21 +58,35 @@ impl Default for HttpLimits {
     }
 }
 
-/// What handlers share.
+/// What handlers share. Cloned several times for each request, so it is one pointer.
 #[derive(Clone, Debug)]
-pub struct ApiState {
+pub struct ApiState(Arc<Shared>);
+
+/// See [`ApiState`].
+#[derive(Debug)]
+pub struct Shared {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
-    limits: Arc<HttpLimits>,
+    limits: HttpLimits,
     inflight: Arc<InflightBudget>,
     streams: Arc<stream::StreamSlots>,
+    answered: layers::Answered,
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl ApiState {
     /// The state of one server.
     pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: HttpLimits, inflight: Arc<InflightBudget>) -> Self {
         let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
-        Self { engine, metrics, limits: Arc::new(limits), inflight, streams }
+        let answered = layers::Answered::default();
+        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, answered }))
     }
 }
 
@@ -86,9 +100,7 @@ fn layered(router: axum::Router<ApiState>, state: ApiState) -> axum::Router {
     router
         .fallback(layers::no_route)
         .method_not_allowed_fallback(layers::no_method)
-        .layer(from_fn_with_state(state.clone(), layers::phase_gate))
         .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(from_fn_with_state(state.clone(), guard::guard))
         .layer(from_fn_with_state(state.clone(), layers::observe))
         .with_state(state)
 }

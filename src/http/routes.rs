@@ -171,7 +171,7 @@ pub static ROUTES: &[Route] = &[
 
 /// The operation that a path template and a method name.
 pub(crate) fn find(path: &str, method: &Method) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| route.path == path && route.verb.serves(method))
+    ROUTES.iter().find(|route| route.verb.serves(method) && route.path == path)
 }
 
 /// The methods of a path template, as `Allow` lists them.

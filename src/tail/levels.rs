@@ -91,6 +91,19 @@ impl LevelsWatch {
         });
     }
 
+    /// Changes the levels and wakes nobody: [`LevelsWatch::tell`] must follow.
+    pub fn change_unheard(&self, change: impl FnOnce(&mut Levels)) {
+        self.sender.send_if_modified(|levels| {
+            change(levels);
+            false
+        });
+    }
+
+    /// Wakes whoever waits, to look at the levels again.
+    pub fn tell(&self) {
+        self.sender.send_modify(|_| {});
+    }
+
     /// The receiving side.
     pub fn subscribe(&self) -> watch::Receiver<Levels> {
         self.sender.subscribe()

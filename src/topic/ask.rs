@@ -12,6 +12,7 @@ use crate::model::{
     Ack, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
     Writer,
 };
+use crate::topic::SharedRun;
 
 /// An append of one body, stored whole or not at all.
 #[derive(Clone, Debug)]
@@ -213,6 +214,8 @@ pub enum StreamItem {
         /// The run.
         chunk: Chunk,
     },
+    /// Whole records, in order, dense, that other readers are sent too.
+    Shared(Arc<SharedRun>),
     /// The reader has reached the tail.
     CaughtUp {
         /// The offset that comes next.

@@ -13,6 +13,7 @@ mod log;
 pub mod producers;
 mod read;
 mod retention;
+mod runs;
 mod services;
 mod stream;
 
@@ -32,6 +33,8 @@ pub use ask::{
 };
 pub(crate) use configure::Settings;
 pub use epoch::Epochs;
+pub(crate) use runs::RUNS_BYTES_MAX;
+pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
@@ -88,6 +91,8 @@ pub struct Topic {
     /// Changes of the configuration come one at a time.
     configuring: tokio::sync::Mutex<()>,
     streams: AtomicU64,
+    /// What the streams share.
+    runs: runs::Runs,
     /// Records and bytes of their text that were appended since the server started.
     appended: [AtomicU64; 2],
     /// The committed offset that the catalog has.
@@ -138,6 +143,7 @@ impl Topic {
             evolution_done: tokio::sync::Notify::new(),
             configuring: tokio::sync::Mutex::new(()),
             streams: AtomicU64::new(0),
+            runs: runs::Runs::default(),
             appended: [AtomicU64::new(0), AtomicU64::new(0)],
             checkpointed: AtomicU64::new(parts.checkpointed.get()),
             services: parts.services,

@@ -13,6 +13,7 @@ use crate::io::Clock;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 use crate::runtime::Tasks;
+use crate::tail::Budget;
 
 /// Options of the contract that no backend has yet.
 const COMPRESSION_OPTIONS: [&str; 3] = ["compression", "compression_level", "field_compression"];
@@ -28,6 +29,8 @@ pub(crate) struct TopicServices {
     /// Cancelled when the server is asked to stop.
     pub(crate) draining: CancellationToken,
     pub(crate) decode_limits: DecodeLimits,
+    /// What the runs that streams share may hold, over all topics.
+    pub(crate) runs_budget: Arc<Budget>,
 }
 
 impl TopicServices {

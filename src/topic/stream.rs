@@ -13,6 +13,7 @@ use crate::model::{Offset, Problem, SchemaVersion};
 use crate::tail::Levels;
 use crate::topic::epoch::Resumption;
 use crate::topic::read::{PULL_BYTES, PULL_RECORDS, select};
+use crate::topic::runs::{RUN_BYTES, SharedRun};
 use crate::topic::{EndReason, GapReason, StreamItem, StreamRequest, Topic};
 
 /// The pause before a failed read is tried again: doubled each time up to the longest.
@@ -32,7 +33,10 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         let streams: &AtomicU64 = &self.0.streams;
-        streams.fetch_sub(1, Ordering::Relaxed);
+        // One reader shares with nobody.
+        if streams.fetch_sub(1, Ordering::Relaxed) <= 2 {
+            self.0.runs.clear();
+        }
     }
 }
 
@@ -88,6 +92,9 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
             yield item;
         }
         let mut pause = RETRY_FIRST;
+        // Waited for as one future all along: each new one would be a place in a queue that all streams share.
+        let drained = draining.cancelled();
+        tokio::pin!(drained);
         let reason = loop {
             if draining.is_cancelled() {
                 break EndReason::Shutdown;
@@ -102,8 +109,9 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
                 Step::End(reason) => break reason,
                 Step::Wait => {
                     tokio::select! {
+                        biased;
                         changed = reader.levels.changed() => if changed.is_err() { break EndReason::Deleted },
-                        () = draining.cancelled() => {}
+                        () = &mut drained => {}
                     }
                 }
                 Step::Failed(err) => {
@@ -174,14 +182,40 @@ impl Reader {
             return self.at_tail(&levels);
         }
         let until = self.end.map_or(levels.readable, |end| end.min(levels.readable));
+        let shares = self.shares(ask);
+        if shares && let Some(run) = self.topic.runs.find(self.next, until) {
+            return Step::Items(self.deliver_run(run, ask));
+        }
         let records = self.left.min(until.since(self.next)).min(PULL_RECORDS as u64);
         let records = usize::try_from(records).unwrap_or(PULL_RECORDS);
-        match self.topic.backend.get(self.next, records, PULL_BYTES).await {
+        let bytes = if shares { RUN_BYTES } else { PULL_BYTES };
+        match self.topic.backend.get(self.next, records, bytes).await {
+            Ok(chunks) if shares => {
+                match self.topic.runs.keep(self.topic.epoch(), chunks, &self.topic.services.runs_budget) {
+                    Ok(run) => Step::Items(self.deliver_run(run, ask)),
+                    Err(chunks) => Step::Items(self.deliver(chunks, ask)),
+                }
+            }
             Ok(chunks) => Step::Items(self.deliver(chunks, ask)),
             Err(StorageError::Expired { earliest }) => self.expired(earliest),
             Err(StorageError::Deleted) => Step::End(EndReason::Deleted),
             Err(err) => Step::Failed(err),
         }
+    }
+
+    /// Whether others may be sent the same.
+    fn shares(&self, ask: &StreamRequest) -> bool {
+        let alone = self.topic.streams.load(Ordering::Relaxed) < 2;
+        !alone && ask.fields.is_none() && self.end.is_none() && self.left == u64::MAX
+    }
+
+    /// A run whole, unless the client must be told of a schema version in the middle of it.
+    fn deliver_run(&mut self, run: Arc<SharedRun>, ask: &StreamRequest) -> Vec<StreamItem> {
+        if self.topic.versions_after(self.version, run.next()).is_empty() {
+            self.next = run.next();
+            return vec![StreamItem::Shared(run)];
+        }
+        self.deliver(run.chunks().to_vec(), ask)
     }
 
     fn expired(&mut self, earliest: Offset) -> Step {

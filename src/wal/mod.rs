@@ -15,6 +15,8 @@ use crate::model::{Offset, SchemaVersion, Timestamp, TopicId, Writer};
 
 mod accounts;
 mod frame;
+mod group;
+mod head;
 mod plan;
 mod queue;
 mod reader;
@@ -30,6 +32,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use group::{Group, GroupEnd};
 pub use plan::{Plan, plan};
 pub use replay::{Cut, ReplaySummary};
 pub use writer::SegmentedWal;
@@ -104,7 +107,7 @@ pub type Wanted<'a> = &'a (dyn Fn(TopicId, Offset, Offset) -> bool + Sync);
 
 /// Called once, in log order, by the log's own thread when the entry is durable or lost. It must be quick and must not
 /// block.
-pub type Completion = Box<dyn FnOnce(Result<(), WalError>) + Send>;
+pub type Completion = Box<dyn FnOnce(Result<(), WalError>, &mut Group) + Send>;
 
 /// What is known of a segment that is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +187,9 @@ pub struct WalOptions {
     pub segment_bytes: u64,
     /// Bytes of frames that are gathered in memory before they are written; larger values are written from where they are.
     pub buffer_bytes: usize,
+    /// The most bytes of a segment's file that are prepared ahead of what is written, and whether a released segment's file
+    /// is used again; 0 for neither.
+    pub ahead_bytes_max: u64,
     /// Who learns of synced groups.
     pub observer: Option<Arc<dyn WalObserver>>,
     /// Whether the log has a thread of its own; simulations have none and call [`SegmentedWal::step`].
@@ -192,6 +198,12 @@ pub struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, buffer_bytes: 8 << 20, observer: None, threaded: true }
+        Self {
+            segment_bytes: 64 << 20,
+            buffer_bytes: 8 << 20,
+            ahead_bytes_max: 8 << 20,
+            observer: None,
+            threaded: true,
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::accounts::Accounts;
 use super::frame::Body;
-use super::{Completion, WalEntry, WalError, WalOptions};
+use super::{Completion, Group, WalEntry, WalError, WalOptions};
 use crate::io::Disk;
 use crate::model::{Offset, TopicId};
 
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) options: WalOptions,
     pub(crate) accounts: Mutex<Accounts>,
+    /// Whether a released segment's file lies ready for the next one.
+    pub(crate) spare: AtomicBool,
     /// The newest segment that was made before this log was opened.
     pub(crate) found: Option<u64>,
     queue: Mutex<Queue>,
@@ -82,6 +85,7 @@ impl Shared {
             folder,
             options,
             accounts: Mutex::new(accounts),
+            spare: AtomicBool::new(false),
             found,
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -163,7 +167,12 @@ impl Shared {
     /// Tells a submitter. A completion that panics must not take the log's thread, and with it every other waiter, along;
     /// but what it leaves behind is not known, so the log latches.
     pub(crate) fn complete(&self, done: Completion, result: Result<(), WalError>) {
-        if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
+        self.complete_in(&mut Group::default(), done, result);
+    }
+
+    /// As [`Shared::complete`], for one of a group.
+    pub(crate) fn complete_in(&self, group: &mut Group, done: Completion, result: Result<(), WalError>) {
+        if catch_unwind(AssertUnwindSafe(|| done(result, group))).is_err() {
             self.latch("a completion has panicked".to_owned());
         }
     }

@@ -127,6 +127,21 @@ impl SegmentReader {
         Ok(None)
     }
 
+    /// Whether the bytes at the next frame's place are a frame that is cut or wrong, and not what was there before one was
+    /// written: zeros, and in a `reused` file whatever does not begin as a frame of this segment.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(crate) fn is_torn(&mut self, reused: bool) -> io::Result<bool> {
+        let bytes = self.read(self.at, FRAME_HEADER_BYTES)?;
+        if !reused {
+            return Ok(bytes.iter().any(|byte| *byte != 0));
+        }
+        let begun = bytes.get(..bytes.len().min(FRAME_MAGIC.len())).unwrap_or_default();
+        let is_of_another = FrameHeader::decode(&bytes).is_some_and(|header| header.segment != self.segment);
+        Ok(!is_of_another && FRAME_MAGIC.starts_with(begun))
+    }
+
     /// The header at a place of the file, if one is there that was written for this place.
     fn header_at(&mut self, at: u64) -> io::Result<Option<FrameHeader>> {
         let bytes = self.read(at, FRAME_HEADER_BYTES)?;

@@ -1,10 +1,11 @@
 //! Frees segments: removes the oldest, copies to the head what keeps one from being removed.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use super::queue::Pending;
 use super::reader::{Next, SegmentReader};
-use super::segment::path_of;
+use super::segment::{path_of, path_of_spare};
 use super::writer::{SegmentedWal, waiter};
 use super::{Wal, WalEntry, WalError, Wanted};
 
@@ -37,12 +38,31 @@ impl SegmentedWal {
                 return Ok(());
             }
             let failed = |error: std::io::Error| WalError::Segment { segment, cause: error.to_string() };
-            shared.disk.remove(&path_of(&shared.folder, segment)).map_err(failed)?;
+            let path = path_of(&shared.folder, segment);
+            let spares = self.is_reusable(segment);
+            if spares {
+                shared.disk.rename(&path, &path_of_spare(&shared.folder)).map_err(failed)?;
+            } else {
+                shared.disk.remove(&path).map_err(failed)?;
+            }
             if let Err(error) = shared.disk.sync_folder(&shared.folder) {
                 return Err(shared.latch(format!("the removal of segment {segment} cannot be synced: {error}")));
             }
             shared.accounts.lock().remove_oldest();
+            // Only now: were the removal undone, a new segment would lie in the file of an old one's name.
+            shared.spare.fetch_or(spares, Ordering::AcqRel);
         }
+    }
+
+    /// Whether the file of the oldest segment may be kept for the next new one: none lies ready, and it is as large as a
+    /// segment becomes.
+    fn is_reusable(&self, segment: u64) -> bool {
+        let shared = &self.shared;
+        let full = shared.options.segment_bytes;
+        let bytes = shared.accounts.lock().sealed(segment).map_or(0, |account| account.bytes);
+        shared.options.ahead_bytes_max > 0
+            && !shared.spare.load(Ordering::Acquire)
+            && (full / 2..=full).contains(&bytes)
     }
 
     /// See [`Wal::relocate`].

@@ -25,9 +25,10 @@ use std::sync::Arc;
 
 use super::accounts::Accounts;
 use super::frame::Body;
+use super::head::{self, BeginError, Head};
 use super::queue::Shared;
 use super::reader::{Next, SegmentReader};
-use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::sink::{FrameSink, Place};
 use super::survey::{Found, Survey, open_error, segment_error, survey};
 use super::writer::{SegmentedWal, Writer};
@@ -127,7 +128,7 @@ impl SegmentedWal {
 impl Replay<'_> {
     /// Reads a segment. One that is vouched for must be sound to its end.
     fn read(&mut self, found: &Found, vouched: bool) -> Result<(), WalError> {
-        let SegmentHeader { segment, base, copied, settled, .. } = found.header;
+        let SegmentHeader { segment, base, copied, settled, reused, .. } = found.header;
         self.accounts.begin(segment, base);
         self.synced = if settled { base.saturating_add(copied) } else { base };
         let mut reader = SegmentReader::new(Arc::clone(&found.file), segment, base, found.bytes);
@@ -149,6 +150,10 @@ impl Replay<'_> {
                 Next::Bad => {
                     if reader.synced_beyond().map_err(|error| segment_error(segment, &error))?.is_some() {
                         return Err(damaged("a frame is damaged, and a later one says that it was durable"));
+                    }
+                    if !reader.is_torn(reused).map_err(|error| segment_error(segment, &error))? {
+                        // What was prepared for frames that never came.
+                        break;
                     }
                     let bytes = found.bytes - reader.at();
                     tracing::warn!(segment, position, bytes, "dropping a torn tail of the write-ahead log");
@@ -190,13 +195,13 @@ impl Replay<'_> {
         let place = Place { segment, position: self.synced, synced: self.synced };
         let start = self.accounts.oldest().map_or(segment, |(oldest, _)| oldest);
         let copied = self.end - self.synced;
-        let header = SegmentHeader { segment, base: self.synced, start, copied, settled: false };
+        let header = SegmentHeader { segment, base: self.synced, start, copied, ..SegmentHeader::default() };
         let fill = |file: &dyn DiskFile| copy(reader, file, place, options.buffer_bytes);
-        let head = segment::begin(disk, folder, header, fill).map_err(|error| match error {
+        let head = head::begin(disk, folder, header, false, fill).map_err(|error| match error {
             BeginError::Full => WalError::Open { cause: "the disk is full".to_owned() },
             BeginError::Unknown(error) => segment_error(segment, &error),
         })?;
-        segment::settle(&head);
+        head::settle(&head);
         self.accounts.begin(segment, self.synced);
         for unsure in self.unsure.drain(..) {
             self.accounts.add(unsure.topic, unsure.next, unsure.bytes);

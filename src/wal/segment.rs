@@ -13,7 +13,8 @@
 //! | 36..44 | `copied`, bytes of the frames that recovery put into it before it got its name, `u64` |
 //! | 44..48 | CRC-32C of bytes 0..44, `u32` |
 //! | 48 | `settled`: 1 when the copied frames are known to be durable under the segment's name |
-//! | 49..64 | 0 |
+//! | 49 | `reused`: 1 when the file was that of a released segment, of which the rest may be left behind the frames |
+//! | 50..64 | 0 |
 //!
 //! `settled` is written when the rest is durable and not synced itself; a single byte cannot be torn. Without it the copied
 //! frames are copied once more.
@@ -21,13 +22,13 @@
 //! A segment is made under the name `{number:020}.wal.new` and gets its own when its header, and what recovery puts into it
 //! at once, are durable. It is begun only when all frames before its base are durable, and appended to only when its name is.
 //! So a segment's existence vouches for all that lies before it, and an appended frame for its segment.
+//!
+//! Behind its frames a segment's file may hold zeros, or frames of the released segment that it was made of: those name
+//! another segment, and so are none of this one.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::frame::take;
-use crate::io::{Disk, DiskFile};
 
 /// Bytes of a segment's header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_LENGTH as u64;
@@ -39,15 +40,21 @@ const UNFINISHED: &str = ".wal.new";
 const MAGIC: [u8; 8] = [b'P', b'S', b'T', b'W', b'A', b'L', 0xF7, 0xFE];
 const VERSION: u16 = 1;
 const CHECKED_BYTES: usize = 44;
-const SETTLED_AT: u64 = 48;
+/// Where the note lies that copied frames are durable.
+pub(crate) const SETTLED_AT: u64 = 48;
 
 /// The path of a segment.
 pub(crate) fn path_of(folder: &Path, segment: u64) -> PathBuf {
     folder.join(format!("{segment:020}.wal"))
 }
 
+/// The path of a released segment that the next one is made of.
+pub(crate) fn path_of_spare(folder: &Path) -> PathBuf {
+    folder.join(format!("spare{UNFINISHED}"))
+}
+
 /// The path of a segment that is being made.
-fn path_while_made(folder: &Path, segment: u64) -> PathBuf {
+pub(crate) fn path_while_made(folder: &Path, segment: u64) -> PathBuf {
     folder.join(format!("{segment:020}{UNFINISHED}"))
 }
 
@@ -90,6 +97,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) copied: u64,
     /// Whether those are known to be durable under its name.
     pub(crate) settled: bool,
+    /// Whether the file was that of a released segment; not covered by the checksum, nothing that is kept depends on it.
+    pub(crate) reused: bool,
 }
 
 /// What the first bytes of a segment are.
@@ -117,7 +126,8 @@ impl SegmentHeader {
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out.push(u8::from(self.settled));
-        out.extend_from_slice(&[0; 15]);
+        out.push(u8::from(self.reused));
+        out.extend_from_slice(&[0; 14]);
         out
     }
 
@@ -130,7 +140,7 @@ impl SegmentHeader {
 fn fields_of(bytes: &[u8]) -> Option<Header> {
     let (checked, mut rest) = bytes.split_at_checked(CHECKED_BYTES)?;
     let crc = u32::from_le_bytes(take(&mut rest)?);
-    let [settled, ..]: [u8; 16] = take(&mut rest)?;
+    let [settled, reused, ..]: [u8; 16] = take(&mut rest)?;
     let mut fields = checked.strip_prefix(&MAGIC)?;
     if crc32c::crc32c(checked) != crc {
         return None;
@@ -146,91 +156,8 @@ fn fields_of(bytes: &[u8]) -> Option<Header> {
         start: u64::from_le_bytes(take(&mut fields)?),
         copied: u64::from_le_bytes(take(&mut fields)?),
         settled: settled == 1,
+        reused: reused == 1,
     }))
-}
-
-/// The segment that frames are written to.
-#[derive(Debug)]
-pub(crate) struct Head {
-    /// Its number.
-    pub(crate) segment: u64,
-    /// The log position of its first frame.
-    pub(crate) base: u64,
-    /// Its file.
-    pub(crate) file: Arc<dyn DiskFile>,
-    /// Bytes written and synced, header included; the next frame goes there.
-    pub(crate) bytes: u64,
-}
-
-impl Head {
-    /// The log position of the next frame.
-    pub(crate) fn position(&self) -> u64 {
-        self.base + (self.bytes - SEGMENT_HEADER_BYTES)
-    }
-
-    /// Whether it holds no frame.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes == SEGMENT_HEADER_BYTES
-    }
-}
-
-/// Why a segment could not be begun.
-#[derive(Debug)]
-pub(crate) enum BeginError {
-    /// The disk is full; nothing of it is left.
-    Full,
-    /// Anything else: what is on the disk is not known.
-    Unknown(io::Error),
-}
-
-/// Whether a write failed for want of room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::StorageFull
-}
-
-/// Makes a new segment. All frames before its base must be durable, but for those that `fill` writes behind the header
-/// (`header.copied` bytes); on return so are its header, those frames and its name.
-///
-/// # Errors
-/// [`BeginError`].
-pub(crate) fn begin(
-    disk: &dyn Disk,
-    folder: &Path,
-    header: SegmentHeader,
-    fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
-) -> Result<Head, BeginError> {
-    let SegmentHeader { segment, base, copied, .. } = header;
-    let (unfinished, path) = (path_while_made(folder, segment), path_of(folder, segment));
-    let file = match disk.create(&unfinished) {
-        Ok(file) => file,
-        Err(error) if is_full(&error) => return Err(BeginError::Full),
-        Err(error) => return Err(BeginError::Unknown(error)),
-    };
-    match file.write_all_at(&header.encode(), 0).and_then(|()| fill(&*file)) {
-        Ok(()) => {}
-        Err(error) if is_full(&error) => {
-            drop(file);
-            disk.remove(&unfinished).map_err(BeginError::Unknown)?;
-            return Err(BeginError::Full);
-        }
-        Err(error) => return Err(BeginError::Unknown(error)),
-    }
-    let finish = || {
-        file.sync_data()?;
-        disk.rename(&unfinished, &path)?;
-        disk.sync_folder(folder)?;
-        disk.open(&path)
-    };
-    let file = finish().map_err(BeginError::Unknown)?;
-    Ok(Head { segment, base, file, bytes: SEGMENT_HEADER_BYTES + copied })
-}
-
-/// Notes in a segment that its copied frames are durable under its name. It is only a note: nothing depends on its being
-/// written.
-pub(crate) fn settle(head: &Head) {
-    if let Err(error) = head.file.write_all_at(&[1], SETTLED_AT) {
-        tracing::warn!(segment = head.segment, %error, "the note that a segment is durable was not written");
-    }
 }
 
 #[cfg(test)]
@@ -256,7 +183,8 @@ mod tests {
         assert_eq!(name_of(&path_while_made(Path::new("log"), 1)), Name::Unfinished);
     }
 
-    const HEADER: SegmentHeader = SegmentHeader { segment: 7, base: 4_096, start: 99, copied: 5, settled: false };
+    const HEADER: SegmentHeader =
+        SegmentHeader { segment: 7, base: 4_096, start: 99, copied: 5, settled: false, reused: false };
 
     #[test]
     fn a_header_is_read_back_and_any_flipped_bit_is_seen() {
@@ -269,6 +197,7 @@ mod tests {
             let expected = match at {
                 0..48 => Header::Broken,
                 48 => Header::Whole(SegmentHeader { settled: true, ..HEADER }),
+                49 => Header::Whole(SegmentHeader { reused: true, ..HEADER }),
                 _ => Header::Whole(HEADER),
             };
             assert_eq!(SegmentHeader::decode(&flipped), expected, "byte {at}");

@@ -5,15 +5,17 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::head::{self, BeginError, Head, is_full};
 use super::queue::{Pending, Shared, Work};
-use super::segment::{self, BeginError, Head, SEGMENT_HEADER_BYTES, SegmentHeader, is_full};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::sink::{FrameSink, Place};
-use super::{Completion, SegmentSummary, Wal, WalEntry, WalError, Wanted};
+use super::{Completion, Group, SegmentSummary, Wal, WalEntry, WalError, Wanted};
 use crate::model::TopicId;
 
 /// A log of segments in one folder. Dropping it closes it.
@@ -180,6 +182,9 @@ impl Writer {
                 self.shared.latch("the log's thread has panicked".to_owned());
             }
         }
+        if let Some(head) = &mut self.head {
+            head.trim();
+        }
     }
 
     /// Makes a group durable, in one run for each segment that it goes to.
@@ -195,7 +200,10 @@ impl Writer {
                 Err(trouble) => (Vec::new(), Err(trouble)),
             };
             match result {
-                Ok(()) => run.into_iter().for_each(|pending| self.shared.complete(pending.done, Ok(()))),
+                Ok(()) => {
+                    let mut group = Group::default();
+                    run.into_iter().for_each(|pending| self.shared.complete_in(&mut group, pending.done, Ok(())));
+                }
                 Err(trouble) => self.refuse(run.into_iter().chain(rest.drain(..)).collect(), trouble),
             }
         }
@@ -224,11 +232,14 @@ impl Writer {
         let segment = self.next_segment;
         let start = shared.accounts.lock().oldest().map_or(segment, |(oldest, _)| oldest);
         let header = SegmentHeader { segment, base: self.end, start, ..SegmentHeader::default() };
-        match segment::begin(&*shared.disk, &shared.folder, header, |_| Ok(())) {
+        let spare = shared.spare.swap(false, Ordering::AcqRel);
+        match head::begin(&*shared.disk, &shared.folder, header, spare, |_| Ok(())) {
             Ok(head) => {
                 self.shared.accounts.lock().begin(head.segment, head.base);
                 self.next_segment = self.next_segment.saturating_add(1);
-                self.head = Some(head);
+                if let Some(mut sealed) = self.head.replace(head) {
+                    sealed.trim();
+                }
                 Ok(())
             }
             Err(BeginError::Full) => Err(Trouble::Full),
@@ -272,11 +283,14 @@ impl Writer {
             return Err(Trouble::Unknown("no segment is open".to_owned()));
         };
         let before = head.bytes;
-        let after = match write(head, &mut self.buffer, self.shared.options.buffer_bytes, run) {
+        let options = &self.shared.options;
+        let unknown = |error| Err(Trouble::Unknown(format!("a write has failed: {error}")));
+        let after = match write(head, &mut self.buffer, options.buffer_bytes, run) {
             Ok(after) => after,
             Err(error) if is_full(&error) => return Err(cut_back(head)),
-            Err(error) => return Err(Trouble::Unknown(format!("a write has failed: {error}"))),
+            Err(error) => return unknown(error),
         };
+        head.prepare(after, options.ahead_bytes_max, options.segment_bytes).or_else(unknown)?;
         let begin = Instant::now();
         head.file.sync_data().map_err(|error| Trouble::Unknown(format!("a sync has failed: {error}")))?;
         let took = begin.elapsed();
@@ -307,17 +321,18 @@ impl Writer {
         };
         let mut refused = entries;
         while !refused.is_empty() {
+            let mut group = Group::default();
             for pending in refused {
-                self.shared.complete(pending.done, Err(error.clone()));
+                self.shared.complete_in(&mut group, pending.done, Err(error.clone()));
             }
+            drop(group);
             refused = self.shared.take_entries();
         }
     }
 }
 
-/// Takes back what a failed write has left behind the head's end, so that it can never be read again.
-fn cut_back(head: &Head) -> Trouble {
-    match head.file.set_len(head.bytes).and_then(|()| head.file.sync_data()) {
+fn cut_back(head: &mut Head) -> Trouble {
+    match head.cut_back() {
         Ok(()) => Trouble::Full,
         Err(error) => Trouble::Unknown(format!("a write to a full disk cannot be taken back: {error}")),
     }
@@ -336,6 +351,6 @@ fn write(head: &Head, buffer: &mut Vec<u8>, buffer_bytes: usize, run: &[Pending]
 /// A completion that passes its result on to one who waits.
 pub(crate) fn waiter() -> (Completion, std::sync::mpsc::Receiver<Result<(), WalError>>) {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    let done: Completion = Box::new(move |result| drop(sender.send(result)));
+    let done: Completion = Box::new(move |result, _| drop(sender.send(result)));
     (done, receiver)
 }

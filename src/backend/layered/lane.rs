@@ -14,6 +14,7 @@ use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
 use crate::schema::Schema;
 use crate::table::{Table, TableError, TablePlace, Tables};
 use crate::tail::{Levels, LevelsWatch, Reservation, Tail};
+use crate::wal::{Group, GroupEnd};
 
 /// Text that is due for a commit however young it is.
 const DUE_BYTES: u64 = 32 << 20;
@@ -40,6 +41,8 @@ pub struct Lane {
     /// Whether the topic's end is known without its dataset.
     is_settled: bool,
     queued: AtomicBool,
+    /// Whether a group of the log that is being completed has records of the topic, of which readers are told at its end.
+    in_group: AtomicBool,
     /// Whether a commit was started and has not ended.
     running: AtomicBool,
     /// One writer at a time; readers do not take it.
@@ -80,6 +83,14 @@ pub(crate) enum Due {
     Not,
 }
 
+impl GroupEnd for Lane {
+    fn group_ended(&self) {
+        // First, so that records of the next group are told of at that one's end.
+        self.in_group.store(false, Ordering::Release);
+        self.levels.tell();
+    }
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("topic", &self.name).field("levels", &self.levels.now()).finish_non_exhaustive()
@@ -116,6 +127,7 @@ impl Lane {
             queue,
             is_settled,
             queued: AtomicBool::new(false),
+            in_group: AtomicBool::new(false),
             running: AtomicBool::new(false),
             writing: tokio::sync::Mutex::new(()),
             pace: Mutex::new(Pace::default()),
@@ -189,6 +201,19 @@ impl Lane {
         follows
     }
 
+    /// As [`Lane::publish`], for records that the log has made durable; those who wait for them are woken once for all of
+    /// the group.
+    pub(super) fn publish_in(self: &Arc<Self>, group: &mut Group, chunk: Chunk, reservation: Reservation) -> bool {
+        let follows = self.take(chunk, reservation, false);
+        if follows {
+            if !self.in_group.swap(true, Ordering::AcqRel) {
+                group.at_end(Arc::clone(self) as Arc<dyn GroupEnd>);
+            }
+            self.enqueue();
+        }
+        follows
+    }
+
     /// Lets the records be committed.
     pub(super) fn enqueue(self: &Arc<Self>) {
         if self.tail.first().is_some() && !self.queued.swap(true, Ordering::AcqRel) {
@@ -198,16 +223,26 @@ impl Lane {
 
     /// Takes what the log had kept at the start of the server; nothing is committed yet.
     pub(super) fn restore(&self, chunk: Chunk, reservation: Reservation) -> bool {
+        self.take(chunk, reservation, true)
+    }
+
+    /// Takes records behind those that are there, and tells whoever waits, or leaves that to somebody else.
+    fn take(&self, chunk: Chunk, reservation: Reservation, tell: bool) -> bool {
         let next = chunk.next();
         if let Err(expected) = self.tail.push(chunk, reservation) {
             tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
             self.fail(ErrorCode::Internal);
             return false;
         }
-        self.levels.change(|levels| {
+        let advance = |levels: &mut Levels| {
             levels.durable = next;
             self.settle_readable(levels);
-        });
+        };
+        if tell {
+            self.levels.change(advance);
+        } else {
+            self.levels.change_unheard(advance);
+        }
         true
     }
 

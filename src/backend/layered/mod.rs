@@ -50,10 +50,10 @@ impl Layered {
         let unanswered = Unanswered(Some(Arc::clone(&self.lane)));
         wal.append(
             entry,
-            Box::new(move |outcome| {
+            Box::new(move |outcome, group| {
                 let Some(lane) = unanswered.answered() else { return };
                 let outcome = match outcome {
-                    Ok(()) if lane.publish(chunk, reservation) => Ok(()),
+                    Ok(()) if lane.publish_in(group, chunk, reservation) => Ok(()),
                     Ok(()) => Err(ErrorCode::Internal),
                     Err(WalError::DiskFull) => {
                         lane.refuse();
@@ -142,6 +142,7 @@ impl StorageBackend for Layered {
         let this = self.clone();
         Box::pin(async move {
             match told.await {
+                Ok(Ok(())) if ack == Ack::Wal => Ok(Self::durability(true, &this.lane.levels().now(), next)),
                 Ok(Ok(())) => this.reached(next, ack).await,
                 Ok(Err(code)) => Err(StorageError::Unwritable { code }),
                 Err(_) => Err(StorageError::Unwritable { code: ErrorCode::LogFailed }),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Chunk;
@@ -24,7 +25,7 @@ use crate::http::frame::{COME_BACK, Framing, RETRY};
 use crate::http::query::{StrictQuery, digits, invalid};
 use crate::metrics::Metrics;
 use crate::model::{Epoch, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TopicName};
-use crate::topic::{EndReason, Resume, Start, StreamItem, StreamRequest};
+use crate::topic::{EndReason, Resume, SharedRun, Start, StreamItem, StreamRequest};
 
 /// Bytes sent at a time: records that are there already share a frame, so that a fast reader is not paid for in system
 /// calls, and a slow one holds a frame or two.
@@ -78,7 +79,7 @@ pub(crate) async fn stream(
     method: Method,
     version: Version,
     headers: HeaderMap,
-    RequestId(instance): RequestId,
+    id: RequestId,
     query: Result<StrictQuery, Problem>,
 ) -> Result<Response, Problem> {
     let last_event_id = last_event_id(&headers)?;
@@ -86,7 +87,7 @@ pub(crate) async fn stream(
         // Whatever else the request says: the client shall stop.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let query = query?;
+    let (query, instance) = (query?, Arc::from(id.as_str()));
     let ask = Ask::read(&query, &headers, last_event_id)?;
     let framing = ask.framing;
     match open(&state, name, ask, &query, instance).await {
@@ -138,25 +139,14 @@ async fn open(
     let items = topic.stream(ask.request).await?;
     let begin = if ask.framing == Framing::Sse { Bytes::from_static(RETRY) } else { Bytes::new() };
     let run = Run::new(ask.framing, ask.heartbeat, instance, state);
-    let frames = async_stream::stream! {
-        let _slot = slot;
-        if !begin.is_empty() {
-            yield Ok(begin);
-        }
-        let frames = run.frames(items);
-        tokio::pin!(frames);
-        while let Some(frame) = frames.next().await {
-            yield Ok(frame);
-        }
-    };
-    Ok(frames.boxed())
+    let begin = futures::stream::iter((!begin.is_empty()).then_some(begin));
+    Ok(begin.chain(run.holding(slot).frames(items)).map(Ok).boxed())
 }
 
 /// A stream that was asked for while the server recovers: accepted at once, and going on when recovery has ended.
 fn after_recovery(state: ApiState, name: TopicName, ask: Ask, slot: StreamSlot, instance: Arc<str>) -> Frames {
     let draining = state.engine.draining();
     async_stream::stream! {
-        let _slot = slot;
         yield Ok(Bytes::from_static(RETRY));
         yield Ok(Bytes::from_static(b": recovering\n\n"));
         let engine = Arc::clone(&state.engine);
@@ -175,7 +165,7 @@ fn after_recovery(state: ApiState, name: TopicName, ask: Ask, slot: StreamSlot, 
             Err(problem) => Err(problem),
         };
         let Ok(items) = items else { return };
-        let frames = Run::new(ask.framing, ask.heartbeat, instance, &state).frames(items);
+        let frames = Run::new(ask.framing, ask.heartbeat, instance, &state).holding(slot).frames(items);
         tokio::pin!(frames);
         while let Some(frame) = frames.next().await {
             yield Ok(frame);
@@ -207,6 +197,8 @@ struct Run {
     positioned: bool,
     /// Records of a chunk that are not written yet.
     rest: Option<(Epoch, Chunk, usize)>,
+    /// Its place among the streams.
+    _slot: Option<StreamSlot>,
 }
 
 impl Run {
@@ -220,42 +212,71 @@ impl Run {
             next_offset: Offset::ZERO,
             positioned: false,
             rest: None,
+            _slot: None,
         }
+    }
+
+    /// The same, which gives the place back when it ends.
+    fn holding(self, slot: StreamSlot) -> Self {
+        Self { _slot: Some(slot), ..self }
     }
 
     /// The items as frames; heartbeats between them; an end when the server drains.
     fn frames(mut self, mut items: BoxStream<'static, StreamItem>) -> impl Stream<Item = Bytes> + Send {
         async_stream::stream! {
+            // One timer and one place in the queue of those who wait for the end, for as long as the stream lives: a stream is
+            // woken far more often than either.
+            let mut quiet_since = Instant::now();
+            let silence = tokio::time::sleep(self.heartbeat);
+            let draining = self.draining.clone();
+            let drained = draining.cancelled();
+            tokio::pin!(silence, drained);
             loop {
                 let mut out = Vec::new();
+                let mut shared = None;
                 let mut last = ControlFlow::Continue(());
-                if self.positioned && self.draining.is_cancelled() {
+                if self.positioned && draining.is_cancelled() {
                     let end = self.shutdown();
                     last = self.write(&mut out, end);
                 } else if self.rest.is_none() {
                     let item = tokio::select! {
                         biased;
-                        item = tokio::time::timeout(self.heartbeat, items.next()) => match item {
-                            Ok(None) => break,
-                            Ok(item) => item,
-                            Err(_) => None,
+                        item = items.next() => match item {
+                            Some(item) => Some(item),
+                            None => break,
                         },
-                        () = self.draining.cancelled(), if self.positioned => Some(self.shutdown()),
+                        () = &mut drained, if self.positioned => Some(self.shutdown()),
+                        () = &mut silence => None,
                     };
                     match item {
+                        Some(StreamItem::Shared(run)) => shared = Some(self.share(&run)),
                         Some(item) => last = self.write(&mut out, item),
-                        None => out.extend_from_slice(self.framing.heartbeat()),
+                        None => {
+                            if quiet_since.elapsed() >= self.heartbeat {
+                                out.extend_from_slice(self.framing.heartbeat());
+                                quiet_since = Instant::now();
+                            }
+                            silence.as_mut().reset(quiet_since + self.heartbeat);
+                        }
                     }
                 }
                 self.write_rest(&mut out);
                 // What is there already shares the frame.
-                while last.is_continue() && self.rest.is_none() && out.len() < FRAME_BYTES {
-                    let Some(Some(item)) = items.next().now_or_never() else { break };
-                    last = self.write(&mut out, item);
+                while last.is_continue() && shared.is_none() && self.rest.is_none() && out.len() < FRAME_BYTES {
+                    match items.next().now_or_never() {
+                        Some(Some(StreamItem::Shared(run))) => shared = Some(self.share(&run)),
+                        Some(Some(item)) => last = self.write(&mut out, item),
+                        Some(None) | None => break,
+                    }
                     self.write_rest(&mut out);
                 }
                 if !out.is_empty() {
                     yield Bytes::from(out);
+                    quiet_since = Instant::now();
+                }
+                if let Some(shared) = shared {
+                    yield shared;
+                    quiet_since = Instant::now();
                 }
                 if last.is_break() {
                     return;
@@ -283,6 +304,7 @@ impl Run {
                 self.rest = Some((*epoch, chunk.clone(), 0));
                 return flow;
             }
+            StreamItem::Shared(run) => self.next_offset = run.next(),
             StreamItem::Position { next_offset, .. } | StreamItem::CaughtUp { next_offset } => {
                 self.next_offset = *next_offset;
                 self.positioned = true;
@@ -294,6 +316,15 @@ impl Run {
         }
         self.framing.control(out, &item, &self.instance);
         flow
+    }
+
+    /// What is sent of a run that others are sent too.
+    fn share(&mut self, run: &SharedRun) -> Bytes {
+        let written = self.framing.run(run);
+        self.next_offset = run.next();
+        self.metrics.delivered_records.inc_by(run.len() as u64);
+        self.metrics.delivered_bytes.inc_by(written.len() as u64);
+        written
     }
 
     /// Appends records that were taken over until the frame is full.

@@ -19,6 +19,7 @@ fn run(framing: Framing, draining: CancellationToken) -> Run {
         next_offset: Offset::ZERO,
         positioned: false,
         rest: None,
+        _slot: None,
     }
 }
 

@@ -83,7 +83,9 @@ impl Disk for Forgetful {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        *self.last.lock() = Last::Rename;
+        // A released segment that is kept for the next one is gone as much as a removed one.
+        let released = to.file_name().is_some_and(|name| name == "spare.wal.new");
+        *self.last.lock() = if released { Last::Remove } else { Last::Rename };
         self.disk.rename(from, to)
     }
 

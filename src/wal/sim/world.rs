@@ -10,7 +10,7 @@ use super::model::{Model, TOPICS};
 use crate::io::Disk;
 use crate::io::fault::{Crash, FaultDisk};
 use crate::wal::segment::SEGMENT_HEADER_BYTES;
-use crate::wal::{Plan, SegmentedWal, Wal, WalError, WalOptions, plan};
+use crate::wal::{Group, Plan, SegmentedWal, Wal, WalError, WalOptions, plan};
 
 const FOLDER: &str = "/data/wal";
 const STEPS: usize = 70;
@@ -77,8 +77,13 @@ impl World {
             }
             self.generation = self.disk.generation();
             let disk = Arc::new(Forgetful::new(self.disk.process(), Path::new(FOLDER), self.forgets));
-            let options =
-                WalOptions { segment_bytes: 700, buffer_bytes: 300, threaded: false, ..WalOptions::default() };
+            let options = WalOptions {
+                segment_bytes: 700,
+                buffer_bytes: 300,
+                ahead_bytes_max: if self.below(2) == 0 { 0 } else { 150 },
+                threaded: false,
+                ..WalOptions::default()
+            };
             let mut recovered = Vec::new();
             let opened = SegmentedWal::open(disk, Path::new(FOLDER), options, &mut |entry| {
                 recovered.push(entry);
@@ -177,7 +182,7 @@ fn append(model: &Arc<Mutex<Model>>, wal: &Weak<SegmentedWal>, topic: usize) {
     let submitted = model.lock().submit(topic);
     let Some((serial, entry)) = submitted else { return };
     let (model, wal) = (Arc::clone(model), wal.clone());
-    let done = move |result: Result<(), WalError>| {
+    let done = move |result: Result<(), WalError>, _: &mut Group| {
         let mut locked = model.lock();
         locked.complete(serial, &result);
         let more = locked.random.chance(0.3).then(|| locked.random.below(TOPICS));

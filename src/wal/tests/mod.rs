@@ -38,7 +38,7 @@ fn entry(of: u8, first: u64, values: &str) -> WalEntry {
 const FOLDER: &str = "/wal";
 
 fn stepped() -> WalOptions {
-    WalOptions { segment_bytes: 500, buffer_bytes: 128, threaded: false, ..WalOptions::default() }
+    WalOptions { segment_bytes: 500, buffer_bytes: 128, ahead_bytes_max: 0, threaded: false, ..WalOptions::default() }
 }
 
 type Opened = Result<(SegmentedWal, Vec<WalEntry>, ReplaySummary), WalError>;
@@ -93,7 +93,7 @@ fn one_step_makes_all_that_is_enqueued_durable_with_one_sync_and_tells_in_order(
     let told = Arc::new(Mutex::new(Vec::new()));
     for number in 0..3 {
         let told = Arc::clone(&told);
-        wal.append(entry(2, number, "7\n"), Box::new(move |result| told.lock().push((number, result.is_ok()))));
+        wal.append(entry(2, number, "7\n"), Box::new(move |result, _| told.lock().push((number, result.is_ok()))));
     }
     assert!(told.lock().is_empty());
     assert!(wal.step());
@@ -141,10 +141,10 @@ fn what_is_enqueued_while_a_full_disk_refuses_is_refused_too() {
     disk.set_capacity(Some(0));
     let (sender, receiver) = mpsc::channel();
     let (again, room) = (Arc::clone(&wal), disk.clone());
-    let done = move |first: Result<(), WalError>| {
+    let done = move |first: Result<(), WalError>, _: &mut Group| {
         // Room again: the entry behind must be refused all the same.
         room.set_capacity(None);
-        again.append(entry(1, 1, "1\n"), Box::new(move |second| sender.send((first, second)).unwrap()));
+        again.append(entry(1, 1, "1\n"), Box::new(move |second, _| sender.send((first, second)).unwrap()));
     };
     wal.append(entry(1, 0, "0\n"), Box::new(done));
     wal.step();
@@ -273,4 +273,75 @@ fn a_removal_that_is_undone_later_does_not_tear_a_hole_into_the_log() {
         let (_, read, _) = open(&disk).unwrap();
         assert!(read.ends_with(&entries[2..]), "seed {seed}");
     }
+}
+
+/// A log that prepares its segments ahead and uses released ones again.
+fn open_prepared(disk: &FaultDisk) -> Opened {
+    open_at(Arc::new(disk.process()), Path::new(FOLDER), WalOptions { ahead_bytes_max: 1 << 20, ..stepped() })
+}
+
+#[test]
+fn a_file_that_was_prepared_ahead_does_not_grow_with_each_group() {
+    let disk = FaultDisk::new(1);
+    let (wal, ..) = open_prepared(&disk).unwrap();
+    let lengths: Vec<usize> = (0..4)
+        .map(|number| {
+            append_each(&wal, &[entry(1, number, "0\n")]);
+            bytes_of(&disk, 1).len()
+        })
+        .collect();
+    assert_eq!(lengths, [500; 4]);
+    disk.power_loss();
+    let (_, read, summary) = open_prepared(&disk).unwrap();
+    assert_eq!((read.len(), summary.cut), (4, None));
+}
+
+#[test]
+fn a_released_segment_is_the_next_new_one_and_nothing_of_it_comes_back() {
+    let disk = FaultDisk::new(1);
+    let (wal, ..) = open_prepared(&disk).unwrap();
+    for number in 0..9 {
+        append_each(&wal, &[entry(1, number, "\"a text of some length\"\n")]);
+    }
+    let before = wal.segments().len();
+    assert!(before >= 3);
+    wal.release(1).unwrap();
+    assert!(files(&disk).contains(&"spare.wal.new".to_owned()));
+    wal.seal_head().unwrap();
+    assert!(!files(&disk).contains(&"spare.wal.new".to_owned()));
+    let newest = wal.segments().last().unwrap().segment;
+    assert!(bytes_of(&disk, newest).len() > 250, "the file is the released one");
+    append_each(&wal, &[entry(1, 9, "9\n")]);
+    disk.power_loss();
+    let (_, read, summary) = open_prepared(&disk).unwrap();
+    let offsets: Vec<u64> = read.iter().map(|entry| entry.first.get()).collect();
+    assert_eq!(offsets.last(), Some(&9));
+    assert!(offsets.is_sorted() && !offsets.contains(&0));
+    assert_eq!(summary.cut, None);
+}
+
+#[test]
+fn a_group_tells_of_its_end_once_all_are_told() {
+    #[derive(Default)]
+    struct End(Mutex<Vec<&'static str>>);
+    impl GroupEnd for End {
+        fn group_ended(&self) {
+            self.0.lock().push("end");
+        }
+    }
+    let disk = FaultDisk::new(1);
+    let (wal, ..) = open(&disk).unwrap();
+    let end = Arc::new(End::default());
+    for number in 0..2 {
+        let end = Arc::clone(&end);
+        let done = move |_: Result<(), WalError>, group: &mut Group| {
+            end.0.lock().push("told");
+            if number == 0 {
+                group.at_end(Arc::clone(&end) as Arc<dyn GroupEnd>);
+            }
+        };
+        wal.append(entry(1, number, "0\n"), Box::new(done));
+    }
+    assert!(wal.step());
+    assert_eq!(*end.0.lock(), ["told", "told", "end"]);
 }

@@ -82,7 +82,8 @@ fn completions_run_on_the_logs_own_thread() {
     let folder = tempfile::tempdir().unwrap();
     let (wal, ..) = open_at(Arc::new(RealDisk), folder.path(), threaded(None)).unwrap();
     let (sender, receiver) = mpsc::channel();
-    let done = move |_: Result<(), WalError>| sender.send(thread::current().name().map(str::to_owned)).unwrap();
+    let done =
+        move |_: Result<(), WalError>, _: &mut Group| sender.send(thread::current().name().map(str::to_owned)).unwrap();
     wal.append(entry(1, 0, "0\n"), Box::new(done));
     assert_eq!(receiver.recv().unwrap().as_deref(), Some("wal"));
 }
@@ -107,7 +108,7 @@ fn a_refusal_after_closing_never_runs_under_the_submitters_lock() {
     let (sender, receiver) = mpsc::channel();
     let held = sequencer.lock();
     let again = Arc::clone(&sequencer);
-    let done = move |result: Result<(), WalError>| {
+    let done = move |result: Result<(), WalError>, _: &mut Group| {
         drop(again.lock());
         sender.send(result).unwrap();
     };
@@ -120,7 +121,7 @@ fn a_refusal_after_closing_never_runs_under_the_submitters_lock() {
 fn a_completion_that_panics_latches_the_log_and_takes_nobody_along() {
     let folder = tempfile::tempdir().unwrap();
     let (wal, ..) = open_at(Arc::new(RealDisk), folder.path(), threaded(None)).unwrap();
-    wal.append(entry(1, 0, "0\n"), Box::new(|_| panic!("a bug")));
+    wal.append(entry(1, 0, "0\n"), Box::new(|_, _| panic!("a bug")));
     let told = append(&wal, entry(1, 1, "1\n")).recv().unwrap();
     // In the same group it is durable, in a later one the log has latched.
     assert!(matches!(told, Ok(()) | Err(WalError::Failed { .. })));
@@ -135,7 +136,7 @@ fn a_completion_may_hold_the_last_handle() {
     let (sender, receiver) = mpsc::channel();
     let last = Arc::clone(&wal);
     let (go, wait) = mpsc::channel::<()>();
-    let done = move |result: Result<(), WalError>| {
+    let done = move |result: Result<(), WalError>, _: &mut Group| {
         wait.recv().unwrap();
         drop(last);
         sender.send(result).unwrap();

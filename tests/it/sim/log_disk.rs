@@ -75,7 +75,9 @@ impl Disk for LogDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        *self.last.lock() = Last::Named(*self.copied.lock());
+        // A released segment that is kept for the next one is gone as much as a removed one.
+        let released = to.file_name().is_some_and(|name| name == "spare.wal.new");
+        *self.last.lock() = if released { Last::Removed } else { Last::Named(*self.copied.lock()) };
         self.disk.rename(from, to)
     }
 

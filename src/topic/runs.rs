@@ -1,0 +1,159 @@
+//! Runs of records that the readers of a topic share, so that what they are sent is written once and not for each of them.
+//!
+//! Readers that follow a topic stand at the same offsets: the first one to get there finds the records and leaves the run
+//! for the others, who go on behind it and so meet again at its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::codec::Chunk;
+use crate::model::{Epoch, Offset};
+use crate::tail::{Budget, Reservation};
+
+/// Bytes of text in a run, about; one record may be larger.
+pub(super) const RUN_BYTES: usize = 64 << 10;
+/// The most runs that are kept for a topic.
+const RUNS_MAX: usize = 64;
+/// The most bytes that all runs of all topics hold.
+pub(crate) const RUNS_BYTES_MAX: u64 = 64 << 20;
+/// What a run holds beside its text, in terms of the text: the same again in each of two written forms.
+const FORMS: usize = 2;
+
+/// Consecutive records of one topic, and what readers are sent of them.
+#[derive(Debug)]
+pub struct SharedRun {
+    epoch: Epoch,
+    chunks: Vec<Chunk>,
+    written: [OnceLock<Bytes>; FORMS],
+    /// Gives the memory back when nobody needs the run any more.
+    _reservation: Reservation,
+}
+
+impl SharedRun {
+    /// The epoch of its records.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Its records, in order, dense.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// How many records it has.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(Chunk::len).sum()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.iter().all(Chunk::is_empty)
+    }
+
+    /// The offset past its last record.
+    pub fn next(&self) -> Offset {
+        self.chunks.last().map_or(Offset::ZERO, Chunk::next)
+    }
+
+    /// What readers of one of the two forms are sent; written by the first who asks.
+    pub fn written(&self, form: usize, write: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        match self.written.get(form) {
+            Some(written) => written.get_or_init(|| write(self)).clone(),
+            None => write(self),
+        }
+    }
+}
+
+/// The runs of a topic that were read last.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    kept: Mutex<BTreeMap<Offset, Arc<SharedRun>>>,
+}
+
+impl Runs {
+    /// The run that begins at an offset and ends at or before another.
+    pub(super) fn find(&self, from: Offset, until: Offset) -> Option<Arc<SharedRun>> {
+        self.kept.lock().get(&from).filter(|run| run.next() <= until).cloned()
+    }
+
+    /// Makes a run of records that were read, and keeps it; the one that somebody else has made meanwhile is taken instead.
+    /// None where there is no room for it: the records are given back.
+    pub(super) fn keep(
+        &self,
+        epoch: Epoch,
+        chunks: Vec<Chunk>,
+        budget: &Arc<Budget>,
+    ) -> Result<Arc<SharedRun>, Vec<Chunk>> {
+        let Some(first) = chunks.first().map(Chunk::first) else { return Err(chunks) };
+        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes() + chunk.values().bytes() * FORMS).sum();
+        let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(chunks) };
+        let run = SharedRun { epoch, chunks, written: Default::default(), _reservation: reservation };
+        let mut kept = self.kept.lock();
+        let run = Arc::clone(kept.entry(first).or_insert_with(|| Arc::new(run)));
+        let oldest = if kept.len() > RUNS_MAX { kept.pop_first() } else { None };
+        drop(kept);
+        drop(oldest);
+        Ok(run)
+    }
+
+    /// Lets go of all runs: nobody shares them any more.
+    pub(super) fn clear(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock());
+        drop(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Values;
+    use crate::model::Timestamp;
+
+    fn offset(number: u64) -> Offset {
+        Offset::new(number).unwrap()
+    }
+
+    fn chunks(first: u64) -> Vec<Chunk> {
+        let values = Values::from_text(Bytes::from_static(b"{}\n{}\n")).unwrap();
+        vec![Chunk::new(offset(first), Timestamp::default(), values)]
+    }
+
+    #[test]
+    fn a_run_is_found_where_it_begins_and_not_past_what_can_be_read() {
+        let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
+        let run = runs.keep(Epoch::new(1).unwrap(), chunks(4), &budget).unwrap();
+        assert_eq!((run.len(), run.next()), (2, offset(6)));
+        assert!(runs.find(offset(4), offset(6)).is_some());
+        assert!(runs.find(offset(4), offset(5)).is_none());
+        assert!(runs.find(offset(5), offset(9)).is_none());
+        let again = runs.keep(Epoch::new(1).unwrap(), chunks(4), &budget).unwrap();
+        assert!(Arc::ptr_eq(&run, &again));
+    }
+
+    #[test]
+    fn a_form_is_written_once() {
+        let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
+        let run = runs.keep(Epoch::new(1).unwrap(), chunks(0), &budget).unwrap();
+        assert_eq!(run.written(0, |_| Bytes::from_static(b"first")), "first");
+        assert_eq!(run.written(0, |_| Bytes::from_static(b"second")), "first");
+        assert_eq!(run.written(1, |_| Bytes::from_static(b"other")), "other");
+    }
+
+    #[test]
+    fn runs_are_bounded_in_number_and_bytes() {
+        let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
+        for first in 0..RUNS_MAX as u64 + 9 {
+            runs.keep(Epoch::new(1).unwrap(), chunks(2 * first), &budget).unwrap();
+        }
+        assert!(runs.find(offset(16), offset(99)).is_none() && runs.find(offset(18), offset(99)).is_some());
+        let held = budget.used();
+        runs.clear();
+        assert!(held > 0 && budget.used() == 0);
+        let narrow = Budget::new(1);
+        let first = runs.keep(Epoch::new(1).unwrap(), chunks(0), &narrow);
+        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), chunks(2), &narrow).is_err());
+    }
+}
