@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::http::query::invalid;
-use crate::model::{ErrorCode, Problem, TopicName};
+use crate::model::{ErrorCode, Offset, Problem, TopicName};
 use crate::topic::IfMatch;
 
 /// The id of a request: the client's if it can be one, else a fresh one.
@@ -171,6 +171,16 @@ impl Members {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(invalid_body(format!("The member \"{name}\" is a string."))),
         }
+    }
+
+    /// An offset.
+    pub(crate) fn offset(&mut self, name: &str) -> Result<Option<Offset>, Problem> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let offset = value.as_u64().and_then(Offset::new);
+        offset.map(Some).ok_or_else(|| {
+            let detail = format!("The member \"{name}\" is an offset, a whole number from 0 to 2^53 - 1.");
+            if value.is_number() { invalid(detail) } else { invalid_body(detail) }
+        })
     }
 
     /// An object.

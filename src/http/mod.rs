@@ -7,6 +7,7 @@ mod answer;
 mod append;
 mod backends;
 mod body;
+mod cursors;
 mod extract;
 mod frame;
 mod guard;

@@ -28,6 +28,8 @@ pub(crate) struct TopicServices {
     /// Cancelled when the server is asked to stop.
     pub(crate) draining: CancellationToken,
     pub(crate) decode_limits: DecodeLimits,
+    /// The most cursors of a topic.
+    pub(crate) cursors_max: u64,
 }
 
 impl TopicServices {
