@@ -24,6 +24,7 @@ mod routes;
 mod schemas;
 mod serve;
 mod stream;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod topics;

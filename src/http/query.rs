@@ -187,7 +187,7 @@ pub(crate) fn digits(text: &str) -> Option<u64> {
 }
 
 /// What a client sent, cut short where it is long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     text.chars().take(CHARS_MAX).collect()
 }
