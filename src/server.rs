@@ -215,6 +215,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         disk_floor_bytes: config.disk_floor_bytes,
         record_bytes_max: config.max_record_bytes,
         batch_records_max: config.max_batch_records,
+        cursors_max: config.max_topic_cursors,
     }
 }
 

@@ -12,6 +12,12 @@ pub enum CatalogError {
     /// The schema version is not the one that comes next: somebody else has stored it.
     #[error("the schema version is taken")]
     VersionTaken,
+    /// The cursor stands elsewhere by now, or is not there.
+    #[error("the cursor stands elsewhere")]
+    CursorMoved,
+    /// The topic has as many cursors as it may.
+    #[error("the topic has no room for another cursor")]
+    TooManyCursors,
     /// There is no such living topic, or no such tombstone.
     #[error("the topic is not in the catalog")]
     NotFound,

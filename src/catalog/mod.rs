@@ -14,9 +14,10 @@ use std::path::Path;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{Epoch, Offset, Retention, SchemaMode, Timestamp, TopicId};
+use crate::model::{CursorName, Epoch, Offset, Retention, SchemaMode, Timestamp, TopicId};
 use crate::runtime::Tasks;
 
+mod cursors;
 mod decode;
 mod error;
 mod load;
@@ -31,8 +32,8 @@ mod writers;
 
 pub use error::CatalogError;
 pub use rows::{
-    DatasetPlace, EpochStart, KeyRow, Loaded, NewTopic, ProducerRow, SchemaCause, SchemaRow, StoredReceipt, Tombstone,
-    TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
+    CursorPosition, CursorRow, DatasetPlace, EpochStart, KeyRow, Loaded, NewTopic, ProducerRow, SchemaCause, SchemaRow,
+    StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
 };
 
 use writer::{Change, Message, QUEUE_MAX, Submitted, WriterTask};
@@ -78,7 +79,7 @@ impl Catalog {
         self.submit(topics::Create(topic)).await
     }
 
-    /// Turns a topic into a tombstone: its name is free at once, its schemas, writers and epochs are gone.
+    /// Turns a topic into a tombstone: its name is free at once, its schemas, writers, cursors and epochs are gone.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`] when no living topic has the identity.
@@ -188,6 +189,54 @@ impl Catalog {
     /// [`CatalogError::Damaged`] names a row that cannot be had.
     pub async fn all_writers(&self) -> Result<HashMap<TopicId, WriterRows>, CatalogError> {
         writers::of_all(&self.readers).await
+    }
+
+    /// Sets a cursor, making it where it is not there and the topic has fewer than `cursors_max`. With `expected` only if it
+    /// stands there.
+    ///
+    /// # Errors
+    /// [`CatalogError::CursorMoved`], [`CatalogError::TooManyCursors`]; [`CatalogError::NotFound`] when no living topic has
+    /// the identity.
+    pub async fn put_cursor(
+        &self,
+        id: TopicId,
+        cursor: CursorRow,
+        expected: Option<CursorPosition>,
+        cursors_max: u64,
+    ) -> Result<(), CatalogError> {
+        self.submit(cursors::Put { id, cursor, expected, cursors_max }).await
+    }
+
+    /// Forgets a cursor; false where there is none.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; the cursor is as before.
+    pub async fn delete_cursor(&self, id: TopicId, name: CursorName) -> Result<bool, CatalogError> {
+        self.submit(cursors::Delete { id, name }).await
+    }
+
+    /// One cursor of a topic.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn cursor(&self, id: TopicId, name: &CursorName) -> Result<Option<CursorRow>, CatalogError> {
+        cursors::one(&self.readers, id, name).await
+    }
+
+    /// Every cursor of a topic, by name.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn cursors(&self, id: TopicId) -> Result<Vec<CursorRow>, CatalogError> {
+        cursors::of_topic(&self.readers, id).await
+    }
+
+    /// Every cursor of every topic that has any, by name.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn all_cursors(&self) -> Result<HashMap<TopicId, Vec<CursorRow>>, CatalogError> {
+        cursors::of_all(&self.readers).await
     }
 
     /// Notes whether the server has stopped in order: false once it runs, true as its last word.

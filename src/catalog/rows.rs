@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Epoch, Offset, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::model::{CursorName, Epoch, Offset, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 
 /// What a topic is: all of it but the retention, the options and the mode stays as it was created.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +152,26 @@ pub struct SchemaRow {
     pub changes: Value,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// Where a cursor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorPosition {
+    /// The epoch in which it was set there.
+    pub epoch: Epoch,
+    /// The first offset that its reader has not dealt with.
+    pub next: Offset,
+}
+
+/// A named position in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorRow {
+    /// Its name, of one cursor of the topic.
+    pub name: CursorName,
+    /// Where it stands.
+    pub position: CursorPosition,
+    /// When it was set there.
+    pub updated_at: Timestamp,
 }
 
 /// What is kept of an append to answer its repetition.

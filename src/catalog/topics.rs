@@ -81,6 +81,7 @@ impl Change for Bury {
             "DELETE FROM schemas WHERE topic = ?",
             "DELETE FROM producers WHERE topic = ?",
             "DELETE FROM idempotency_keys WHERE topic = ?",
+            "DELETE FROM cursors WHERE topic = ?",
         ] {
             sqlx::query(statement).bind(&id).execute(&mut *connection).await?;
         }

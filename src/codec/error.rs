@@ -49,7 +49,7 @@ pub enum DecodeError {
     /// There is no record.
     #[error("The body has no record.")]
     EmptyBatch,
-    /// The batch would bring the topic over its columns.
+    /// The batch would bring the topic over its columns, by which record is not known.
     #[error(
         "The topic would have more than {COLUMNS_MAX} leaf columns: declare objects with many different keys as `json`."
     )]
@@ -110,6 +110,9 @@ impl DecodeError {
         match self {
             DecodeError::InvalidJson { line, column, .. } => problem = problem.at(line, column),
             DecodeError::InvalidRecords { errors, line } => {
+                if problem.code == ErrorCode::TooManyColumns {
+                    problem.limit = Some(COLUMNS_MAX as u64);
+                }
                 problem.errors = errors;
                 problem.line = Some(line);
             }

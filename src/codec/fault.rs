@@ -4,7 +4,7 @@ use jiter::Peek;
 
 use crate::codec::read::Malformed;
 use crate::model::{ErrorCode, RecordError};
-use crate::schema::FieldPath;
+use crate::schema::{COLUMNS_MAX, FieldPath};
 
 /// The most containers in each other; a record itself is at depth 1.
 pub(super) const NESTING_MAX: usize = 100;
@@ -102,6 +102,14 @@ impl Stop {
     pub(super) fn too_deep() -> Self {
         let sentence = format!("nests deeper than {NESTING_MAX} levels");
         Self::fault(ErrorCode::InvalidRecord, Wrong::Object(sentence))
+    }
+
+    /// The records up to this one ask for more columns than a topic can have.
+    pub(super) fn too_many_columns() -> Self {
+        let sentence = format!(
+            "brings the topic over its {COLUMNS_MAX} leaf columns: declare objects with many different keys as `json`"
+        );
+        Self::fault(ErrorCode::TooManyColumns, Wrong::Object(sentence))
     }
 
     /// What stands where a record belongs is no object.

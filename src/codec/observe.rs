@@ -31,6 +31,11 @@ impl<'s> Observer<'s> {
         self.places > PLACES_MAX
     }
 
+    /// How many keys have been seen; each that has a column of its own is one of them.
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
     /// Adds the object that was peeked.
     pub(super) fn see(&mut self, reader: &mut Reader<'_>) -> Result<(), Stop> {
         let mut members = std::mem::take(&mut self.members);

@@ -55,8 +55,11 @@ pub struct Config {
     pub max_streams: u64,
     /// The most datasets kept open at a time. 1 to 100,000, default 256.
     pub max_open_datasets: u64,
-    /// The most topics with metrics of their own; the rest count as `other`. From 0 to 100,000, default 1,000.
+    /// The most topics with metrics of their own, and the most cursors; the rest count as `other`. From 0 to 100,000, default
+    /// 1,000.
     pub max_metric_topics: u64,
+    /// The most cursors of a topic: past it a new one is 400. From 0 to 100,000, default 1,000.
+    pub max_topic_cursors: u64,
     /// How long a stop may take. 0 to 3,600 s, default 8 s.
     pub shutdown_timeout: Duration,
     /// Origins of web pages that may use the service; `*` is any. Default none.
@@ -103,6 +106,7 @@ impl Default for Config {
             max_streams: 10_000,
             max_open_datasets: 256,
             max_metric_topics: 1_000,
+            max_topic_cursors: 1_000,
             shutdown_timeout: Duration::from_secs(8),
             cors_origins: Vec::new(),
             storage_roots: Vec::new(),
@@ -139,6 +143,7 @@ impl Config {
             max_streams: options.max_streams.unwrap_or(default.max_streams),
             max_open_datasets: options.max_open_datasets.unwrap_or(default.max_open_datasets),
             max_metric_topics: options.max_metric_topics.unwrap_or(default.max_metric_topics),
+            max_topic_cursors: options.max_topic_cursors.unwrap_or(default.max_topic_cursors),
             shutdown_timeout: options.shutdown_timeout_secs.map_or(default.shutdown_timeout, Duration::from_secs),
             cors_origins: options.cors_origin.unwrap_or_default(),
             storage_roots: options.storage_root.unwrap_or_default(),
@@ -164,6 +169,7 @@ impl Config {
             ("--max-streams", self.max_streams, 0, 10_000_000),
             ("--max-open-datasets", self.max_open_datasets, 1, 100_000),
             ("--max-metric-topics", self.max_metric_topics, 0, 100_000),
+            ("--max-topic-cursors", self.max_topic_cursors, 0, 100_000),
             ("--shutdown-timeout-secs", self.shutdown_timeout.as_secs(), 0, 3_600),
         ] {
             if value < least || value > most {

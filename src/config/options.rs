@@ -54,9 +54,12 @@ pub struct Options {
     /// Most datasets kept open at a time; the longest unused one is closed [default: 256]
     #[arg(long, env = "PERSISTING_MAX_OPEN_DATASETS", value_name = "DATASETS")]
     pub max_open_datasets: Option<u64>,
-    /// Most topics with series of their own on /metrics; the rest count as "other" [default: 1000]
+    /// Most topics with series of their own on /metrics, and most cursors; the rest count as "other" [default: 1000]
     #[arg(long, env = "PERSISTING_MAX_METRIC_TOPICS", value_name = "TOPICS")]
     pub max_metric_topics: Option<u64>,
+    /// Most cursors of a topic; past it a new one gets 400 [default: 1000]
+    #[arg(long, env = "PERSISTING_MAX_TOPIC_CURSORS", value_name = "CURSORS")]
+    pub max_topic_cursors: Option<u64>,
     /// Longest time that a stop may take, in seconds [default: 8]
     #[arg(long, env = "PERSISTING_SHUTDOWN_TIMEOUT_SECS", value_name = "SECONDS")]
     pub shutdown_timeout_secs: Option<u64>,
@@ -96,6 +99,7 @@ impl Options {
             max_streams: self.max_streams.or(other.max_streams),
             max_open_datasets: self.max_open_datasets.or(other.max_open_datasets),
             max_metric_topics: self.max_metric_topics.or(other.max_metric_topics),
+            max_topic_cursors: self.max_topic_cursors.or(other.max_topic_cursors),
             shutdown_timeout_secs: self.shutdown_timeout_secs.or(other.shutdown_timeout_secs),
             cors_origin: self.cors_origin.or(other.cors_origin),
             storage_root: self.storage_root.or(other.storage_root),

@@ -2,6 +2,7 @@
 
 mod commits;
 mod create;
+mod cursors;
 mod entry;
 mod place;
 mod recover;
@@ -60,6 +61,8 @@ pub struct EngineOptions {
     pub record_bytes_max: u64,
     /// The most records of one batch.
     pub batch_records_max: u64,
+    /// The most cursors of a topic.
+    pub cursors_max: u64,
 }
 
 /// Where the server stands in its life.
@@ -174,9 +177,10 @@ impl Engine {
     }
 
     /// Brings the figures up to date that nothing counts as it happens.
-    pub fn refresh_metrics(&self) {
+    pub async fn refresh_metrics(&self) {
         if let Ok(core) = self.core() {
             core.refresh_metrics();
+            core.refresh_cursors().await;
         }
     }
 

@@ -158,6 +158,7 @@ fn assemble(
         tasks: parts.tasks.child(),
         draining: engine.draining(),
         decode_limits,
+        cursors_max: options.cursors_max,
     });
     Ok(Arc::new(Core {
         options,

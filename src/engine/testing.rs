@@ -61,5 +61,6 @@ fn options(folder: &TempDir) -> EngineOptions {
         disk_floor_bytes: 0,
         record_bytes_max: 1 << 20,
         batch_records_max: 1_000,
+        cursors_max: 3,
     }
 }

@@ -324,7 +324,7 @@ impl Core {
     }
 
     /// What is known of a topic that nobody has used since the start.
-    fn figures_asleep(&self, entry: &Entry) -> Option<TopicFigures> {
+    pub(super) fn figures_asleep(&self, entry: &Entry) -> Option<TopicFigures> {
         let TopicRow { definition, next, .. } = entry.row();
         let factory = self.services.registry.get(&definition.backend)?;
         let has_series = factory.capabilities().metrics && factory.topic_metrics(&definition.options);

@@ -1,18 +1,17 @@
 //! Names in paths, headers, and JSON bodies.
 
-use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::http::query::invalid;
-use crate::model::{ErrorCode, Problem, TopicName};
+use crate::http::query::{invalid, shown};
+use crate::http::strict::Strict;
+use crate::model::{ErrorCode, Offset, Problem, TopicName};
 use crate::topic::IfMatch;
 
 /// The id of a request: the client's if it can be one, else a fresh one.
@@ -160,15 +159,16 @@ impl Members {
     /// Reads a body's text.
     ///
     /// # Errors
-    /// `invalid_json` with its place; `invalid_body` for what is no object, a repeated member, or a member that `known`
-    /// lacks.
+    /// `invalid_json` with its place; `invalid_body` for what is no object, a member repeated at any depth, or a member that
+    /// `known` lacks.
     pub(crate) fn parse(text: &[u8], known: &[&str]) -> Result<Self, Problem> {
         if text.trim_ascii().is_empty() {
             return Ok(Self(Map::new()));
         }
-        let Object { members, repeated } = serde_json::from_slice(text).map_err(|error| unreadable(&error))?;
-        if let Some(name) = repeated {
-            return Err(invalid_body(format!("The member \"{name}\" is given more than once.")));
+        let Strict { value, repeated } = serde_json::from_slice(text).map_err(|error| unreadable(&error))?;
+        let Value::Object(members) = value else { return Err(invalid_body("The body is a JSON object.")) };
+        if let Some(path) = repeated {
+            return Err(invalid_body(format!("The member \"{}\" is given more than once.", shown(&path))));
         }
         let unknown = members.keys().find(|name| !known.contains(&name.as_str()));
         match unknown {
@@ -203,6 +203,16 @@ impl Members {
         }
     }
 
+    /// An offset.
+    pub(crate) fn offset(&mut self, name: &str) -> Result<Option<Offset>, Problem> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let offset = value.as_u64().and_then(Offset::new);
+        offset.map(Some).ok_or_else(|| {
+            let detail = format!("The member \"{name}\" is an offset, a whole number from 0 to 2^53 - 1.");
+            if value.is_number() { invalid(detail) } else { invalid_body(detail) }
+        })
+    }
+
     /// An object.
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Problem> {
         match self.value(name) {
@@ -219,43 +229,8 @@ pub(crate) fn invalid_body(detail: impl Into<std::borrow::Cow<'static, str>>) ->
 }
 
 fn unreadable(error: &serde_json::Error) -> Problem {
-    if error.is_data() {
-        return invalid_body("The body is a JSON object.");
-    }
     let (line, column) = (error.line() as u64, error.column() as u64);
     Problem::new(ErrorCode::InvalidJson, format!("The body is not JSON: {error}.")).at(line.max(1), column.max(1))
-}
-
-/// An object with its first repeated member, which a map alone would hide.
-struct Object {
-    members: Map<String, Value>,
-    repeated: Option<String>,
-}
-
-impl<'de> serde::Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Object, A::Error> {
-                let mut object = Object { members: Map::new(), repeated: None };
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
-                    if object.members.contains_key(&name) {
-                        object.repeated.get_or_insert(name);
-                    } else {
-                        object.members.insert(name, value);
-                    }
-                }
-                Ok(object)
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
 }
 
 #[cfg(test)]
@@ -271,6 +246,8 @@ mod tests {
             ("{\"a\":1}", Ok(())),
             ("{\"b\":1}", Err((ErrorCode::InvalidBody, None))),
             ("{\"a\":1,\"a\":2}", Err((ErrorCode::InvalidBody, None))),
+            ("{\"a\":{\"b\":1,\"b\":1}}", Err((ErrorCode::InvalidBody, None))),
+            ("[1", Err((ErrorCode::InvalidJson, Some(1)))),
             ("[]", Err((ErrorCode::InvalidBody, None))),
             ("3", Err((ErrorCode::InvalidBody, None))),
             ("{\"a\":\n nul}", Err((ErrorCode::InvalidJson, Some(2)))),
@@ -282,6 +259,8 @@ mod tests {
             let read = Members::parse(text.as_bytes(), &["a"]);
             assert_eq!(read.map(drop).map_err(|problem| (problem.code, problem.line)), expected, "{text}");
         }
+        let problem = Members::parse(b"{\"a\":[{\"b\":1,\"b\":1}]}", &["a"]).unwrap_err();
+        assert_eq!(problem.detail, "The member \"a.0.b\" is given more than once.");
         let problem = Members::parse(b"{\"b\":1}", &["a"]).unwrap_err();
         assert_eq!(problem.allowed, Some(vec!["a".to_owned()]));
     }

@@ -7,6 +7,7 @@ mod answer;
 mod append;
 mod backends;
 mod body;
+mod cursors;
 mod extract;
 mod frame;
 mod guard;
@@ -23,6 +24,7 @@ mod routes;
 mod schemas;
 mod serve;
 mod stream;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod topics;

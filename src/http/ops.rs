@@ -13,10 +13,10 @@ use crate::http::answer::{self, Json, ok};
 use crate::http::body::read_whole;
 use crate::http::extract::{Members, TopicPath, invalid_body};
 use crate::http::problem::PendingProblem;
-use crate::http::query::{StrictQuery, invalid};
+use crate::http::query::StrictQuery;
 use crate::http::{ApiState, topics};
 use crate::metrics::Metrics;
-use crate::model::{ErrorCode, Offset, Problem};
+use crate::model::{ErrorCode, Problem};
 use crate::topic::TopicStats;
 
 /// `POST …/flush`
@@ -74,11 +74,8 @@ pub(crate) async fn trim(
     let topic = state.engine.topic(&name).await?;
     let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
     let mut members = Members::parse(&text, &["before"])?;
-    let given = members.value("before");
-    let before = given.as_ref().and_then(Value::as_u64).and_then(Offset::new).ok_or_else(|| {
-        let detail = "The member \"before\" is an offset, from 0 to 2^53 - 1.";
-        if given.as_ref().is_some_and(Value::is_number) { invalid(detail) } else { invalid_body(detail) }
-    })?;
+    let before = members.offset("before")?;
+    let before = before.ok_or_else(|| invalid_body("The member \"before\", an offset, is missing."))?;
     let earliest = topic.trim(before).await?.get();
     Ok(ok(json!({ "earliest_offset": earliest })).into_response())
 }
@@ -213,7 +210,7 @@ fn details(health: &Health) -> Map<String, Value> {
 /// `GET /metrics`
 pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Problem> {
     accept::negotiate(&headers, &["text/plain"])?;
-    state.engine.refresh_metrics();
+    state.engine.refresh_metrics().await;
     Ok(answer::bytes(StatusCode::OK, Metrics::MEDIA_TYPE, state.metrics.render()))
 }
 

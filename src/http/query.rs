@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::codec::FieldSelection;
 use crate::http::routes::Route;
-use crate::model::{ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, Timestamp};
+use crate::model::{CursorName, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, Timestamp};
 use crate::topic::Start;
 
 /// The query parameters of a request: each known to its operation, given once and not empty.
@@ -26,7 +26,6 @@ const LACKING: &[(&str, Option<&str>)] = &[
     ("version", Some("version_control")),
     ("tag", Some("version_control")),
     ("as_of", Some("version_control")),
-    ("cursor", None),
 ];
 
 impl<S: Send + Sync> FromRequestParts<S> for StrictQuery {
@@ -137,13 +136,14 @@ impl StrictQuery {
             .ok_or_else(|| invalid(format!("{name} cannot be \"{}\".", shown(text))).allowing(words.iter().copied()))
     }
 
-    /// Where to begin: `offset` or `since`, not both; none for the operation's default.
+    /// Where to begin: one of `offset`, `since` and `cursor`; none for the operation's default.
     pub(crate) fn start(&self) -> Result<Option<Start>, Problem> {
-        match (self.text("offset"), self.text("since")) {
-            (Some(_), Some(_)) => Err(invalid("Give offset or since, not both.")),
-            (Some(text), None) => position(text).map(Some),
-            (None, Some(text)) => time(text).map(|time| Some(Start::Since(time))),
-            (None, None) => Ok(None),
+        match (self.text("offset"), self.text("since"), self.text("cursor")) {
+            (Some(text), None, None) => position(text).map(Some),
+            (None, Some(text), None) => time(text).map(|time| Some(Start::Since(time))),
+            (None, None, Some(text)) => cursor_name(text).map(|name| Some(Start::Cursor(name))),
+            (None, None, None) => Ok(None),
+            _ => Err(invalid("Give only one of offset, since and cursor.")),
         }
     }
 
@@ -175,6 +175,11 @@ pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Prob
     Problem::new(ErrorCode::InvalidParameter, detail)
 }
 
+/// The name of a cursor.
+pub(crate) fn cursor_name(text: &str) -> Result<CursorName, Problem> {
+    CursorName::parse(text).map_err(|error| invalid(format!("\"{}\" cannot be a cursor: {error}.", shown(text))))
+}
+
 /// A number up to 2^53 − 1 of digits alone: no sign, no space.
 pub(crate) fn digits(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -182,7 +187,7 @@ pub(crate) fn digits(text: &str) -> Option<u64> {
 }
 
 /// What a client sent, cut short where it is long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     text.chars().take(CHARS_MAX).collect()
 }
@@ -218,7 +223,7 @@ fn time(text: &str) -> Result<Timestamp, Problem> {
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &["offset", "since", "limit", "close", "fields"];
+    const KNOWN: &[&str] = &["offset", "since", "cursor", "limit", "close", "fields"];
 
     fn code(text: &str) -> Option<ErrorCode> {
         StrictQuery::parse(text, KNOWN)
@@ -257,6 +262,10 @@ mod tests {
             ("close=1", Some(ErrorCode::InvalidParameter)),
             ("fields=a,,b", Some(ErrorCode::InvalidParameter)),
             ("offset=1&since=2026-11-23T09:00:00Z", Some(ErrorCode::InvalidParameter)),
+            ("cursor=billing", None),
+            ("cursor=-billing", Some(ErrorCode::InvalidParameter)),
+            ("cursor=billing&offset=1", Some(ErrorCode::InvalidParameter)),
+            ("cursor=billing&since=2026-11-23T09:00:00Z", Some(ErrorCode::InvalidParameter)),
         ] {
             assert_eq!(code(text), expected, "{text}");
         }
@@ -291,7 +300,7 @@ mod tests {
         let expected = Start::Since(Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap());
         for text in ["2026-11-23T10:00:00%2B01:00", "2026-11-23T10:00:00+01:00", "2026-11-23T09:00:00Z"] {
             let query = StrictQuery::parse(&format!("since={text}"), KNOWN).unwrap();
-            assert_eq!(query.start(), Ok(Some(expected)), "{text}");
+            assert_eq!(query.start(), Ok(Some(expected.clone())), "{text}");
         }
         assert!(StrictQuery::parse("since=yesterday", KNOWN).unwrap().start().is_err());
         assert!(StrictQuery::parse("since=%C3%A4%C3%A4%C3%A4%C3%A4", KNOWN).unwrap().start().is_err());

@@ -4,7 +4,7 @@
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
-use crate::http::{ApiState, append, backends, later, openapi, ops, read, schemas, stream, topics};
+use crate::http::{ApiState, append, backends, cursors, later, openapi, ops, read, schemas, stream, topics};
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,7 @@ impl Route {
 const STREAM: &str = "/v1/topics/{topic}/stream";
 const TOPIC: &str = "/v1/topics/{topic}";
 const RECORDS: &str = "/v1/topics/{topic}/records";
+const CURSOR: &str = "/v1/topics/{topic}/cursors/{name}";
 
 const READ_QUERY: &[&str] = &[
     "offset",
@@ -157,10 +158,10 @@ pub static ROUTES: &[Route] = &[
     lacking("deleteIndex", Verb::Delete, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),
     lacking("searchRecords", Verb::Post, "/v1/topics/{topic}/search", &[], VECTORS),
     lacking("querySql", Verb::Post, "/v1/query", &[], None),
-    lacking("listCursors", Verb::Get, "/v1/topics/{topic}/cursors", &[], None),
-    lacking("getCursor", Verb::Get, "/v1/topics/{topic}/cursors/{name}", &[], None),
-    lacking("putCursor", Verb::Put, "/v1/topics/{topic}/cursors/{name}", &[], None),
-    lacking("deleteCursor", Verb::Delete, "/v1/topics/{topic}/cursors/{name}", &[], None),
+    served("listCursors", Verb::Get, "/v1/topics/{topic}/cursors", &[], |verb| on(verb, cursors::list)),
+    served("getCursor", Verb::Get, CURSOR, &[], |verb| on(verb, cursors::get)),
+    served("putCursor", Verb::Put, CURSOR, &[], |verb| on(verb, cursors::put)),
+    served("deleteCursor", Verb::Delete, CURSOR, &[], |verb| on(verb, cursors::delete)),
     served("getLiveness", Verb::Get, "/livez", &[], |verb| on(verb, ops::livez)),
     served("getReadiness", Verb::Get, "/readyz", &["verbose"], |verb| on(verb, ops::readyz)),
     served("getMetrics", Verb::Get, "/metrics", &[], |verb| on(verb, ops::metrics)),

@@ -1,5 +1,6 @@
 //! Every metric family of the service, in one struct that is passed down; nothing is global.
 
+mod cursors;
 mod topics;
 
 use prometheus::core::Collector;
@@ -8,6 +9,7 @@ use prometheus::{
     Registry, TextEncoder, exponential_buckets,
 };
 
+pub use cursors::CursorTable;
 pub use topics::{TopicFigures, TopicTable};
 
 /// All metrics. The fields are handles: cheap to clone, safe to use from any thread.
@@ -48,7 +50,10 @@ pub struct Metrics {
     pub topics: IntGaugeVec,
     /// Topics that cannot be written at present.
     pub topics_degraded: IntGauge,
+    /// Cursors of all topics.
+    pub cursors: IntGauge,
     per_topic: TopicTable,
+    per_cursor: CursorTable,
 }
 
 /// What the names and labels below, all of them constants, make of a metric.
@@ -109,11 +114,14 @@ impl Metrics {
     /// The media type of [`Metrics::render`].
     pub const MEDIA_TYPE: &'static str = prometheus::TEXT_FORMAT;
 
-    /// Metrics where at most `topics_max` topics have series of their own; the rest are added up as `other`.
+    /// Metrics where at most `topics_max` topics have series of their own, and as many cursors; the rest are added up as
+    /// `other`.
     pub fn new(topics_max: usize) -> Self {
         let families = Families { registry: Registry::new() };
         let per_topic = TopicTable::new(topics_max);
         sound(families.registry.register(Box::new(per_topic.clone())));
+        let per_cursor = CursorTable::new(topics_max);
+        sound(families.registry.register(Box::new(per_cursor.clone())));
         Self {
             http_requests: families.counters(
                 "http_requests_total",
@@ -148,8 +156,10 @@ impl Metrics {
                 .add(Gauge::with_opts(options("recovery_duration_seconds", "Time the last recovery took."))),
             topics: families.add(IntGaugeVec::new(options("topics", "Topics."), &["backend"])),
             topics_degraded: families.gauge("topics_degraded", "Topics that cannot be written at present."),
+            cursors: families.gauge("cursors", "Cursors."),
             registry: families.registry,
             per_topic,
+            per_cursor,
         }
     }
 }
@@ -158,6 +168,11 @@ impl Metrics {
     /// Shows these topics, and no others, with series of their own.
     pub fn show_topics(&self, topics: Vec<(String, TopicFigures)>) {
         self.per_topic.show(topics);
+    }
+
+    /// Shows these cursors, by topic and name, with their lag, and no others.
+    pub fn show_cursors(&self, lags: Vec<((String, String), u64)>) {
+        self.per_cursor.show(lags);
     }
 
     /// All families in Prometheus' text form; empty where encoding fails, which is logged.
@@ -183,16 +198,18 @@ mod tests {
         metrics.rejected_records.with_label_values(&["invalid_json"]).inc();
         metrics.topics.with_label_values(&["memory"]).set(1);
         metrics.show_topics(vec![("events".to_owned(), TopicFigures { records: 3, ..TopicFigures::default() })]);
+        metrics.show_cursors(vec![(("events".to_owned(), "billing".to_owned()), 5)]);
         let text = String::from_utf8(metrics.render()).unwrap();
         for family in "http_requests_total http_request_duration_seconds appended_records_total appended_bytes_total \
             delivered_records_total delivered_bytes_total duplicates_total rejected_records_total wal_bytes \
             wal_fsync_duration_seconds wal_group_size tail_bytes commit_duration_seconds streams_open \
             recovery_duration_seconds topics topics_degraded topic_records_total topic_bytes_total topic_tail_offset \
-            topic_committed_offset topic_fragments"
+            topic_committed_offset topic_fragments cursors topic_cursor_lag"
             .split_whitespace()
         {
             assert!(text.contains(&format!("# TYPE persisting_{family} ")), "{family}");
         }
         assert!(text.contains("persisting_topic_records_total{topic=\"events\"} 3"));
+        assert!(text.contains("persisting_topic_cursor_lag{cursor=\"billing\",topic=\"events\"} 5"));
     }
 }

@@ -1,4 +1,4 @@
-//! Topic names.
+//! Names of topics and of cursors.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,14 +8,33 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(Arc<str>);
 
+/// The name of a cursor, of the same pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CursorName(Arc<str>);
+
+/// The longest name, in bytes.
+const BYTES_MAX: usize = 128;
+
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let head = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
+    let rest = bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    head && rest && bytes.len() <= BYTES_MAX
+}
+
 /// A text that names no topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a topic name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")]
 pub struct InvalidTopicName;
 
+/// A text that names no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")]
+pub struct InvalidCursorName;
+
 impl TopicName {
     /// The longest name, in bytes.
-    pub const BYTES_MAX: usize = 128;
+    pub const BYTES_MAX: usize = BYTES_MAX;
     /// The ending that the service keeps for itself.
     pub const QUARANTINE_ENDING: &'static str = ".quarantine";
 
@@ -24,10 +43,7 @@ impl TopicName {
     /// # Errors
     /// [`InvalidTopicName`] for everything that the pattern does not match.
     pub fn parse(text: &str) -> Result<Self, InvalidTopicName> {
-        let bytes = text.as_bytes();
-        let head = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-        let rest = bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if head && rest && bytes.len() <= Self::BYTES_MAX { Ok(Self(text.into())) } else { Err(InvalidTopicName) }
+        if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidTopicName) }
     }
 
     /// The name as text.
@@ -38,6 +54,27 @@ impl TopicName {
     /// Whether the ending is the service's own, so that nobody else can create the topic.
     pub fn is_reserved(&self) -> bool {
         self.0.ends_with(Self::QUARANTINE_ENDING)
+    }
+}
+
+impl CursorName {
+    /// Checks a name as a client wrote it.
+    ///
+    /// # Errors
+    /// [`InvalidCursorName`] for everything that the pattern does not match.
+    pub fn parse(text: &str) -> Result<Self, InvalidCursorName> {
+        if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidCursorName) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CursorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -60,10 +97,10 @@ mod tests {
     #[test]
     fn a_name_is_taken_or_refused_by_the_pattern() {
         for good in ["a", "0", "my-topic", "a.b_c-d", &"x".repeat(128)] {
-            assert!(TopicName::parse(good).is_ok(), "{good}");
+            assert!(TopicName::parse(good).is_ok() && CursorName::parse(good).is_ok(), "{good}");
         }
         for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "é", "a\0", "a%2e", &"x".repeat(129)] {
-            assert!(TopicName::parse(bad).is_err(), "{bad}");
+            assert!(TopicName::parse(bad).is_err() && CursorName::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -68,11 +68,10 @@ impl Budget {
     /// # Errors
     /// [`BudgetFull`] where they do not.
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, BudgetFull> {
-        let fits =
-            |used: u64| (used == 0 || used.saturating_add(bytes) <= self.limit).then(|| used.saturating_add(bytes));
-        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
-            Ok(_) => Ok(Reservation { budget: Some(Arc::clone(self)), bytes }),
-            Err(_) => Err(BudgetFull { limit: self.limit }),
+        if self.try_take(0, bytes) {
+            Ok(Reservation { budget: Some(Arc::clone(self)), bytes })
+        } else {
+            Err(BudgetFull { limit: self.limit })
         }
     }
 
@@ -81,22 +80,51 @@ impl Budget {
     /// # Errors
     /// [`BudgetFull`] when they did not in time.
     pub async fn reserve(self: &Arc<Self>, bytes: u64, patience: Duration) -> Result<Reservation, BudgetFull> {
+        let mut reservation = self.open();
+        reservation.grow(bytes, patience).await?;
+        Ok(reservation)
+    }
+
+    /// A reservation of nothing yet, which can grow.
+    pub fn open(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: Some(Arc::clone(self)), bytes: 0 }
+    }
+
+    /// Takes the bytes for somebody who holds `held` if they fit, or if nobody else holds any.
+    fn try_take(&self, held: u64, bytes: u64) -> bool {
+        let fits = |used: u64| {
+            let after = used.saturating_add(bytes);
+            (used == held || after <= self.limit).then_some(after)
+        };
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    /// The same, waiting for room for as long as patience lasts. Dropping the future takes nothing.
+    async fn take(&self, held: u64, bytes: u64, patience: Duration) -> Result<(), BudgetFull> {
+        if self.try_take(held, bytes) {
+            return Ok(());
+        }
         let waiting = async {
             loop {
                 let freed = self.freed.notified();
                 tokio::pin!(freed);
+                // Listening begins before the look, so that bytes freed in between are not missed.
                 freed.as_mut().enable();
-                if let Ok(reservation) = self.try_reserve(bytes) {
-                    return reservation;
+                if self.try_take(held, bytes) {
+                    return;
                 }
                 freed.await;
             }
         };
-        if let Ok(reservation) = self.try_reserve(bytes) {
-            return Ok(reservation);
-        }
         let _waiting = Waiting::counted(&self.waiting);
         tokio::time::timeout(patience, waiting).await.map_err(|_| BudgetFull { limit: self.limit })
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::AcqRel);
+            self.freed.notify_waiters();
+        }
     }
 
     /// Whether somebody waits for room.
@@ -122,13 +150,25 @@ impl Reservation {
         Self { budget: None, bytes: 0 }
     }
 
+    /// Takes bytes more as soon as they fit, or when nobody else holds any, at most after `patience`. Dropping the future
+    /// takes nothing.
+    ///
+    /// # Errors
+    /// [`BudgetFull`] when they did not in time.
+    pub async fn grow(&mut self, bytes: u64, patience: Duration) -> Result<(), BudgetFull> {
+        if let Some(budget) = &self.budget {
+            budget.take(self.bytes, bytes, patience).await?;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
     /// Gives back what is more than `bytes`; how much that was.
     pub(crate) fn shrink_to(&mut self, bytes: u64) -> u64 {
         let given = self.bytes.saturating_sub(bytes);
         self.bytes -= given;
-        if let Some(budget) = self.budget.as_ref().filter(|_| given > 0) {
-            budget.used.fetch_sub(given, Ordering::AcqRel);
-            budget.freed.notify_waiters();
+        if let Some(budget) = &self.budget {
+            budget.give_back(given);
         }
         given
     }
@@ -142,8 +182,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.take() {
-            budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-            budget.freed.notify_waiters();
+            budget.give_back(self.bytes);
         }
     }
 }
@@ -179,6 +218,20 @@ mod tests {
         let large = budget.try_reserve(100).unwrap();
         assert!(budget.try_reserve(1).is_err());
         drop(large);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_grows_past_the_limit_and_nobody_else_does() {
+        let budget = Budget::new(10);
+        let mut alone = budget.open();
+        alone.grow(8, Duration::ZERO).await.unwrap();
+        alone.grow(100, Duration::ZERO).await.unwrap();
+        assert_eq!((alone.bytes(), budget.used()), (108, 108));
+        let mut other = budget.open();
+        assert_eq!(other.grow(1, Duration::ZERO).await, Err(BudgetFull { limit: 10 }));
+        assert_eq!((other.bytes(), budget.used()), (0, 108));
+        drop(alone);
         assert_eq!(budget.used(), 0);
     }
 }

@@ -3,26 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-
 use crate::model::{ErrorCode, Problem};
+use crate::tail::{Budget, Reservation};
 
 /// The bytes that all requests together may hold. A request that holds them alone is never refused, however large it is:
 /// its own limits bound it.
 #[derive(Debug)]
 pub struct InflightBudget {
-    bytes_max: u64,
+    budget: Arc<Budget>,
     patience: Duration,
-    used: Mutex<u64>,
-    freed: Notify,
 }
 
 /// What one request holds; given back on drop.
 #[derive(Debug)]
 pub struct InflightPermit {
-    budget: Arc<InflightBudget>,
-    held: u64,
+    held: Reservation,
+    patience: Duration,
 }
 
 impl InflightBudget {
@@ -36,44 +32,24 @@ impl InflightBudget {
 
     /// A budget whose requests wait this long for room.
     pub fn with_patience(bytes_max: u64, patience: Duration) -> Arc<Self> {
-        Arc::new(Self { bytes_max, patience, used: Mutex::new(0), freed: Notify::new() })
+        Arc::new(Self { budget: Budget::new(bytes_max), patience })
     }
 
     /// A permit that holds nothing yet.
-    pub fn open(self: &Arc<Self>) -> InflightPermit {
-        InflightPermit { budget: Arc::clone(self), held: 0 }
+    pub fn open(&self) -> InflightPermit {
+        InflightPermit { held: self.budget.open(), patience: self.patience }
     }
 
     /// Bytes held by all permits.
     pub fn used(&self) -> u64 {
-        *self.used.lock()
-    }
-
-    /// Takes the bytes if they fit, or if nobody else holds any.
-    fn try_take(&self, held: u64, bytes: u64) -> bool {
-        let mut used = self.used.lock();
-        let after = used.saturating_add(bytes);
-        let fits = after <= self.bytes_max || *used == held;
-        if fits {
-            *used = after;
-        }
-        fits
-    }
-
-    fn give_back(&self, bytes: u64) {
-        if bytes > 0 {
-            let mut used = self.used.lock();
-            *used = used.saturating_sub(bytes);
-            drop(used);
-            self.freed.notify_waiters();
-        }
+        self.budget.used()
     }
 }
 
 impl InflightPermit {
     /// Bytes held.
-    pub fn held(&self) -> u64 {
-        self.held
+    pub const fn held(&self) -> u64 {
+        self.held.bytes()
     }
 
     /// Holds this many bytes more, waiting for room as long as the budget's patience lasts. Dropping the future takes
@@ -82,42 +58,11 @@ impl InflightPermit {
     /// # Errors
     /// `overloaded` when there was no room in time.
     pub async fn grow(&mut self, bytes: u64) -> Result<(), Problem> {
-        if self.budget.try_take(self.held, bytes) {
-            self.held = self.held.saturating_add(bytes);
-            return Ok(());
-        }
-        let budget = Arc::clone(&self.budget);
-        let held = self.held;
-        let taken = tokio::time::timeout(budget.patience, async {
-            loop {
-                let freed = budget.freed.notified();
-                tokio::pin!(freed);
-                // Listening begins before the look, so that bytes freed in between are not missed.
-                freed.as_mut().enable();
-                if budget.try_take(held, bytes) {
-                    return;
-                }
-                freed.await;
-            }
+        self.held.grow(bytes, self.patience).await.map_err(|full| {
+            let detail =
+                "The requests in flight fill the server's memory budget; send the request again after a pause.";
+            Problem::new(ErrorCode::Overloaded, detail).with_limit(full.limit)
         })
-        .await;
-        match taken {
-            Ok(()) => {
-                self.held = self.held.saturating_add(bytes);
-                Ok(())
-            }
-            Err(_) => Err(Problem::new(
-                ErrorCode::Overloaded,
-                "The requests in flight fill the server's memory budget; send the request again after a pause.",
-            )
-            .with_limit(self.budget.bytes_max)),
-        }
-    }
-}
-
-impl Drop for InflightPermit {
-    fn drop(&mut self) {
-        self.budget.give_back(self.held);
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
 use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Records, Target, decode};
-use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, StoredBefore, Timestamp, Writer};
+use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
+use crate::topic::close::stored_all_the_same;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::{AppendRequest, Receipt, Topic};
@@ -142,9 +143,10 @@ impl Topic {
                 Step::Sequenced { receipt, commit } => {
                     let mut reached = commit.await.map_err(|err| self.unreached(&err, receipt))?;
                     if ask.close {
-                        let next = Box::pin(self.settle_close()).await.inspect_err(|_| self.abandon_close())?;
+                        let next =
+                            Box::pin(self.settle_close()).await.map_err(|failed| self.unclosed(failed, receipt))?;
                         // Closing may have taken the records further than was asked.
-                        reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
+                        reached = self.backend.reached(next, ack).await.map_err(|err| self.unreached(&err, receipt))?;
                     }
                     return Ok(self.receipt(receipt, reached, false));
                 }
@@ -219,18 +221,16 @@ impl Topic {
     /// The answer where records did not reach the level that was asked. Those that a degraded topic has taken are kept: its
     /// dataset gets them later, so that sending them again would store them twice.
     fn unreached(&self, err: &StorageError, stored: StoredReceipt) -> Problem {
-        let mut problem = self.storage_problem(err);
-        if problem.code == ErrorCode::TopicDegraded {
-            let next_offset = stored.first.saturating_after(stored.count);
-            let StoredReceipt { first, count, .. } = stored;
-            problem.detail = format!(
-                "The records are kept, from offset {first} on, but the topic's dataset cannot be written at present and gets \
-                 them later: do not send them again."
-            )
-            .into();
-            problem.stored = Some(StoredBefore { first_offset: Some(first), next_offset, count });
+        let problem = self.storage_problem(err);
+        if problem.code != ErrorCode::TopicDegraded {
+            return problem;
         }
-        problem
+        let detail = format!(
+            "The records are kept, from offset {} on, but the topic's dataset cannot be written at present and gets them \
+             later: do not send them again.",
+            stored.first
+        );
+        stored_all_the_same(problem, detail, stored)
     }
 
     fn receipt(&self, stored: StoredReceipt, durability: Durability, duplicate: bool) -> Receipt {

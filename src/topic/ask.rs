@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::codec::Chunk;
 use crate::codec::{FieldSelection, Form};
 use crate::model::{
-    Ack, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
-    Writer,
+    Ack, CursorName, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
+    TopicName, Writer,
 };
 use crate::topic::SharedRun;
 
@@ -99,7 +99,7 @@ pub struct Receipt {
 }
 
 /// Where a read begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At this offset.
     At(Offset),
@@ -111,6 +111,31 @@ pub enum Start {
     Latest,
     /// At the first record appended at or after a time, else at the tail.
     Since(Timestamp),
+    /// Where a cursor stands, which reading does not move.
+    Cursor(CursorName),
+}
+
+/// A cursor to be set.
+#[derive(Clone, Debug)]
+pub struct PutCursor {
+    /// Where to.
+    pub to: Start,
+    /// Where it must stand now; none for wherever it stands, or not at all.
+    pub expected: Option<Offset>,
+}
+
+/// A cursor as it stands now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Its name.
+    pub name: CursorName,
+    /// The first offset that its reader has not dealt with: the one that was set, or an earlier one where a later epoch has
+    /// voided that.
+    pub offset: Offset,
+    /// The tail less the offset; 0 where the tail lies before.
+    pub lag: u64,
+    /// When it was set.
+    pub updated_at: Timestamp,
 }
 
 /// A read of one page, or of all up to the tail.

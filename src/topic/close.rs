@@ -3,9 +3,25 @@
 use std::sync::Arc;
 
 use crate::backend::StorageError;
-use crate::model::{Ack, ErrorCode, Offset, Problem};
+use crate::model::{Ack, ErrorCode, Offset, Problem, StoredBefore};
 use crate::topic::Topic;
 use crate::topic::log::{Phase, topic_gone};
+use crate::topic::producers::StoredReceipt;
+
+/// Why a topic could not be closed.
+pub(super) struct NotClosed {
+    problem: Problem,
+    /// Whether the records before are kept all the same.
+    keeps_records: bool,
+}
+
+impl From<Problem> for NotClosed {
+    fn from(problem: Problem) -> Self {
+        // A degraded topic's dataset gets them later.
+        let keeps_records = problem.code == ErrorCode::TopicDegraded;
+        Self { problem, keeps_records }
+    }
+}
 
 impl Topic {
     /// Closes the topic; nothing is taken any more. Doing it again does nothing.
@@ -23,22 +39,23 @@ impl Topic {
                         log.phase = Phase::Closing { behind_records: false };
                     }
                 }
-                topic.settle_close().await.inspect_err(|_| topic.abandon_close())
+                let closed = topic.settle_close().await.inspect_err(|_| topic.abandon_close());
+                closed.map_err(|failed| failed.problem)
             })
             .await
     }
 
     /// Tells the catalog, then the readers, that the topic is closed.
-    pub(super) async fn settle_close(&self) -> Result<Offset, Problem> {
+    pub(super) async fn settle_close(&self) -> Result<Offset, NotClosed> {
         let (phase, next, rewinds) = {
             let log = self.log.lock();
             (log.phase, log.next, log.rewinds)
         };
         match phase {
             Phase::Closed => return Ok(next),
-            Phase::Deleting => return Err(topic_gone()),
+            Phase::Deleting => return Err(topic_gone().into()),
             // The records that it was to be closed behind were refused meanwhile.
-            Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem()),
+            Phase::Open => return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem().into()),
             Phase::Closing { .. } => {}
         }
         // A closed topic is final, so that nothing of it may be lost any more, nor come after its readers were sent away:
@@ -49,12 +66,12 @@ impl Topic {
             self.durable_level().max(self.settings.load().acks.default)
         };
         if self.settled(next, level, rewinds).await?.is_none() {
-            return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem());
+            return Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem().into());
         }
         if let Err(err) = self.services.catalog.set_closed(self.id).await {
             let problem = self.catalog_problem(&err);
             // What closes the topic is in the log, so it is closed; the catalog is told later.
-            return if self.is_closing() { Ok(next) } else { Err(problem) };
+            return if self.is_closing() { Ok(next) } else { Err(NotClosed { problem, keeps_records: true }) };
         }
         let mut log = self.log.lock();
         if log.phase != Phase::Deleting {
@@ -80,10 +97,27 @@ impl Topic {
     /// Tells the catalog again what it could not be told.
     pub(crate) async fn retry_close(&self) {
         if self.is_closing()
-            && let Err(problem) = self.settle_close().await
+            && let Err(failed) = self.settle_close().await
         {
-            tracing::debug!(topic = %self.name, detail = %problem.detail, "{} is still to be closed", self.name);
+            tracing::debug!(topic = %self.name, detail = %failed.problem.detail, "{} is still to be closed", self.name);
         }
+    }
+
+    /// The answer to an append whose records are as safe as asked, but could not close the topic. Those that are kept are
+    /// told, as sending them again would store them twice.
+    pub(super) fn unclosed(&self, failed: NotClosed, stored: StoredReceipt) -> Problem {
+        self.abandon_close();
+        let NotClosed { problem, keeps_records } = failed;
+        if !keeps_records {
+            return problem;
+        }
+        let became = if self.is_closing() {
+            "The topic takes no more, and is closed when its dataset can be written."
+        } else {
+            "But the topic could not be closed behind them and is still open: close it later."
+        };
+        let detail = format!("The records are kept, from offset {} on: do not send them again. {became}", stored.first);
+        stored_all_the_same(problem, detail, stored)
     }
 
     /// A topic that could not be closed takes records again: a refused request changes nothing.
@@ -94,4 +128,13 @@ impl Topic {
             log.phase = Phase::Open;
         }
     }
+}
+
+/// A problem that tells what is stored.
+pub(super) fn stored_all_the_same(mut problem: Problem, detail: String, stored: StoredReceipt) -> Problem {
+    let StoredReceipt { first, count, .. } = stored;
+    problem.detail = detail.into();
+    problem.stored =
+        Some(StoredBefore { first_offset: Some(first), next_offset: first.saturating_after(count), count });
+    problem
 }

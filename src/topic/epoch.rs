@@ -12,9 +12,9 @@ pub struct Epochs {
 
 /// Where a reader goes on, and what it must be told before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resumption {
+pub(crate) struct Resumption {
     /// The offset that comes next.
-    pub(super) next: Offset,
+    pub(crate) next: Offset,
     /// From where to where records will not come or are void, and why.
     pub(super) gap: Option<(Offset, Offset, GapReason)>,
 }
@@ -40,7 +40,11 @@ impl Epochs {
             Resume::Offset(offset) => (self.current, Some(offset)),
             Resume::Position(epoch, offset) => (epoch, offset),
         };
-        let from = seen.map_or(Offset::ZERO, |offset| offset.saturating_after(1));
+        self.go_on(epoch, seen.map_or(Offset::ZERO, |offset| offset.saturating_after(1)), earliest)
+    }
+
+    /// The same for a reader that an epoch has brought to `from`, where it has not read yet.
+    pub(crate) fn go_on(&self, epoch: Epoch, from: Offset, earliest: Offset) -> Resumption {
         if epoch == self.current {
             return Resumption { next: from, gap: None };
         }
@@ -84,5 +88,17 @@ mod tests {
         assert_eq!(at(3, 30, 12), (12, reset(31, 12)));
         assert_eq!(at(4, 30, 7), (7, reset(31, 7)));
         assert_eq!(epochs.resume(Resume::Offset(offset(4)), offset(0)).next, offset(5));
+    }
+
+    #[test]
+    fn a_position_of_an_older_epoch_is_held_where_a_later_one_began() {
+        let epochs = Epochs::new(vec![(epoch(3), offset(0)), (epoch(5), offset(20)), (epoch(9), offset(10))]).unwrap();
+        let at = |e, from, earliest| epochs.go_on(epoch(e), offset(from), offset(earliest));
+        assert_eq!((at(9, 25, 0).next, at(9, 25, 0).gap), (offset(25), None));
+        assert_eq!((at(9, 0, 4).next, at(9, 0, 4).gap), (offset(0), None), "retention is told elsewhere");
+        assert_eq!(at(5, 25, 0).next, offset(10));
+        assert_eq!(at(5, 5, 0).next, offset(5));
+        assert_eq!(at(3, 25, 12).next, offset(12));
+        assert_eq!(at(4, 25, 7).next, offset(7));
     }
 }

@@ -6,6 +6,7 @@ mod ask;
 mod checkpoint;
 mod close;
 pub(crate) mod configure;
+mod cursors;
 mod epoch;
 mod evolve;
 mod load;
@@ -28,8 +29,8 @@ pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub(crate) use append::check_first;
 pub use ask::{
-    AppendRequest, CreateTopic, Description, EndReason, GapReason, IfMatch, Page, ReadRequest, Receipt, Resume,
-    SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
+    AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
+    Receipt, Resume, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
 pub(crate) use configure::Settings;
 pub use epoch::Epochs;

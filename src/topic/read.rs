@@ -120,10 +120,10 @@ impl Topic {
     }
 
     async fn begin_read(&self, ask: &ReadRequest) -> Result<Offset, Problem> {
-        let from = self.resolve(ask.start).await?;
+        let from = self.resolve(&ask.start).await?;
         let levels = self.backend.levels().now();
         if from < levels.earliest {
-            if matches!(ask.start, Start::At(_)) {
+            if matches!(ask.start, Start::At(_) | Start::Cursor(_)) {
                 let expired = StorageError::Expired { earliest: levels.earliest };
                 return Err(expired.to_problem());
             }
@@ -136,14 +136,15 @@ impl Topic {
     }
 
     /// The offset that a start means now.
-    pub(super) async fn resolve(&self, start: Start) -> Result<Offset, Problem> {
+    pub(super) async fn resolve(&self, start: &Start) -> Result<Offset, Problem> {
         let levels = self.backend.levels().now();
         Ok(match start {
-            Start::At(offset) => offset,
-            Start::Last(count) => levels.readable.saturating_before(count).max(levels.earliest),
+            Start::At(offset) => *offset,
+            Start::Last(count) => levels.readable.saturating_before(*count).max(levels.earliest),
             Start::Earliest => levels.earliest,
             Start::Latest => levels.readable,
-            Start::Since(time) => self.backend.seek_time(time).await.map_err(|err| self.storage_problem(&err))?,
+            Start::Since(time) => self.backend.seek_time(*time).await.map_err(|err| self.storage_problem(&err))?,
+            Start::Cursor(name) => self.go_on_at(name).await?.next,
         })
     }
 
@@ -163,7 +164,7 @@ impl Topic {
     }
 }
 
-fn past_tail(offset: Offset, levels: &Levels) -> Problem {
+pub(super) fn past_tail(offset: Offset, levels: &Levels) -> Problem {
     let detail = format!("Offset {offset} is not there yet: the tail is {}.", levels.readable);
     Problem::new(ErrorCode::OffsetOutOfRange, detail).with_tail(levels.readable)
 }

@@ -31,6 +31,8 @@ pub(crate) struct TopicServices {
     pub(crate) decode_limits: DecodeLimits,
     /// What the runs that streams share may hold, over all topics.
     pub(crate) runs_budget: Arc<Budget>,
+    /// The most cursors of a topic.
+    pub(crate) cursors_max: u64,
 }
 
 impl TopicServices {

@@ -14,7 +14,7 @@ use crate::tail::Levels;
 use crate::topic::epoch::Resumption;
 use crate::topic::read::{PULL_BYTES, PULL_RECORDS, select};
 use crate::topic::runs::{RUN_BYTES, SharedRun};
-use crate::topic::{EndReason, GapReason, StreamItem, StreamRequest, Topic};
+use crate::topic::{EndReason, GapReason, Start, StreamItem, StreamRequest, Topic};
 
 /// The pause before a failed read is tried again: doubled each time up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -66,14 +66,15 @@ impl Topic {
     /// A stream from where the request says; its last item is [`StreamItem::End`].
     ///
     /// # Errors
-    /// Only where a start by time could not be looked up.
+    /// Only where a start by time or cursor could not be looked up; `not_found` for a cursor that is not there.
     pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
         let levels = self.backend.levels().subscribe();
         let version = self.schema.load().as_ref().map(|versioned| versioned.version);
         let earliest = self.backend.levels().now().earliest;
-        let resumption = match ask.resume {
-            Some(resume) => self.epochs.resume(resume, earliest),
-            None => Resumption { next: self.resolve(ask.start).await?, gap: None },
+        let resumption = match (ask.resume, &ask.start) {
+            (Some(resume), _) => self.epochs.resume(resume, earliest),
+            (None, Start::Cursor(name)) => self.go_on_at(name).await?,
+            (None, start) => Resumption { next: self.resolve(start).await?, gap: None },
         };
         let end = (!ask.block).then(|| self.backend.levels().now().readable);
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);

@@ -16,6 +16,7 @@ sys.path.insert(0, sys.argv[2])
 import httpx  # noqa: E402
 from persisting_client import Client  # noqa: E402
 from persisting_client.api.backends import get_backend, list_backends  # noqa: E402
+from persisting_client.api.cursors import delete_cursor, get_cursor, list_cursors, put_cursor  # noqa: E402
 from persisting_client.api.maintenance import close_topic, flush_topic, get_count, get_stats  # noqa: E402
 from persisting_client.api.records import append_records, get_record, read_records  # noqa: E402
 from persisting_client.api.schemas import get_schema, list_schemas  # noqa: E402
@@ -36,6 +37,9 @@ from persisting_client.models import (  # noqa: E402
     Closed,
     Count,
     CreateTopic,
+    Cursor,
+    CursorList,
+    CursorRequest,
     ErrorCode,
     Field,
     Flushed,
@@ -233,6 +237,28 @@ def check_schemas(client: Client, backend: Backend, topic: str) -> None:
     print(f"{backend.name}: has {len(schemas)} schema versions")
 
 
+def check_cursors(client: Client, backend: str, topic: str) -> None:
+    """A named position is set, read from, moved from where it is expected, and forgotten."""
+
+    def put(**position) -> Response:
+        return put_cursor.sync_detailed(topic, "reader", client=client, body=CursorRequest(**position))
+
+    made = typed(put(offset=1), 200, Cursor)
+    assert (made.name, made.offset, made.lag) == ("reader", 1, len(VALUES) - 1), f"the cursor is {made}"
+    page = typed(read_records.sync_detailed(topic, client=client, cursor="reader"), 200, Page)
+    assert [record.offset for record in page.records] == [1, 2], f"a read from the cursor gives {page.records}"
+    moved = typed(put(offset=3, expected=1), 200, Cursor)
+    refused(put(offset=2, expected=1), 412, ErrorCode.PRECONDITION_FAILED)
+    assert typed(get_cursor.sync_detailed(topic, "reader", client=client), 200, Cursor) == moved
+    dated = typed(put(since=datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)), 200, Cursor)
+    assert dated.offset == 0, f"since a time before all records the cursor is {dated}"
+    assert typed(list_cursors.sync_detailed(topic, client=client), 200, CursorList).cursors == [dated]
+    answer = delete_cursor.sync_detailed(topic, "reader", client=client)
+    assert answer.status_code == 204, f"deleting answered {int(answer.status_code)}: {answer.content[:500]!r}"
+    refused(get_cursor.sync_detailed(topic, "reader", client=client), 404, ErrorCode.NOT_FOUND)
+    print(f"{backend}: moved a cursor")
+
+
 def check_close(client: Client, backend: str, topic: str) -> None:
     """A closed topic stays readable and takes nothing more."""
     closed = typed(close_topic.sync_detailed(topic, client=client), 200, Closed)
@@ -292,6 +318,7 @@ def main() -> None:
             check_read(client, backend.name, topic)
             check_figures(client, backend, topic)
             check_schemas(client, backend, topic)
+            check_cursors(client, backend.name, topic)
             check_close(client, backend.name, topic)
         check_list_and_delete(client, prefix, topics)
 

@@ -132,7 +132,7 @@ async fn prepare(services: &LayeredServices, topic: &OpenTopic) -> Result<(), St
 
 async fn remove(services: &LayeredServices, place: Option<&TablePlace>) -> Result<(), StorageError> {
     match place {
-        Some(place) => services.tables.remove(place).await.map_err(|err| super::lane::storage_error(&err)),
+        Some(place) => services.tables.remove(place).await.map_err(|err| super::storage_error(&err)),
         None => Ok(()),
     }
 }

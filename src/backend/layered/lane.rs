@@ -2,30 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::backend::layered::CommitQueue;
+use crate::backend::layered::pace::{Due, FAILURES_MAX, Pace};
+use crate::backend::layered::{CommitQueue, storage_error};
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
 use crate::codec::Chunk;
 use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
 use crate::schema::Schema;
 use crate::table::{Table, TableError, TablePlace, Tables};
 use crate::tail::{Levels, LevelsWatch, Reservation, Tail};
-use crate::wal::{Group, GroupEnd};
 
-/// Text that is due for a commit however young it is.
-const DUE_BYTES: u64 = 32 << 20;
 /// The most text that one commit takes (at least one chunk).
 const COMMIT_BYTES: usize = 64 << 20;
-/// Failures in a row that make a topic degraded.
-const FAILURES_MAX: u32 = 3;
-/// The longest pause between two tries of a degraded topic.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// Waiters start at most one commit in this time.
-const WAITER_PAUSE: Duration = Duration::from_millis(500);
 
 /// One topic's way from the tail into the table.
 pub struct Lane {
@@ -35,21 +27,19 @@ pub struct Lane {
     tables: Arc<dyn Tables>,
     table: tokio::sync::OnceCell<Arc<dyn Table>>,
     schema: SchemaCell,
-    tail: Tail,
-    levels: LevelsWatch,
-    queue: Arc<CommitQueue>,
+    pub(super) tail: Tail,
+    pub(super) levels: LevelsWatch,
+    pub(super) queue: Arc<CommitQueue>,
     /// Whether the topic's end is known without its dataset.
     is_settled: bool,
-    queued: AtomicBool,
+    pub(super) queued: AtomicBool,
     /// Whether a group of the log that is being completed has records of the topic, of which readers are told at its end.
-    in_group: AtomicBool,
+    pub(super) in_group: AtomicBool,
     /// Whether a commit was started and has not ended.
     running: AtomicBool,
     /// One writer at a time; readers do not take it.
     writing: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
-    batch_size: AtomicU64,
-    flush_interval_ms: AtomicU64,
     /// Whether records can be read only once they are committed.
     reads_committed: AtomicBool,
     /// Takes back what refused records have changed of the topic.
@@ -59,48 +49,9 @@ pub struct Lane {
 /// Called for each batch that the log has refused.
 pub(crate) type Rewind = Box<dyn Fn() + Send + Sync>;
 
-#[derive(Debug, Default)]
-struct Pace {
-    /// Somebody waits for a commit of everything before it.
-    wanted: Offset,
-    started: Option<Instant>,
-    failures: u32,
-    retry_at: Option<Instant>,
-    reason: Option<String>,
-}
-
-/// Why a commit is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// By size, or because somebody waits.
-    Now {
-        /// When its oldest record came in.
-        since: Timestamp,
-    },
-    /// By age alone, for so many milliseconds.
-    Aged(u64),
-    /// Not yet.
-    Not,
-}
-
-impl GroupEnd for Lane {
-    fn group_ended(&self) {
-        // First, so that records of the next group are told of at that one's end.
-        self.in_group.store(false, Ordering::Release);
-        self.levels.tell();
-    }
-}
-
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("topic", &self.name).field("levels", &self.levels.now()).finish_non_exhaustive()
-    }
-}
-
-pub(super) fn storage_error(err: &TableError) -> StorageError {
-    match err {
-        TableError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull },
-        TableError::Failed { .. } | TableError::Foreign { .. } => StorageError::Failed { cause: err.to_string() },
     }
 }
 
@@ -130,9 +81,7 @@ impl Lane {
             in_group: AtomicBool::new(false),
             running: AtomicBool::new(false),
             writing: tokio::sync::Mutex::new(()),
-            pace: Mutex::new(Pace::default()),
-            batch_size: AtomicU64::new(u64::MAX),
-            flush_interval_ms: AtomicU64::new(u64::MAX),
+            pace: Mutex::new(Pace::new()),
             reads_committed: AtomicBool::new(false),
             rewind: std::sync::OnceLock::new(),
         }
@@ -140,8 +89,7 @@ impl Lane {
 
     /// Sets when commits are due, and whether records can be read before they are committed.
     pub(crate) fn configure(&self, batch_size: u64, flush_interval_ms: u64, reads_committed: bool) {
-        self.batch_size.store(batch_size, Ordering::Relaxed);
-        self.flush_interval_ms.store(flush_interval_ms, Ordering::Relaxed);
+        self.pace.lock().configure(batch_size, flush_interval_ms);
         self.reads_committed.store(reads_committed, Ordering::Relaxed);
         self.levels.change(|levels| self.settle_readable(levels));
     }
@@ -171,7 +119,7 @@ impl Lane {
     }
 
     /// Everything readable never goes back: a default that becomes stronger holds for what comes.
-    fn settle_readable(&self, levels: &mut Levels) {
+    pub(super) fn settle_readable(&self, levels: &mut Levels) {
         let reached = if self.reads_committed.load(Ordering::Relaxed) { levels.committed } else { levels.durable };
         levels.readable = levels.readable.max(reached);
     }
@@ -190,60 +138,6 @@ impl Lane {
             Some(rewind) => rewind(),
             None => self.levels.change(|levels| levels.refusals += 1),
         }
-    }
-
-    /// Takes records that are as safe as the log makes them, in offset order; false where they do not follow.
-    pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
-        let follows = self.restore(chunk, reservation);
-        if follows {
-            self.enqueue();
-        }
-        follows
-    }
-
-    /// As [`Lane::publish`], for records that the log has made durable; those who wait for them are woken once for all of
-    /// the group.
-    pub(super) fn publish_in(self: &Arc<Self>, group: &mut Group, chunk: Chunk, reservation: Reservation) -> bool {
-        let follows = self.take(chunk, reservation, false);
-        if follows {
-            if !self.in_group.swap(true, Ordering::AcqRel) {
-                group.at_end(Arc::clone(self) as Arc<dyn GroupEnd>);
-            }
-            self.enqueue();
-        }
-        follows
-    }
-
-    /// Lets the records be committed.
-    pub(super) fn enqueue(self: &Arc<Self>) {
-        if self.tail.first().is_some() && !self.queued.swap(true, Ordering::AcqRel) {
-            self.queue.add(Arc::clone(self));
-        }
-    }
-
-    /// Takes what the log had kept at the start of the server; nothing is committed yet.
-    pub(super) fn restore(&self, chunk: Chunk, reservation: Reservation) -> bool {
-        self.take(chunk, reservation, true)
-    }
-
-    /// Takes records behind those that are there, and tells whoever waits, or leaves that to somebody else.
-    fn take(&self, chunk: Chunk, reservation: Reservation, tell: bool) -> bool {
-        let next = chunk.next();
-        if let Err(expected) = self.tail.push(chunk, reservation) {
-            tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
-            self.fail(ErrorCode::Internal);
-            return false;
-        }
-        let advance = |levels: &mut Levels| {
-            levels.durable = next;
-            self.settle_readable(levels);
-        };
-        if tell {
-            self.levels.change(advance);
-        } else {
-            self.levels.change_unheard(advance);
-        }
-        true
     }
 
     /// Gives up: nothing in flight is acknowledged, nothing new is taken.
@@ -327,31 +221,17 @@ impl Lane {
 
     /// Somebody waits until everything before `next` is committed.
     pub(crate) fn demand(&self, next: Offset) {
-        let mut pace = self.pace.lock();
-        pace.wanted = pace.wanted.max(next);
-        drop(pace);
+        self.pace.lock().demand(next);
         self.queue.wake();
     }
 
     /// Whether a commit is due.
     pub(crate) fn due(&self, now: Instant, wall_ms: u64) -> Due {
         let size = self.tail.size();
-        let Some(oldest) = size.oldest else { return Due::Not };
-        if self.running.load(Ordering::Acquire) {
+        if self.is_running() {
             return Due::Not;
         }
-        let pace = self.pace.lock();
-        if pace.retry_at.is_some_and(|at| now < at) {
-            return Due::Not;
-        }
-        let waited_for = pace.wanted > self.levels.now().committed;
-        let rested = pace.started.is_none_or(|started| now.duration_since(started) >= WAITER_PAUSE);
-        if (waited_for && rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size.load(Ordering::Relaxed)
-        {
-            return Due::Now { since: oldest };
-        }
-        let age_ms = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());
-        if age_ms >= self.flush_interval_ms.load(Ordering::Relaxed) { Due::Aged(age_ms) } else { Due::Not }
+        self.pace.lock().due(size, self.levels.now().committed, now, wall_ms)
     }
 
     /// Bytes of memory that wait for a commit.
@@ -361,12 +241,12 @@ impl Lane {
 
     /// Whether a commit of it is failing or has to pause before the next try.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.pace.lock().failures > 0
+        self.pace.lock().is_failing()
     }
 
     /// Why the topic is degraded, in a sentence; none where it is not.
     pub(crate) fn degraded_reason(&self) -> Option<String> {
-        if self.levels.now().degraded { self.pace.lock().reason.clone() } else { None }
+        if self.levels.now().degraded { self.pace.lock().reason() } else { None }
     }
 
     /// Whether a commit of it runs.
@@ -383,7 +263,7 @@ impl Lane {
     /// and paced here.
     pub(crate) async fn commit(self: &Arc<Self>) -> bool {
         let writing = self.writing.lock().await;
-        self.pace.lock().started = Some(Instant::now());
+        self.pace.lock().begin(Instant::now());
         let outcome = self.commit_once().await;
         drop(writing);
         let committed = match outcome {
@@ -432,11 +312,7 @@ impl Lane {
     }
 
     fn succeeded(&self) {
-        let mut pace = self.pace.lock();
-        pace.failures = 0;
-        pace.retry_at = None;
-        pace.reason = None;
-        drop(pace);
+        self.pace.lock().succeed();
         if self.levels.now().degraded {
             tracing::info!(topic = %self.name, "{} can be written again", self.name);
             self.levels.change(|levels| levels.degraded = false);
@@ -444,20 +320,7 @@ impl Lane {
     }
 
     fn note_failure(&self, err: &TableError) {
-        let mut pace = self.pace.lock();
-        pace.failures = match err {
-            TableError::Foreign { .. } => pace.failures.max(FAILURES_MAX - 1) + 1,
-            TableError::Failed { .. } | TableError::DiskFull => pace.failures.saturating_add(1),
-        };
-        let pause = Duration::from_millis(250).saturating_mul(1 << pace.failures.min(16)).min(BACKOFF_MAX);
-        pace.retry_at = Some(Instant::now() + pause);
-        pace.reason = Some(match err {
-            TableError::Foreign { .. } => "its dataset is not what was written".to_owned(),
-            TableError::DiskFull => "the disk is full".to_owned(),
-            TableError::Failed { .. } => "its dataset cannot be written".to_owned(),
-        });
-        let failures = pace.failures;
-        drop(pace);
+        let failures = self.pace.lock().fail(err, Instant::now());
         tracing::warn!(topic = %self.name, failures, error = %err, "a commit of {} failed", self.name);
         if failures >= FAILURES_MAX {
             self.levels.change(|levels| levels.degraded = true);

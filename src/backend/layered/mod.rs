@@ -3,6 +3,8 @@
 mod admission;
 mod factory;
 mod lane;
+mod pace;
+mod publish;
 mod queue;
 
 use std::sync::Arc;
@@ -13,13 +15,14 @@ use tokio::sync::oneshot;
 use crate::backend::{BackendStats, Commit, Flushed, Sequenced, StorageBackend, StorageError};
 use crate::codec::Chunk;
 use crate::model::{Ack, Durability, ErrorCode, Offset, Timestamp};
+use crate::table::TableError;
 use crate::tail::{Levels, LevelsWatch, Reservation};
 use crate::wal::{Wal, WalEntry, WalError};
 
 pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
-pub(crate) use lane::Due;
 pub use lane::Lane;
+pub(crate) use pace::Due;
 pub(crate) use queue::CommitQueue;
 
 /// The records of one topic with a dataset. Clones share them.
@@ -97,7 +100,7 @@ impl Layered {
     async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
         let table = self.lane.table().await?;
         let schema = self.lane.schema();
-        let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| lane::storage_error(&err))?;
+        let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| storage_error(&err))?;
         let readable = self.lane.levels().now().readable;
         Ok(chunks
             .into_iter()
@@ -107,6 +110,13 @@ impl Layered {
             })
             .filter(|chunk| !chunk.is_empty())
             .collect())
+    }
+}
+
+fn storage_error(err: &TableError) -> StorageError {
+    match err {
+        TableError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull },
+        TableError::Failed { .. } | TableError::Foreign { .. } => StorageError::Failed { cause: err.to_string() },
     }
 }
 
@@ -253,7 +263,7 @@ impl StorageBackend for Layered {
             return Ok(clip(offset));
         }
         let table = self.lane.table().await?;
-        table.seek_time(time).await.map(clip).map_err(|err| lane::storage_error(&err))
+        table.seek_time(time).await.map(clip).map_err(|err| storage_error(&err))
     }
 
     async fn trim(&self) -> Result<(), StorageError> {

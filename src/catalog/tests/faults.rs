@@ -15,6 +15,9 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
         ("UPDATE schemas SET cause = 'odd'", "schemas.cause"),
         ("UPDATE producers SET receipts = '[]'", "producers.receipts"),
         ("UPDATE idempotency_keys SET body_hash = x'00'", "idempotency_keys.body_hash"),
+        ("UPDATE cursors SET name = '../x'", "cursors.name"),
+        ("UPDATE cursors SET epoch = -1", "cursors.epoch"),
+        ("UPDATE cursors SET next_offset = 9007199254740992", "cursors.next_offset"),
     ] {
         let bed = Bed::new();
         let catalog = bed.open().await;
@@ -23,13 +26,20 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
         let id = new.definition.id;
         catalog.create_topic(new).await.unwrap();
         catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
+        let name = CursorName::parse("c").unwrap();
+        let position = CursorPosition { epoch: Epoch::new(1).unwrap(), next: offset(4) };
+        let cursor = CursorRow { name, position, updated_at: Timestamp::from_micros(9) };
+        catalog.put_cursor(id, cursor, None, 10).await.unwrap();
         let mut connection = bed.sql().await;
         sqlx::query("PRAGMA foreign_keys = off").execute(&mut connection).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();
-        let error = match (catalog.load().await, catalog.schemas(id).await, catalog.writers(id).await) {
-            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error,
-            _ => panic!("{statement} was not noticed"),
-        };
+        let read = [
+            catalog.load().await.map(drop),
+            catalog.schemas(id).await.map(drop),
+            catalog.writers(id).await.map(drop),
+            catalog.cursors(id).await.map(drop),
+        ];
+        let error = read.into_iter().find_map(Result::err).unwrap_or_else(|| panic!("{statement} was not noticed"));
         let CatalogError::Damaged { what } = error else { panic!("{statement}: {error}") };
         assert!(what.starts_with(named), "{statement}: {what}");
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::model::{SchemaVersion, Timestamp, TopicName};
 use crate::runtime::Health;
 
+mod cursors;
 mod faults;
 mod groups;
 mod topics;

@@ -205,10 +205,20 @@ fn more_columns_than_a_topic_can_have_are_refused() {
         format!("{{{}}}", members.join(","))
     };
     assert!(evolve_from(None, &wide_record(1_000)).is_ok());
-    assert_eq!(evolve_from(None, &wide_record(1_001)).unwrap_err(), DecodeError::TooManyColumns);
+    let refused = |body: &str| {
+        let DecodeError::InvalidRecords { errors, line } = evolve_from(None, body).unwrap_err() else {
+            panic!("a record is named")
+        };
+        assert_eq!((errors.len(), errors[0].code, errors[0].pointer.as_str()), (1, ErrorCode::TooManyColumns, ""));
+        (errors[0].record, line)
+    };
+    assert_eq!(refused(&wide_record(1_001)), (0, 1));
+    // Each brings a column, and one of them the last that there is room for.
+    let each: String = (0..1_200).map(|index| format!("{{\"k{index}\":1}}\n{{\"k0\":2}}\n")).collect();
+    assert_eq!(refused(&each), (2_000, 2_001));
     let nested = format!("{{\"a\":{},\"b\":1}}", wide_record(1_000));
     assert_eq!(evolve_from(None, &nested).unwrap_err().code(), ErrorCode::TooManyColumns);
-    assert_eq!(evolve_from(None, &wide_record(70_000)).unwrap_err(), DecodeError::TooManyColumns);
+    assert_eq!(refused(&wide_record(70_000)), (0, 1));
     // Beside another value under the same key the object is one json column.
     let mixed = format!("{{\"a\":{}}}{{\"a\":1}}", wide_record(1_001));
     assert_eq!(evolve_from(None, &mixed).unwrap().0["fields"][0]["type"], "json");

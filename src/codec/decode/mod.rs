@@ -84,10 +84,14 @@ pub fn decode(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits
     };
     let none = Schema::default();
     let known = schema.unwrap_or(&none);
+    let evolve = |members: &Members| match schema {
+        Some(schema) => evolve(schema, members, wide),
+        None => infer(members),
+    };
     let ask = |plan: &Plan| {
-        ask(text, form, plan, limits, |members| match schema {
-            Some(schema) => evolve(schema, members, wide),
-            None => infer(members),
+        ask(text, form, plan, limits, evolve).map_err(|error| match error {
+            DecodeError::TooManyColumns => overfull_record(text, form, plan, limits, evolve, known.leaf_count()),
+            error => error,
         })
     };
     let mut evolved = match schema {
@@ -132,6 +136,58 @@ fn ask(
     }
     let evolved = evolve(&observer.members);
     if evolved.leaf_count() > COLUMNS_MAX { Err(DecodeError::TooManyColumns) } else { Ok(evolved) }
+}
+
+/// The error that names the record with which a body asks for too many columns; one that names none where that takes long.
+fn overfull_record(
+    text: &str,
+    form: Form,
+    known: &Plan,
+    limits: &DecodeLimits,
+    evolve: impl Fn(&Members) -> Schema,
+    columns: usize,
+) -> DecodeError {
+    let observer = Observer::new(&known.root);
+    let mut sink = Overfull { observer, evolve, columns, places: 0, looks_left: OVERFULL_LOOKS_MAX };
+    match walk(text, form, limits, &mut sink) {
+        Ok(_) => DecodeError::TooManyColumns,
+        Err(error) => error,
+    }
+}
+
+/// How often a schema is made to find the record that asks for too much of it.
+const OVERFULL_LOOKS_MAX: u32 = 100;
+
+/// Looks for the record with which there are too many columns.
+struct Overfull<'s, F> {
+    observer: Observer<'s>,
+    evolve: F,
+    /// The columns that the topic has.
+    columns: usize,
+    /// How many keys without a column had been seen at the last look.
+    places: usize,
+    /// No look is left once the record is found.
+    looks_left: u32,
+}
+
+impl<'j, F: Fn(&Members) -> Schema> Sink<'j> for Overfull<'_, F> {
+    fn record(&mut self, reader: &mut Reader<'j>) -> Result<(), Stop> {
+        if self.looks_left == 0 {
+            return Ok(reader.skip()?);
+        }
+        self.observer.see(reader)?;
+        let places = self.observer.places();
+        if places == self.places || self.columns + places <= COLUMNS_MAX {
+            return Ok(());
+        }
+        self.places = places;
+        self.looks_left -= 1;
+        if !self.observer.is_overfull() && (self.evolve)(&self.observer.members).leaf_count() <= COLUMNS_MAX {
+            return Ok(());
+        }
+        self.looks_left = 0;
+        Err(Stop::too_many_columns())
+    }
 }
 
 enum Transcoded {

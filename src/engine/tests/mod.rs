@@ -15,6 +15,7 @@ use crate::model::{Ack, Offset, TopicName, Writer};
 use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
+mod closing;
 mod upkeep;
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use crate::model::ProducerWrite;
 use crate::table::model::ModelTables;
 use crate::topic::Topic;
 
-async fn topic_of(engine: &Arc<Engine>, name: &str, ask: CreateTopic) -> Arc<Topic> {
+pub(super) async fn topic_of(engine: &Arc<Engine>, name: &str, ask: CreateTopic) -> Arc<Topic> {
     let name = TopicName::parse(name).unwrap();
     engine.create(&name, ask).await.unwrap();
     engine.topic(&name).await.unwrap()

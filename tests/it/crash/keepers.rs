@@ -11,6 +11,8 @@ use super::random::Random;
 use super::world::{Load, Topic, count};
 use super::writers::append_and_close;
 
+/// The cursor that a keeper moves.
+pub const CURSOR: &str = "/cursors/reader";
 /// Keepers' records have writer numbers from here on.
 const KEEPERS: u32 = 1_000;
 
@@ -21,6 +23,9 @@ pub async fn keep(topic: Arc<Topic>, number: u32, load: Load, mut random: Random
         // Some kills come right into what is done here.
         if random.once_in(60) {
             load.provoke();
+        }
+        if !topic.lance && random.once_in(2) {
+            move_cursor(&topic, &load, &mut random).await?;
         }
         if topic.churns {
             churn(&topic, number, &load, &mut random).await?;
@@ -162,6 +167,30 @@ pub fn acknowledged_until(topic: &Topic, as_committed: bool) -> u64 {
         _ => None,
     });
     ends.max().unwrap_or_default().max(life.tail)
+}
+
+/// Moves a cursor to somewhere that is there, from where it stands.
+async fn move_cursor(topic: &Topic, load: &Load, random: &mut Random) -> Checked {
+    let to = random.below(acknowledged_until(topic, topic.options["ack"] == "committed") + 1);
+    let mut body = serde_json::json!({ "offset": to });
+    {
+        let mut ledger = topic.ledger.lock();
+        let is_there = ledger.presence == Presence::There;
+        let Some(life) = ledger.life.as_mut().filter(|_| is_there) else { return Ok(()) };
+        if let Some(from) = life.cursor {
+            body["expected"] = from.into();
+        }
+        life.moving = Some(to);
+    }
+    let Some(answer) = call(topic, load, Method::PUT, CURSOR, Some(body.to_string())).await? else { return Ok(()) };
+    if answer.status != 200 || answer.json()["offset"] != to {
+        return Err(format!("topic {}: a cursor set by {body} answered {} {}", topic.name, answer.status, answer.text));
+    }
+    if let Some(life) = &mut topic.ledger.lock().life {
+        (life.cursor, life.moving) = (Some(to), None);
+    }
+    count(&load.counters.cursors);
+    Ok(())
 }
 
 async fn trim(topic: &Topic, load: &Load, random: &mut Random) -> Checked {

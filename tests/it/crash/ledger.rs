@@ -70,6 +70,10 @@ pub struct Life {
     /// The earliest offset is one of these.
     pub earliest: (u64, u64),
     pub closed: Closed,
+    /// Where a cursor stands; none where it is not there.
+    pub cursor: Option<u64>,
+    /// Where to it was moved without an answer yet.
+    pub moving: Option<u64>,
     /// The newest request of each writer.
     pub newest: HashMap<u32, u64>,
 }
@@ -84,6 +88,8 @@ impl Life {
             tail: 0,
             earliest: (0, 0),
             closed: Closed::No,
+            cursor: None,
+            moving: None,
             newest: HashMap::new(),
         }
     }

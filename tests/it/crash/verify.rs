@@ -35,6 +35,7 @@ pub async fn check(topic: &Topic, load: &Load, task: Task<'_>) -> Checked {
     if let Some((epoch, offset)) = resumed {
         check_resumption(topic, load, epoch, offset, (earliest, tail)).await?;
     }
+    check_cursor(topic, load).await?;
     check_expired(topic, load, earliest).await?;
     let known = topic.ledger.lock().life.as_ref().map(|life| life.tail).unwrap_or_default();
     let back = if whole { known } else { random.below(300) };
@@ -193,6 +194,23 @@ fn check_bounds(topic: &Topic, description: &Value) -> Checked<(u64, u64)> {
         _ => {}
     }
     Ok((earliest, tail))
+}
+
+/// A cursor stands where its last answer said, or where a move without an answer was to bring it.
+async fn check_cursor(topic: &Topic, load: &Load) -> Checked {
+    let path = topic.path(keepers::CURSOR);
+    let answer = load.direct.get(&path).await.map_err(|Lost(err)| format!("topic {}: {err}", topic.name))?;
+    let mut ledger = topic.ledger.lock();
+    let Some(life) = &mut ledger.life else { return Ok(()) };
+    let found = answer.json()["offset"].as_u64();
+    let is_right = found == life.cursor || (found.is_some() && found == life.moving);
+    if !is_right || answer.status != if found.is_some() { 200 } else { 404 } {
+        let (cursor, moving) = (life.cursor, life.moving);
+        let what = format!("its cursor was at {cursor:?}, perhaps at {moving:?}");
+        return Err(format!("topic {}: {what}: {} {}", topic.name, answer.status, answer.text));
+    }
+    (life.cursor, life.moving) = (found, None);
+    Ok(())
 }
 
 /// Who resumes with an older epoch is told what is void.

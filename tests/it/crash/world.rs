@@ -79,6 +79,7 @@ pub struct Counters {
     pub closed: AtomicU64,
     pub trims: AtomicU64,
     pub flushes: AtomicU64,
+    pub cursors: AtomicU64,
     pub pylance: AtomicU64,
 }
 
@@ -105,6 +106,7 @@ impl Counters {
             ("topics closed", &self.closed),
             ("trims", &self.trims),
             ("flushes", &self.flushes),
+            ("cursors moved", &self.cursors),
             ("pylance checks", &self.pylance),
         ];
         for (name, counter) in shown {

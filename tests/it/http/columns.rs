@@ -298,7 +298,13 @@ async fn at_most_a_thousand_leaf_columns() {
     assert_eq!(problem["limit"], 1_000);
     topic.refuse("", JSON, format!("{{\"a\":{},\"b\":1}}", record(1_000)), (422, "too_many_columns")).await;
     topic.append(record(1_000)).await;
-    topic.refuse("", JSON, "{\"more\":1}", (422, "too_many_columns")).await;
+    let problem = topic.refuse("", JSON, "[{\"k0\":1},\n{\"more\":1}]", (422, "too_many_columns")).await;
+    assert_eq!((&problem["limit"], &problem["line"]), (&json!(1_000), &json!(2)));
+    let [error] = problem["errors"].as_array().unwrap().as_slice() else { panic!("{problem}") };
+    assert_eq!(
+        (&error["record"], &error["pointer"], &error["code"]),
+        (&json!(1), &json!(""), &json!("too_many_columns"))
+    );
     assert_eq!(topic.append(record(1_000)).await["first_offset"], 1);
     let memory = api.topic("memory").await;
     memory.append(record(5_000)).await;

@@ -28,10 +28,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             ("GET", "indexes/i", Some("vector_search")),
             ("DELETE", "indexes/i", Some("vector_search")),
             ("POST", "search", Some("vector_search")),
-            ("GET", "cursors", None),
-            ("GET", "cursors/c", None),
-            ("PUT", "cursors/c", None),
-            ("DELETE", "cursors/c", None),
             ("POST", "quarantine/replay", None),
         ] {
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
@@ -43,7 +39,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             ("version=1", Some("version_control")),
             ("tag=t", Some("version_control")),
             ("as_of=2026-01-01T00:00:00Z", Some("version_control")),
-            ("cursor=c", None),
         ] {
             let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
             assert_eq!(problem["capability"].as_str(), capability);

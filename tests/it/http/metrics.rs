@@ -37,6 +37,10 @@ async fn traffic_is_counted() {
     persisting.append_with(&key, "{\"a\":3}").await.expect(200);
     persisting.refuse("", JSON, "nonsense", (400, "invalid_json")).await;
     persisting.refuse("", NDJSON, "7", (422, "invalid_record")).await;
+    for topic in [&memory, &lance, &persisting, &quiet] {
+        topic.call("PUT", "cursors/reader", JSON, "{\"offset\":2}").await.expect(200);
+    }
+    persisting.call("PUT", "cursors/slow", JSON, "{\"offset\":0}").await.expect(200);
     let mut stream = Sse::open(&memory, "", &[]).await;
     stream.events(3).await;
     memory.get("stream?offset=0&block=false").await.expect(200);
@@ -77,6 +81,9 @@ async fn traffic_is_counted() {
         assert_eq!(value(&format!("topic_{family}{{topic=\"{name}\"}}")), expected, "{family}");
     }
     assert!(value(&format!("topic_bytes_total{{topic=\"{name}\"}}")) >= 21.0);
+    assert_eq!(value("cursors"), 5.0);
+    assert_eq!(value(&format!("topic_cursor_lag{{cursor=\"reader\",topic=\"{name}\"}}")), 1.0);
+    assert_eq!(value(&format!("topic_cursor_lag{{cursor=\"slow\",topic=\"{name}\"}}")), 3.0);
     for other in [&memory, &lance, &quiet] {
         assert!(samples.keys().all(|sample| !sample.contains(&other.name)), "{}", other.name);
     }

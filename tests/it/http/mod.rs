@@ -4,6 +4,7 @@ mod acks;
 mod append;
 mod bodies;
 mod columns;
+mod cursors;
 mod evolve;
 mod faults;
 mod lacking;

@@ -341,3 +341,28 @@ async fn with_auto_create_an_append_makes_the_topic() {
     api.get("/v1/topics/other").await.problem(404, "topic_not_found");
     shared().await.named("fresh").post("records", "{}").await.problem(404, "topic_not_found");
 }
+
+#[tokio::test]
+async fn a_member_that_stands_twice_is_refused_wherever_it_is() {
+    let api = shared().await;
+    let topic = api.topic("persisting").await;
+    let before = topic.get("").await.json();
+    for (body, named) in [
+        (r#"{"retention":{"max_records":1},"retention":{}}"#, "\"retention\""),
+        (r#"{"retention":{"max_records":1,"max_records":2}}"#, "\"retention.max_records\""),
+        (
+            r#"{"backend_options":{"batch_size":1,"flush_interval_ms":5,"batch_size":1}}"#,
+            "\"backend_options.batch_size\"",
+        ),
+    ] {
+        for answer in [api.put("/v1/topics/twice", body).await, topic.call("PATCH", "", JSON, body).await] {
+            let problem = answer.problem(400, "invalid_body");
+            assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
+        }
+    }
+    let body = r#"{"schema":{"fields":[{"name":"a","type":"string","type":"int64"}]}}"#;
+    let problem = api.put("/v1/topics/twice", body).await.problem(400, "invalid_body");
+    assert!(problem["detail"].as_str().unwrap().contains("\"schema.fields.0.type\""), "{problem}");
+    api.get("/v1/topics/twice").await.problem(404, "topic_not_found");
+    assert_eq!(topic.get("").await.json(), before);
+}

@@ -116,6 +116,7 @@ impl Schedule {
             disk_floor_bytes: 0,
             record_bytes_max: 1 << 20,
             batch_records_max: 1_000,
+            cursors_max: 1_000,
         };
         let clock = Arc::new(SimClock::default());
         Ok(Machine { data_dir, disk, datasets, clock, skips: self.skips, options, open_max: 1 + random.below(3) })

@@ -63,6 +63,7 @@ impl Setup {
             disk_floor_bytes: 0,
             record_bytes_max: 8 * mib,
             batch_records_max: 1_000_000,
+            cursors_max: 1_000,
         };
         Self {
             engine,
