@@ -127,11 +127,11 @@ async fn run(config: &Config, parts: impl FnOnce(&Arc<Metrics>) -> Parts) -> Res
     announce(address);
     let inflight = InflightBudget::new(config.max_inflight_bytes);
     let limits = http_limits(config, address);
-    let router = http::router(ApiState::new(Arc::clone(&engine), Arc::clone(&metrics), limits, inflight));
+    let service = http::service(ApiState::new(Arc::clone(&engine), Arc::clone(&metrics), limits, inflight));
 
     tasks.spawn("signals", signals.watch(draining.clone()));
     let recovery = recover(Arc::clone(&engine), engine_options(config), parts, Arc::clone(&metrics));
-    let serving = http::serve(listener, router, draining.clone(), config.shutdown_timeout / FLUSH_SHARE);
+    let serving = http::serve(listener, service, draining.clone(), config.shutdown_timeout / FLUSH_SHARE);
     let stopping = async {
         draining.cancelled().await;
         Instant::now() + config.shutdown_timeout

@@ -30,6 +30,9 @@ struct Range<'a> {
 /// # Errors
 /// `not_acceptable` with what can be had.
 pub(crate) fn negotiate(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Problem> {
+    if !headers.contains_key(header::ACCEPT) {
+        return offered.first().copied().ok_or_else(Problem::internal);
+    }
     let texts: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let ranges: Vec<Range<'_>> = texts.iter().flat_map(|text| text.split(',')).filter_map(range).collect();
     let first = offered.first().copied();

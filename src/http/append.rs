@@ -49,15 +49,20 @@ pub(crate) async fn append(
     query: StrictQuery,
     request: Request,
 ) -> Response {
+    answer(&state, &name, &query, request).await
+}
+
+/// As [`append`], for a request whose path and query are known.
+pub(crate) async fn answer(state: &ApiState, name: &TopicName, query: &StrictQuery, request: Request) -> Response {
     let answer = async {
         // The request whole: an extractor of headers would copy them all.
         let (parts, body) = request.into_parts();
-        let head = Head::read(&parts.headers, &query, state.limits.max_body_bytes)?;
-        let topic = match state.engine.topic(&name).await {
+        let head = Head::read(&parts.headers, query, state.limits.max_body_bytes)?;
+        let topic = match state.engine.topic(name).await {
             Err(problem) if problem.code == ErrorCode::TopicNotFound && state.engine.makes_topics() => None,
             found => Some(found?),
         };
-        store(&state, &name, topic, head, body).await
+        store(state, name, topic, head, body).await
     };
     match answer.await {
         Ok(receipt) => {
@@ -155,7 +160,7 @@ fn writer(headers: &HeaderMap) -> Result<Writer, Problem> {
 
 fn form(headers: &HeaderMap) -> Result<Records, Problem> {
     let Some(given) = media_type(headers) else { return Ok(Records::Json(Form::Sequence)) };
-    match given.as_str() {
+    match &*given {
         FORM => Ok(Records::Json(Form::Sequence)),
         "application/x-ndjson" | "application/jsonl" => Ok(Records::Json(Form::Ndjson)),
         accept::ARROW => Ok(Records::Arrow),

@@ -1,5 +1,6 @@
 //! Names in paths, headers, and JSON bodies.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,9 +19,10 @@ use crate::topic::IfMatch;
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(HeaderValue);
 
-/// What the fresh ids of this process begin with.
-static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{:016x}", Uuid::new_v4().as_u64_pair().0));
-/// How many were made. A counter and not a random number each: those are a system call apiece.
+/// What is random in the fresh ids of this process. A counter makes the difference between them: a random number for each
+/// would be a system call apiece.
+static RANDOM: LazyLock<u128> = LazyLock::new(|| Uuid::new_v4().as_u128());
+/// How many were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
 impl RequestId {
@@ -29,8 +31,13 @@ impl RequestId {
         match headers.get("x-request-id") {
             Some(theirs) if is_visible(theirs.as_bytes(), 128) => Self(theirs.clone()),
             _ => {
-                let fresh = format!("{}-{:x}", *PROCESS, MADE.fetch_add(1, Ordering::Relaxed));
-                Self(HeaderValue::try_from(fresh).unwrap_or(HeaderValue::from_static("none")))
+                let made = u128::from(MADE.fetch_add(1, Ordering::Relaxed));
+                let [.., a, b, c, d, e, f, g, h, i, j] = RANDOM.wrapping_add(made).to_be_bytes();
+                let millis = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or_default();
+                let fresh = uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]);
+                let mut text = Uuid::encode_buffer();
+                let text = fresh.into_uuid().hyphenated().encode_lower(&mut text);
+                Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none")))
             }
         }
     }
@@ -127,10 +134,12 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> 
 }
 
 /// A media type's essence, `type/subtype` in small letters; none where there is no `Content-Type`.
-pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get(header::CONTENT_TYPE)?;
     let text = value.to_str().unwrap_or("?");
-    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_small = !essence.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if is_small { Cow::Borrowed(essence) } else { Cow::Owned(essence.to_ascii_lowercase()) })
 }
 
 /// Whether a media type is JSON.

@@ -1,12 +1,14 @@
 //! What every request passes: its id, its count and its line in the log, and the gate of the server's phase.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use parking_lot::RwLock;
 use prometheus::{Histogram, IntCounter};
@@ -23,14 +25,25 @@ use crate::model::{ErrorCode, Problem};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The router's layer around all operations; see [`pass`].
+pub(crate) async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let template = request.extensions().get::<MatchedPath>().cloned();
+    let route = template.as_ref().and_then(|path| routes::find(path.as_str(), request.method()));
+    pass(&state, request, template, route, |request| next.run(request)).await
+}
+
 /// What every request passes: gives it its id and its row of the table, refuses what may not pass, writes problems, counts
 /// and logs. One layer for all of it, because each one of the router's costs as much as the work in it.
-pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn pass<F: Future<Output = Response>>(
+    state: &ApiState,
+    mut request: Request,
+    template: Option<MatchedPath>,
+    route: Option<&'static Route>,
+    serve: impl FnOnce(Request) -> F,
+) -> Response {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
-    let template = request.extensions().get::<MatchedPath>().cloned();
-    let route = template.as_ref().and_then(|path| routes::find(path.as_str(), &method));
     let uri = request.uri().clone();
     request.extensions_mut().insert(id.clone());
     if let Some(route) = route {
@@ -42,10 +55,10 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
     let mut response = match ruling {
         Err(problem) => problem.into_response(),
         Ok(pass) => {
-            let mut response = match (&pass, phase_refusal(&state, route, uri.path())) {
+            let mut response = match (&pass, phase_refusal(state, route, uri.path())) {
                 (Pass::Preflight(_), _) => StatusCode::NO_CONTENT.into_response(),
                 (_, Some(problem)) => problem.into_response(),
-                (_, None) => next.run(request).await,
+                (_, None) => serve(request).await,
             };
             pass.finish(response.headers_mut());
             response
@@ -159,6 +172,11 @@ fn phase_refusal(state: &ApiState, route: Option<&Route>, path: &str) -> Option<
             Some(Problem::new(ErrorCode::ShuttingDown, "The server is shutting down; ask again in a moment."))
         }
     }
+}
+
+/// An answer, also where making it panics.
+pub(crate) async fn caught(answering: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(panicked)
 }
 
 /// What a panic becomes. Where it came from is in the log: the panic hook writes it.

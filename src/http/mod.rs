@@ -1,6 +1,6 @@
 //! The HTTP edge: unpacks, bounds, authorises, answers. It has no rules of the log.
 //!
-//! [`router`] serves the operations of [`ROUTES`]; [`serve`] runs it on a listener.
+//! [`service`] serves the operations of [`ROUTES`]; [`serve`] runs it on a listener.
 
 mod accept;
 mod answer;
@@ -8,6 +8,7 @@ mod append;
 mod backends;
 mod body;
 mod cursors;
+mod edge;
 mod extract;
 mod frame;
 mod guard;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use edge::Edge;
 pub use routes::{ROUTES, Route, Verb};
 pub use serve::serve;
 
@@ -92,7 +94,13 @@ impl ApiState {
     }
 }
 
-/// The router of the whole service.
+/// The whole service.
+pub fn service(state: ApiState) -> Edge {
+    let router = router(state.clone());
+    Edge::new(state, router)
+}
+
+/// The router of the whole service, for whoever has no connection.
 pub fn router(state: ApiState) -> axum::Router {
     layered(routes::router(), state)
 }

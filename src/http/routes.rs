@@ -118,6 +118,12 @@ const fn lacking(
     Route { operation, verb, path, query, capability, serve: |verb| on(verb, later::lacking) }
 }
 
+/// The one operation that requests are sent to past the router.
+pub(crate) const APPEND: Route =
+    served("appendRecords", Verb::Post, RECORDS, &["ack", "expected_offset", "close", "atomic"], |verb| {
+        on(verb, append::append)
+    });
+
 /// All operations, by section of the contract.
 pub static ROUTES: &[Route] = &[
     served("listBackends", Verb::Get, "/v1/backends", &[], |verb| on(verb, backends::list)),
@@ -127,9 +133,7 @@ pub static ROUTES: &[Route] = &[
     served("getTopic", Verb::Get, TOPIC, &[], |verb| on(verb, topics::get)),
     served("updateTopic", Verb::Patch, TOPIC, &[], |verb| on(verb, topics::patch)),
     served("deleteTopic", Verb::Delete, TOPIC, &[], |verb| on(verb, topics::delete)),
-    served("appendRecords", Verb::Post, RECORDS, &["ack", "expected_offset", "close", "atomic"], |verb| {
-        on(verb, append::append)
-    }),
+    APPEND,
     served("readRecords", Verb::Get, RECORDS, READ_QUERY, |verb| on(verb, read::read)),
     served("getRecord", Verb::Get, "/v1/topics/{topic}/records/{offset}", &[], |verb| on(verb, read::get)),
     served("streamRecords", Verb::Get, STREAM, STREAM_QUERY, |verb| on(verb, stream::stream)),

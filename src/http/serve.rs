@@ -1,14 +1,17 @@
 //! The server's loop: connections in, a bounded end.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,14 +28,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// While it drains, idle connections are closed, requests under way are finished, and new connections are served one
 /// request each, so that callers are told instead of refused. Dropping the future cuts all connections.
-pub async fn serve(listener: TcpListener, router: Router, drain: CancellationToken, deadline: Duration) -> usize {
+pub async fn serve<S>(listener: TcpListener, service: S, drain: CancellationToken, deadline: Duration) -> usize
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = drain.cancelled() => break,
             accepted = listener.accept() => {
                 if let Some(socket) = taken(accepted).await {
-                    connections.spawn(connection(socket, router.clone(), drain.clone(), true));
+                    connections.spawn(connection(socket, service.clone(), drain.clone(), true));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -44,7 +50,7 @@ pub async fn serve(listener: TcpListener, router: Router, drain: CancellationTok
             tokio::select! {
                 accepted = listener.accept() => {
                     if let Some(socket) = taken(accepted).await {
-                        late.spawn(connection(socket, router.clone(), CancellationToken::new(), false));
+                        late.spawn(connection(socket, service.clone(), CancellationToken::new(), false));
                     }
                 }
                 Some(_) = connections.join_next() => {}
@@ -86,11 +92,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn connection(socket: TcpStream, router: Router, drain: CancellationToken, keep_alive: bool) {
+async fn connection<S>(socket: TcpStream, service: S, drain: CancellationToken, keep_alive: bool)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(keep_alive);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router)));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = drain.cancelled() => {

@@ -10,11 +10,10 @@ use parking_lot::Mutex;
 use crate::backend::layered::pace::{Due, FAILURES_MAX, Pace};
 use crate::backend::layered::{CommitQueue, storage_error};
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
-use crate::codec::Chunk;
 use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
 use crate::schema::Schema;
 use crate::table::{Table, TableError, TablePlace, Tables};
-use crate::tail::{Levels, LevelsWatch, Reservation, Tail};
+use crate::tail::{Levels, LevelsWatch, Tail};
 
 /// The most text that one commit takes (at least one chunk).
 const COMMIT_BYTES: usize = 64 << 20;

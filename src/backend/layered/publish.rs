@@ -56,7 +56,7 @@ impl Lane {
     fn take(&self, chunk: Chunk, reservation: Reservation, tell: bool) -> bool {
         let next = chunk.next();
         if let Err(expected) = self.tail.push(chunk, reservation) {
-            tracing::error!(topic = %self.name, %expected, "records do not follow the last ones of {}", self.name);
+            tracing::error!(topic = %self.name(), %expected, "records do not follow the last ones of {}", self.name());
             self.fail(ErrorCode::Internal);
             return false;
         }

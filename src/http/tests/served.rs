@@ -74,7 +74,7 @@ async fn a_server_that_is_told_to_stop_closes_idle_connections_and_returns() {
     let drain = tokio_util::sync::CancellationToken::new();
     let far = std::time::Duration::from_secs(600);
     let (state, _folder) = state(limits()).await;
-    let serving = tokio::spawn(serve(listener, router(state), drain.clone(), far));
+    let serving = tokio::spawn(serve(listener, super::super::service(state), drain.clone(), far));
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 16];
@@ -93,7 +93,7 @@ async fn a_client_that_sends_a_large_body_still_reads_its_refusal() {
     let mut socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let drain = tokio_util::sync::CancellationToken::new();
     let (state, _folder) = state(limits()).await;
-    let serving = tokio::spawn(serve(listener, router(state), drain, std::time::Duration::ZERO));
+    let serving = tokio::spawn(serve(listener, super::super::service(state), drain, std::time::Duration::ZERO));
     let head = format!("POST /v1/topics/t/records HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&vec![b' '; BODY_BYTES]).await.unwrap();

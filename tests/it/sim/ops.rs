@@ -159,6 +159,7 @@ async fn stream(topic: &Arc<Topic>, earliest: u64) -> Result<Vec<Read>, Problem>
     while let Some(item) = items.next().await {
         match item {
             StreamItem::Records { chunk, .. } => read.extend(records(&[chunk])),
+            StreamItem::Shared(run) => read.extend(records(run.chunks())),
             StreamItem::Problem(problem) => return Err(*problem),
             StreamItem::End { reason: EndReason::Tail | EndReason::Closed, .. } => break,
             StreamItem::End { .. } => return Err(Problem::internal()),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use persisting::backend::BackendFactory;
 use persisting::engine::{Engine, EngineOptions, Parts};
-use persisting::http::{ApiState, HttpLimits, router, serve};
+use persisting::http::{ApiState, HttpLimits, serve, service};
 use persisting::io::{Clock, RealDisk, SystemClock};
 use persisting::metrics::Metrics;
 use persisting::runtime::{Health, Tasks};
@@ -106,10 +106,10 @@ impl Setup {
             wal_observer: Some(persisting::server::log_syncs(&metrics)),
         };
         let inflight = InflightBudget::new(self.inflight_bytes);
-        let router = router(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight));
+        let service = service(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = runtime().spawn(serve(listener, router, draining.clone(), Duration::from_secs(5)));
+        let serving = runtime().spawn(serve(listener, service, draining.clone(), Duration::from_secs(5)));
         let recovery = Recovery { engine: Arc::clone(&engine), options: self.engine, parts };
         (Local { address, engine, draining, serving }, recovery)
     }
