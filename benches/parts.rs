@@ -15,7 +15,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use persisting::codec::columns::to_batch;
 use persisting::codec::encode::to_chunk;
-use persisting::codec::{Chunk, DecodeLimits, Decoded, Form, Target, Values, decode};
+use persisting::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, Values, decode};
 use persisting::io::RealDisk;
 use persisting::model::{Offset, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer};
 use persisting::schema::{Schema, WideColumns};
@@ -58,10 +58,11 @@ fn decoding(criterion: &mut Criterion) {
     for count in [1, 1_000] {
         let text = records(count);
         let (schema, values) = evolved(&text);
+        let prepared = PreparedSchema::new(Arc::new(schema.clone()));
         let mut group = criterion.benchmark_group(format!("{count} records"));
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function("decode", |bencher| {
-            let target = Target::Columns { schema: Some(&schema), mode: SchemaMode::Evolve, wide: &wide };
+            let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Evolve, wide: &wide };
             bencher.iter(|| decode(black_box(text.as_bytes()), Form::Ndjson, target, &LIMITS));
         });
         group.bench_function("decode as documents", |bencher| {

@@ -26,4 +26,5 @@ pub use decode::{DecodeLimits, Decoded, Evolution, Records, Target, decode};
 pub use error::DecodeError;
 pub use form::Form;
 pub use pieces::{Piece, Pieces};
+pub use plan::PreparedSchema;
 pub use project::{FieldSelection, InvalidFields};

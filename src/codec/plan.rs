@@ -1,12 +1,43 @@
 //! A schema made ready for reading records.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::codec::encode::scalar::write_str;
 use crate::schema::{DataType, Field, FieldPath, FloatType, IntType, Schema};
 
 /// Structs with more members than this find them by a map.
 const FEW: usize = 8;
+
+/// A schema with what the decoder makes of it, so that it is made once and not for each body.
+pub struct PreparedSchema {
+    schema: Arc<Schema>,
+    plan: Plan,
+}
+
+impl PreparedSchema {
+    /// Makes a schema ready for [`super::decode`].
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let plan = Plan::new(&schema);
+        Self { schema, plan }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl fmt::Debug for PreparedSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PreparedSchema").field(&self.schema).finish()
+    }
+}
 
 /// A schema made ready for reading records.
 pub(super) struct Plan {

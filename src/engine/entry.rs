@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
-use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
+use crate::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, decode};
 use crate::engine::Core;
 use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::{Schema, WideColumns};
@@ -304,8 +304,9 @@ async fn remember_committed(
 /// Integer columns that the records in the log have held more than 2^53 in.
 fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
     let known = wide.clone();
+    let prepared = PreparedSchema::new(Arc::new(schema.clone()));
     for chunk in chunks {
-        let target = Target::Columns { schema: Some(schema), mode: SchemaMode::Strict, wide: &known };
+        let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Strict, wide: &known };
         let text = chunk.values().text();
         if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &UNBOUNDED) {
             wide.union(&records.wide);

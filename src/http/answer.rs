@@ -1,5 +1,6 @@
 //! Answers in JSON.
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -29,5 +30,8 @@ pub(crate) fn ok<T: Serialize>(answer: T) -> Json<T> {
 
 /// An answer of ready bytes.
 pub(crate) fn bytes(status: StatusCode, media_type: &'static str, text: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], text).into_response()
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ use crate::http::query::{invalid, shown};
 use crate::http::strict::Strict;
 use crate::model::{ErrorCode, Offset, Problem, TopicName};
 use crate::topic::IfMatch;
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: the client's if it can be one, else a fresh one.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 impl RequestId {
     /// The client's id, or a fresh one that no other request of any process has.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match headers.get("x-request-id") {
+        match headers.get(&X_REQUEST_ID) {
             Some(theirs) if is_visible(theirs.as_bytes(), 128) => Self(theirs.clone()),
             _ => {
                 let made = u128::from(MADE.fetch_add(1, Ordering::Relaxed));
@@ -95,7 +97,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LastParam {
 }
 
 /// A header given at most once, of 1…`max` visible ASCII characters.
-pub(crate) fn visible<'a>(headers: &'a HeaderMap, name: &str, max: usize) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn visible<'a>(headers: &'a HeaderMap, name: &HeaderName, max: usize) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

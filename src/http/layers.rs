@@ -9,21 +9,19 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::RwLock;
 use prometheus::{Histogram, IntCounter};
 
 use crate::engine::Phase;
 use crate::http::ApiState;
-use crate::http::extract::RequestId;
+use crate::http::extract::{RequestId, X_REQUEST_ID};
 use crate::http::guard::{self, Pass};
 use crate::http::linger::lingering;
 use crate::http::problem::{PendingProblem, problem_json_with};
 use crate::http::routes::{self, Route};
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
-
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The router's layer around all operations; see [`pass`].
 pub(crate) async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
-use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, Records, Target, decode};
+use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, PreparedSchema, Records, Target, decode};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
@@ -41,6 +41,7 @@ impl From<Refusal> for Problem {
 /// What a body was decoded against.
 pub(super) struct Basis {
     pub(super) schema: Option<Arc<VersionedSchema>>,
+    pub(super) prepared: Option<Arc<PreparedSchema>>,
     pub(super) wide: WideColumns,
 }
 
@@ -248,8 +249,24 @@ impl Topic {
     }
 
     fn basis(&self) -> Basis {
-        let log = self.log.lock();
-        Basis { schema: self.schema.load_full(), wide: log.wide.clone() }
+        let (schema, wide) = {
+            let log = self.log.lock();
+            (self.schema.load_full(), log.wide.clone())
+        };
+        let prepared = schema.as_deref().map(|schema| self.prepared(schema));
+        Basis { schema, prepared, wide }
+    }
+
+    /// A schema made ready for decoding, once.
+    fn prepared(&self, schema: &VersionedSchema) -> Arc<PreparedSchema> {
+        if let Some((version, prepared)) = self.prepared.load().as_deref()
+            && *version == schema.version
+        {
+            return Arc::clone(prepared);
+        }
+        let prepared = Arc::new(PreparedSchema::new(Arc::clone(&schema.schema)));
+        self.prepared.store(Some(Arc::new((schema.version, Arc::clone(&prepared)))));
+        prepared
     }
 
     async fn decode(&self, ask: &AppendRequest, basis: &Basis) -> Result<Decoded, DecodeError> {
@@ -257,9 +274,9 @@ impl Topic {
         let form = self.factory.form();
         let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
         if ask.body.len() < DECODE_INLINE_BYTES {
-            return decode_body(ask, form, mode, basis.schema.as_deref(), &basis.wide, &limits);
+            return decode_body(ask, form, mode, basis.prepared.as_deref(), &basis.wide, &limits);
         }
-        let (ask, schema, wide) = (ask.clone(), basis.schema.clone(), basis.wide.clone());
+        let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
         let decoding = move || decode_body(&ask, form, mode, schema.as_deref(), &wide, &limits);
         match tokio::task::spawn_blocking(decoding).await {
             Ok(decoded) => decoded,
@@ -335,15 +352,13 @@ fn decode_body(
     ask: &AppendRequest,
     form: RecordForm,
     mode: SchemaMode,
-    schema: Option<&VersionedSchema>,
+    schema: Option<&PreparedSchema>,
     wide: &WideColumns,
     limits: &DecodeLimits,
 ) -> Result<Decoded, DecodeError> {
     let target = match form {
         RecordForm::Documents => Target::Documents,
-        RecordForm::StrictColumns | RecordForm::EvolvingColumns => {
-            Target::Columns { schema: schema.map(|versioned| &*versioned.schema), mode, wide }
-        }
+        RecordForm::StrictColumns | RecordForm::EvolvingColumns => Target::Columns { schema, mode, wide },
     };
     decode(&ask.body, ask.form, target, limits)
 }

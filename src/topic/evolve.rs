@@ -61,7 +61,7 @@ impl Topic {
                         let starts = log.next;
                         log.versions.push((version, starts));
                         log.evolving = false;
-                        let basis = Basis { schema: Some(versioned), wide: WideColumns::default() };
+                        let basis = Basis { schema: Some(versioned), prepared: None, wide: WideColumns::default() };
                         Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
                     }
                     Err(err) => {

@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 pub use crate::backend::Flushed;
@@ -40,6 +40,7 @@ pub(crate) use services::TopicServices;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::CatalogError;
+use crate::codec::PreparedSchema;
 use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
@@ -85,6 +86,8 @@ pub struct Topic {
     storage_path: Option<String>,
     settings: ArcSwap<Settings>,
     schema: SchemaCell,
+    /// The schema that records were decoded under last, made ready for that.
+    prepared: ArcSwapOption<(SchemaVersion, Arc<PreparedSchema>)>,
     epochs: Epochs,
     backend: Arc<dyn StorageBackend>,
     log: Mutex<Log>,
@@ -138,6 +141,7 @@ impl Topic {
             storage_path: parts.storage_path,
             settings: ArcSwap::from_pointee(parts.settings),
             schema: parts.schema,
+            prepared: ArcSwapOption::empty(),
             epochs: parts.epochs,
             backend: parts.backend,
             log: Mutex::new(log),

@@ -297,8 +297,11 @@ impl Writer {
         head.bytes = after;
         self.end = head.position();
         let mut accounts = self.shared.accounts.lock();
-        for pending in run {
-            accounts.add(pending.topic, pending.next, pending.body.frame_bytes());
+        for entries in run.chunk_by(|before, after| before.topic == after.topic) {
+            let bytes = entries.iter().map(|pending| pending.body.frame_bytes()).sum();
+            if let Some(last) = entries.iter().max_by_key(|pending| pending.next) {
+                accounts.add(last.topic, last.next, bytes);
+            }
         }
         drop(accounts);
         if let Some(observer) = &self.shared.options.observer {

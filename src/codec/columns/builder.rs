@@ -195,16 +195,16 @@ impl Column {
             Self::Json(builder) => builder.append_value(cursor.value()?),
             Self::Binary { bytes, scratch } => {
                 scratch.clear();
-                let text = cursor.raw_string()?;
+                let text = cursor.raw_text()?;
                 STANDARD.decode_vec(text, scratch).map_err(|_| cursor.refuse("base64"))?;
                 bytes.append_value(scratch);
             }
             Self::Date(builder) => {
-                let text = cursor.raw_string()?.as_bytes();
+                let text = cursor.raw_text()?.as_bytes();
                 builder.append_value(read_date(text).ok_or_else(|| cursor.refuse("date"))?);
             }
             Self::Time(builder) => {
-                let text = cursor.raw_string()?.as_bytes();
+                let text = cursor.raw_text()?.as_bytes();
                 builder.append_value(read_timestamp(text).ok_or_else(|| cursor.refuse("time"))?);
             }
             Self::List { item, offsets, nulls, .. } => {
@@ -298,8 +298,8 @@ fn read_items(item: &mut Column, cursor: &mut Cursor<'_>) -> Result<usize, Colum
 
 #[derive(Debug)]
 struct Member {
-    /// The key as it is printed, without its quotes.
-    key: Box<[u8]>,
+    /// `"key":` as it is printed.
+    prefix: Box<[u8]>,
     column: Column,
     /// For how many rows the column has a value or null.
     filled: usize,
@@ -315,10 +315,10 @@ pub(super) struct Members {
 impl Members {
     pub(super) fn new(fields: &[Field], arrow: &[FieldRef], rows: usize) -> Self {
         let members = fields.iter().zip(arrow).map(|(field, arrow)| {
-            let mut key = Vec::new();
-            write_str(&field.name, &mut key);
-            let key = key.get(1..key.len() - 1).unwrap_or_default().into();
-            Member { key, column: Column::new(&field.data_type, arrow.data_type(), rows), filled: 0 }
+            let mut prefix = Vec::new();
+            write_str(&field.name, &mut prefix);
+            prefix.push(b':');
+            Member { prefix: prefix.into(), column: Column::new(&field.data_type, arrow.data_type(), rows), filled: 0 }
         });
         Self { members: members.collect(), rows: 0 }
     }
@@ -337,15 +337,13 @@ impl Members {
         let mut expected = 0;
         let mut more = !cursor.skip(b'}');
         while more {
-            let key = cursor.raw_string()?.as_bytes();
-            cursor.take(b':', "colon")?;
             // Members come in the schema's order, so the next one is nearly always right here.
-            let later = self.members.iter().skip(expected).position(|member| *member.key == *key);
+            let later = self.members.iter().skip(expected).position(|member| cursor.skip_word(&member.prefix));
             let place = later.map(|skip| expected + skip);
-            let place = place.or_else(|| self.members.iter().position(|member| *member.key == *key));
+            let place = place.or_else(|| self.members.iter().position(|member| cursor.skip_word(&member.prefix)));
             let found = place.and_then(|place| Some((place, self.members.get_mut(place)?)));
             let Some((place, member)) = found.filter(|(_, member)| member.filled < self.rows) else {
-                return Err(cursor.unknown(key));
+                return Err(cursor.unknown());
             };
             member.column.read_member(cursor)?;
             member.filled += 1;

@@ -29,8 +29,10 @@ impl<'a> Cursor<'a> {
         ColumnsError::Text { record: self.record, expected, position: self.at.saturating_sub(self.begin) }
     }
 
-    pub(super) fn unknown(&self, key: &[u8]) -> ColumnsError {
-        ColumnsError::Member { record: self.record, key: String::from_utf8_lossy(key).into_owned() }
+    /// Refuses the member whose key is next, or was just gone past.
+    pub(super) fn unknown(&mut self) -> ColumnsError {
+        let key = self.raw_string().map(|(key, _)| key.to_owned()).unwrap_or_default();
+        ColumnsError::Member { record: self.record, key }
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -75,24 +77,31 @@ impl<'a> Cursor<'a> {
         Ok(text)
     }
 
-    /// The bytes between the quotes of a string, as written.
-    pub(super) fn raw_string(&mut self) -> Result<&'a str, ColumnsError> {
+    /// The text between the quotes of a string, as written, and where its first escape stands.
+    fn raw_string(&mut self) -> Result<(&'a str, Option<usize>), ColumnsError> {
         self.take(b'"', "string")?;
         let from = self.at;
+        let mut escape = None;
         loop {
             let step = memchr2(b'"', b'\\', self.rest()).ok_or_else(|| self.refuse("end of a string"))?;
             self.at += step;
             if self.skip(b'"') {
-                return self.slice(from, self.at - 1);
+                return Ok((self.slice(from, self.at - 1)?, escape));
             }
+            escape.get_or_insert(self.at - from);
             self.at += 2;
         }
     }
 
+    /// The text between the quotes of a string, as written.
+    pub(super) fn raw_text(&mut self) -> Result<&'a str, ColumnsError> {
+        self.raw_string().map(|(text, _)| text)
+    }
+
     /// A string's characters; borrowed until the next call.
     pub(super) fn string(&mut self) -> Result<&str, ColumnsError> {
-        let raw = self.raw_string()?;
-        let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else { return Ok(raw) };
+        let (raw, escape) = self.raw_string()?;
+        let Some(first) = escape else { return Ok(raw) };
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let outcome = unescape(raw, first, &mut scratch);

@@ -1,5 +1,7 @@
 //! Bodies to records.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::codec::copy::Copier;
@@ -10,7 +12,7 @@ use crate::codec::read::{Malformed, Reader};
 use crate::codec::transcode::Transcoder;
 use crate::codec::values::Rules;
 use crate::codec::walk::{Sink, Walked, invalid_json, walk};
-use crate::codec::{DecodeError, Form, Values};
+use crate::codec::{DecodeError, Form, PreparedSchema, Values};
 use crate::model::SchemaMode;
 use crate::schema::{COLUMNS_MAX, Members, Schema, SchemaChange, WideColumns, diff, evolve, infer};
 
@@ -31,7 +33,7 @@ pub enum Target<'a> {
     /// Columns.
     Columns {
         /// The newest schema; none before the first.
-        schema: Option<&'a Schema>,
+        schema: Option<&'a PreparedSchema>,
         /// Whether it may change. Before the first schema either mode infers one.
         mode: SchemaMode,
         /// The integer columns that have held values past ±2^53.
@@ -82,10 +84,17 @@ pub fn decode(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits
         Target::Documents => return documents(text, form, limits).map(Decoded::Fits),
         Target::Columns { schema, mode, wide } => (schema, mode, wide),
     };
-    let none = Schema::default();
-    let known = schema.unwrap_or(&none);
+    let none;
+    let prepared = match schema {
+        Some(schema) => schema,
+        None => {
+            none = PreparedSchema::new(Arc::default());
+            &none
+        }
+    };
+    let known = prepared.schema();
     let evolve = |members: &Members| match schema {
-        Some(schema) => evolve(schema, members, wide),
+        Some(_) => evolve(known, members, wide),
         None => infer(members),
     };
     let ask = |plan: &Plan| {
@@ -96,14 +105,15 @@ pub fn decode(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits
     };
     let mut evolved = match schema {
         Some(_) => None,
-        None => Some(ask(&Plan::new(known))?),
+        None => Some(ask(prepared.plan())?),
     };
     loop {
-        let plan = Plan::new(evolved.as_ref().unwrap_or(known));
+        let made = evolved.as_ref().map(Plan::new);
+        let plan = made.as_ref().unwrap_or(prepared.plan());
         let rules = Rules { may_evolve: mode == SchemaMode::Evolve && evolved.is_none(), mode };
-        match transcode(text, form, &plan, rules, wide, limits)? {
+        match transcode(text, form, plan, rules, wide, limits)? {
             Transcoded::Fits(records) => return Ok(decoded(records, known, evolved)),
-            Transcoded::Evolve => evolved = Some(ask(&plan)?),
+            Transcoded::Evolve => evolved = Some(ask(plan)?),
         }
     }
 }

@@ -38,14 +38,23 @@ fn body(records: &[Map<String, Value>]) -> String {
     records.iter().map(|record| Value::Object(record.clone()).to_string() + "\n").collect()
 }
 
-fn columns<'a>(schema: Option<&'a Schema>, mode: SchemaMode, wide: &'a WideColumns) -> Target<'a> {
+fn columns<'a>(schema: Option<&'a PreparedSchema>, mode: SchemaMode, wide: &'a WideColumns) -> Target<'a> {
     Target::Columns { schema, mode, wide }
+}
+
+fn prepared(schema: &Schema) -> PreparedSchema {
+    PreparedSchema::new(Arc::new(schema.clone()))
 }
 
 /// What a schema makes of a batch, evolving.
 fn evolved(text: &str, schema: Option<&Schema>) -> Result<(Schema, Records), DecodeError> {
     let wide = WideColumns::default();
-    match decode(text.as_bytes(), Form::Ndjson, columns(schema, SchemaMode::Evolve, &wide), &LIMITS)? {
+    match decode(
+        text.as_bytes(),
+        Form::Ndjson,
+        columns(schema.map(prepared).as_ref(), SchemaMode::Evolve, &wide),
+        &LIMITS,
+    )? {
         Decoded::Fits(records) => Ok((schema.cloned().unwrap_or_default(), records)),
         Decoded::Evolves(evolution) => Ok((evolution.schema, evolution.records)),
     }
@@ -122,7 +131,7 @@ proptest! {
         let wide = WideColumns::default();
         let text = once.values.text();
         for form in [Form::Ndjson, Form::Sequence] {
-            let again = decode(&text, form, columns(Some(&schema), SchemaMode::Strict, &wide), &LIMITS).unwrap();
+            let again = decode(&text, form, columns(Some(&prepared(&schema)), SchemaMode::Strict, &wide), &LIMITS).unwrap();
             let Decoded::Fits(again) = again else { panic!("nothing new") };
             prop_assert_eq!(again.values.text(), text.clone());
         }
@@ -148,10 +157,11 @@ proptest! {
     fn an_evolution_changes_no_text_that_was_stored(first in batch(), second in batch()) {
         let (before, stored) = evolved(&body(&first), None).unwrap();
         let wide = stored.wide.clone();
-        let next = decode(body(&second).as_bytes(), Form::Ndjson, columns(Some(&before), SchemaMode::Evolve, &wide), &LIMITS);
+        let next = decode(body(&second).as_bytes(), Form::Ndjson, columns(Some(&prepared(&before)), SchemaMode::Evolve, &wide), &LIMITS);
         let Ok(Decoded::Evolves(evolution)) = next else { return Ok(()) };
         prop_assert!(Schema::from_json(&evolution.schema.to_json()).is_ok());
-        let target = columns(Some(&evolution.schema), SchemaMode::Strict, &wide);
+        let now = prepared(&evolution.schema);
+        let target = columns(Some(&now), SchemaMode::Strict, &wide);
         let Decoded::Fits(again) = decode(&stored.values.text(), Form::Ndjson, target, &LIMITS).unwrap() else {
             panic!("strict does not evolve")
         };
@@ -185,6 +195,7 @@ proptest! {
         let all = every_type();
         for body in [bytes.as_slice(), text.as_bytes()] {
             for form in [Form::Json, Form::Ndjson, Form::Sequence] {
+                let all = prepared(&all);
                 let known = |mode| columns(Some(&all), mode, &wide);
                 let (strict, evolving) = (known(SchemaMode::Strict), known(SchemaMode::Evolve));
                 for target in [Target::Documents, columns(None, SchemaMode::Evolve, &wide), strict, evolving] {

@@ -30,7 +30,8 @@ pub(super) fn decode_with(
     mode: SchemaMode,
     wide: &WideColumns,
 ) -> Result<Decoded, DecodeError> {
-    decode(body.as_bytes(), form, Target::Columns { schema, mode, wide }, &LIMITS)
+    let schema = schema.map(|schema| PreparedSchema::new(Arc::new(schema.clone())));
+    decode(body.as_bytes(), form, Target::Columns { schema: schema.as_ref(), mode, wide }, &LIMITS)
 }
 
 pub(super) fn strict(body: &str, schema: &Schema) -> Result<Vec<String>, DecodeError> {
