@@ -17,6 +17,8 @@ use crate::bench::target::{Call, Target};
 
 /// How long is waited before a refused request is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// How long one request may be refused by a server under load before its connection gives up.
+const REFUSED_MAX: Duration = Duration::from_secs(60);
 /// How many requests in a row may have no answer before a connection gives up.
 const FAULTS_MAX: u32 = 5;
 
@@ -70,6 +72,7 @@ enum Sent {
     Stored,
     Refused,
     Unsure,
+    GivenUp,
 }
 
 impl Appending {
@@ -99,6 +102,7 @@ impl Appending {
                 }
                 // Nothing is stored, so that the numbers can be used again.
                 Sent::Refused => faults = 0,
+                Sent::GivenUp => break,
                 Sent::Unsure => {
                     used[at] += self.shape.batch();
                     topic.unsure.fetch_add(self.shape.batch(), Ordering::Relaxed);
@@ -116,6 +120,7 @@ impl Appending {
 
     /// Sends a body; where a server under load refuses it, again and again unless the next is due at its own time.
     async fn send(&self, client: &mut Client, topic: &Appended, body: Bytes, connection: usize) -> Sent {
+        let began = Instant::now();
         loop {
             match client.ask(topic.call.with_body(body.clone()), |_| ()).await {
                 Ok(answer) if answer.refusal.is_none() => return Sent::Stored,
@@ -128,19 +133,22 @@ impl Appending {
                     if !expected || self.pace.is_over() {
                         return Sent::Refused;
                     }
+                    if began.elapsed() >= REFUSED_MAX {
+                        let told = format!("refused for {} s, at last with {}", REFUSED_MAX.as_secs(), answer.status);
+                        self.meter.failure(connection, &Failure::Wrong(&told));
+                        return Sent::GivenUp;
+                    }
                 }
                 Err(fault) => {
                     self.meter.failure(connection, &Failure::Fault(&fault));
-                    // Nothing was sent where there was no connection.
-                    let sent = !matches!(fault, Fault::Connect(_));
-                    return if sent { Sent::Unsure } else { self.unconnected().await };
+                    if !matches!(fault, Fault::Connect(_)) {
+                        return Sent::Unsure;
+                    }
+                    // Nothing was sent.
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    return Sent::Refused;
                 }
             }
         }
-    }
-
-    async fn unconnected(&self) -> Sent {
-        tokio::time::sleep(REFUSED_PAUSE).await;
-        Sent::Refused
     }
 }

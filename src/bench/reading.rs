@@ -9,7 +9,7 @@ use crate::bench::catchup::CatchUp;
 use crate::bench::pace::{Pace, Plan, Rate};
 use crate::bench::pages::Pages;
 use crate::bench::progress::Progress;
-use crate::bench::report::Verdict;
+use crate::bench::report::{Verdict, grouped, plural};
 use crate::bench::tally::Meter;
 use crate::bench::{BenchError, Context, Measured};
 
@@ -47,7 +47,8 @@ pub(super) async fn catch_up(context: &Context<'_>) -> Result<Measured, BenchErr
     let outcomes = readers.join_all().await;
     drop(progress);
     let (passes, sound) = outcomes.iter().fold((0, true), |all, one| (all.0 + one.0, all.1 && one.1));
-    verdict.check(sound, format!("offsets 0 to {} came dense and in order, {passes} times", end - 1));
+    verdict
+        .check(sound, format!("offsets 0 to {} came dense and in order, {}", grouped(end - 1), plural(passes, "time")));
     Ok(context.measured(vec![meter.part(began)], verdict, spent))
 }
 
@@ -79,7 +80,11 @@ pub(super) async fn get(context: &Context<'_>) -> Result<Measured, BenchError> {
     drop(progress);
     let part = meter.part(pace.measure_from());
     let mut verdict = Verdict::default();
-    let what = format!("{} pages of {} began where they were asked for and were dense", part.requests, pages.limit());
+    let what = format!(
+        "{} of {} began where they were asked for and were dense",
+        plural(part.requests, "page"),
+        pages.limit()
+    );
     verdict.check(!part.errors.contains_key("wrong") && part.requests > 0, what);
     Ok(context.measured(vec![part], verdict, spent))
 }

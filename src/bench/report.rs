@@ -203,12 +203,13 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, cells: &[String; 6]) -> fmt::Resu
     writeln!(f)
 }
 
-fn plural(count: u64, what: &str) -> String {
+/// A number of things.
+pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// A number with commas between its thousands.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -14,6 +14,7 @@ use crate::bench::client::{Answer, Fault};
 const EXPECTED: [u16; 3] = [429, 503, 507];
 /// How many unexpected answers are kept word for word.
 const NOTES_MAX: usize = 5;
+const NOTES_OF_A_KIND: u64 = 2;
 /// Latencies in nanoseconds are counted to three digits, up to an hour.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
 
@@ -142,11 +143,14 @@ impl Meter {
             Failure::Wrong(what) => ("wrong".to_owned(), Some((*what).to_owned())),
         };
         let mut tally = self.shard(task).lock();
-        *tally.errors.entry(kind).or_default() += 1;
+        let count = tally.errors.entry(kind).or_default();
+        *count += 1;
+        let count = *count;
         let expected = note.is_none();
         if let Some(note) = note {
             tally.unexpected += 1;
-            if tally.notes.len() < NOTES_MAX {
+            // More of a kind say the same.
+            if count <= NOTES_OF_A_KIND && tally.notes.len() < NOTES_MAX {
                 tally.notes.push(note);
             }
         }
@@ -296,7 +300,7 @@ mod tests {
         let part = meter.part(Instant::now());
         let errors: Vec<_> = part.errors.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
         assert_eq!(errors, [("429", 1), ("500", 10), ("503", 2), ("507", 1), ("timeout", 1)]);
-        assert_eq!((part.unexpected_errors, part.error_notes.len()), (11, NOTES_MAX));
+        assert_eq!((part.unexpected_errors, part.error_notes.len()), (11, 3));
         assert_eq!(part.error_notes[0], "status 500: no 500");
         assert!(part.latency_us.is_none());
     }

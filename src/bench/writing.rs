@@ -14,7 +14,7 @@ use crate::bench::pace::{Pace, Plan, Rate};
 use crate::bench::pages::Pages;
 use crate::bench::progress::Progress;
 use crate::bench::record::Shape;
-use crate::bench::report::Verdict;
+use crate::bench::report::{Verdict, grouped, plural};
 use crate::bench::subscriber::{Following, Seen, Subscriber, subscribe};
 use crate::bench::tally::Meter;
 use crate::bench::{BenchError, Context, Measured};
@@ -77,7 +77,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Measured, BenchError> {
         seen.extend(one);
     }
     judge_arrivals(&mut measured.verdict, seen, &used);
-    judge_tails(&mut measured.verdict, context, &names, &tails, &appending).await?;
+    judge_tails(&mut measured.verdict, context, &names, &tails, &appending).await;
     Ok(measured)
 }
 
@@ -157,9 +157,11 @@ fn judge_arrivals(verdict: &mut Verdict, seen: Vec<(usize, Seen)>, used: &[Vec<u
     }
     let written: u64 = used.iter().flatten().sum();
     let what = format!(
-        "each of {subscribers} subscribers got every record of its topic once and in order ({written} were written): \
-         {} lost, {} doubled",
-        verdict.lost, verdict.doubled
+        "each of {} got every record of its topic once and in order ({} were written): {} lost, {} doubled",
+        plural(subscribers as u64, "subscriber"),
+        grouped(written),
+        grouped(verdict.lost),
+        grouped(verdict.doubled),
     );
     verdict.check(verdict.lost == 0 && verdict.doubled == 0 && written > 0, what);
 }
@@ -171,27 +173,34 @@ async fn judge_tails(
     names: &[String],
     tails: &[u64],
     appending: &Appending,
-) -> Result<(), BenchError> {
+) {
+    verdict.topics = names.to_vec();
     if !context.options.is_ours() {
-        return Ok(());
+        return;
     }
-    let (mut sound, mut stored) = (true, 0);
-    let until = Instant::now() + TAIL_PATIENCE;
+    let stored: u64 = appending.topics.iter().map(Appended::stored).sum();
+    let mut sound = stored > 0;
     for ((name, before), topic) in names.iter().zip(tails).zip(&appending.topics) {
         let (least, most) = (before + topic.stored(), before + topic.stored() + topic.unsure());
-        let mut tail = context.target.tail(name, context.options).await?;
-        // What is only accepted can be read a moment later.
-        while tail < least && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-            tail = context.target.tail(name, context.options).await?;
+        match settled_tail(context, name, least).await {
+            Ok(tail) => sound &= (least..=most).contains(&tail),
+            Err(error) => return verdict.check(false, format!("what is stored cannot be looked at: {error}")),
         }
-        sound &= (least..=most).contains(&tail);
-        stored += topic.stored();
-        verdict.topics.push(name.clone());
     }
-    let what = format!("{stored} records were acknowledged, and the tails of {} topics moved by as many", names.len());
-    verdict.check(sound && stored > 0, what);
-    Ok(())
+    let (stored, topics) = (grouped(stored), plural(names.len() as u64, "topic"));
+    verdict.check(sound, format!("{stored} records were acknowledged, and the tails of {topics} moved by as many"));
+}
+
+/// The tail of a topic, which is given a while to come so far: what is only accepted can be read a moment later.
+async fn settled_tail(context: &Context<'_>, name: &str, least: u64) -> Result<u64, BenchError> {
+    let until = Instant::now() + TAIL_PATIENCE;
+    loop {
+        let tail = context.target.tail(name, context.options).await?;
+        if tail >= least || Instant::now() >= until {
+            return Ok(tail);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What reads beside appends: a reader that begins anew whenever it has caught up, and pages.
