@@ -19,7 +19,7 @@ use persisting::backend::{
 use persisting::codec::Chunk;
 use persisting::model::{Ack, Offset};
 use persisting::tail::{Levels, LevelsWatch};
-use persisting::{cli, server};
+use persisting::{bench, cli, server};
 
 /// Makes topics of the backend `chunks`.
 pub struct ChunksFactory;
@@ -113,14 +113,14 @@ impl StorageBackend for Chunks {
 }
 
 fn main() -> ExitCode {
-    let parsed = cli::parse().and_then(|cli::Command::Serve(config)| {
-        cli::start_logging(config.log_format)?;
-        Ok(config)
-    });
-    let config = match parsed {
-        Ok(config) => config,
+    let config = match cli::parse() {
+        Ok(cli::Command::Serve(config)) => config,
+        Ok(cli::Command::Bench(options)) => return bench::main(&options),
         Err(error) => return ExitCode::from(error.report()),
     };
+    if let Err(error) = cli::start_logging(config.log_format) {
+        return ExitCode::from(error.report());
+    }
     match server::serve(&config, vec![Arc::new(ChunksFactory)]) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

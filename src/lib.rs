@@ -1,6 +1,7 @@
 //! Persisting: topics as append-only logs of JSON records over HTTP and Server-Sent Events, on pluggable storage.
 
 pub mod backend;
+pub mod bench;
 pub mod catalog;
 pub mod cli;
 pub mod codec;

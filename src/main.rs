@@ -1,10 +1,11 @@
-//! The program: reads what it is told, then serves.
+//! The program: reads what it is told, then serves, or measures one that serves.
 
 use std::process::ExitCode;
 
 use persisting::cli::{self, Command};
+use persisting::config::Config;
 use persisting::server::ServeError;
-use persisting::{runtime, server};
+use persisting::{bench, runtime, server};
 
 /// Requests allocate and free much on many threads, and records live from an append to a commit: the system's allocator takes
 /// a fifth of an append's time for that.
@@ -16,14 +17,20 @@ const EXIT_LOST: u8 = 3;
 
 fn main() -> ExitCode {
     set_environment();
-    let config =
-        match cli::parse().and_then(|Command::Serve(config)| cli::start_logging(config.log_format).map(|()| config)) {
-            Ok(config) => config,
-            Err(error) => return ExitCode::from(error.report()),
-        };
+    match cli::parse() {
+        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Bench(options)) => bench::main(&options),
+        Err(error) => ExitCode::from(error.report()),
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    if let Err(error) = cli::start_logging(config.log_format) {
+        return ExitCode::from(error.report());
+    }
     let open_files = runtime::raise_open_files();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
-    match server::serve(&config, Vec::new()) {
+    match server::serve(config, Vec::new()) {
         Ok(outcome) if outcome.unflushed_records > 0 => ExitCode::from(EXIT_LOST),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::bench;
 use crate::config::{Config, InvalidOption, Options};
 
 mod logging;
@@ -24,6 +25,8 @@ pub const EXIT_USAGE: u8 = 2;
 pub enum Command {
     /// To serve topics.
     Serve(Box<Config>),
+    /// To measure a server.
+    Bench(Box<bench::Options>),
 }
 
 /// A command line or configuration that cannot be used, or one that is answered at once.
@@ -78,7 +81,12 @@ enum Subcommands {
     ///
     /// An option on the command line outranks the environment, the environment outranks the file, the file the default.
     /// BYTES is a number, or one with KiB, MiB, GiB or TiB.
-    Serve(Serve),
+    Serve(Box<Serve>),
+    /// Measure a server, this one or another that takes records over HTTP
+    ///
+    /// BYTES is a number, or one with KiB, MiB, GiB or TiB. The exit code is 1 where an answer was not as expected, or where
+    /// something is lost, doubled or out of order.
+    Bench(Box<bench::Options>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,7 +126,10 @@ pub fn parse() -> Result<Command, CliError> {
 /// As [`parse`].
 pub fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, CliError> {
     let matches = Line::command().try_get_matches_from(arguments)?;
-    let Subcommands::Serve(mut serve) = Line::from_arg_matches(&matches)?.command;
+    let mut serve = match Line::from_arg_matches(&matches)?.command {
+        Subcommands::Serve(serve) => serve,
+        Subcommands::Bench(options) => return Ok(Command::Bench(options)),
+    };
     if let Some(matches) = matches.subcommand_matches("serve") {
         split_lists(&mut serve.options, matches);
     }

@@ -5,8 +5,10 @@ use super::*;
 use crate::config::LogFormat;
 
 fn serve(arguments: &[&str]) -> Result<Config, CliError> {
-    let Command::Serve(config) = parse_from(["persisting", "serve"].iter().chain(arguments))?;
-    Ok(*config)
+    match parse_from(["persisting", "serve"].iter().chain(arguments))? {
+        Command::Serve(config) => Ok(*config),
+        other @ Command::Bench(_) => panic!("{other:?}"),
+    }
 }
 
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -116,6 +118,35 @@ fn a_wrong_command_line_is_a_usage_error() {
         assert_eq!(error.exit_code(), 2, "{arguments:?}");
     }
     assert!(matches!(serve(&["--max-body-bytes=0"]), Err(CliError::Option(_))));
+}
+
+#[test]
+fn every_option_of_bench_tells_its_default_or_is_a_switch() {
+    let line = Line::command();
+    for argument in line.find_subcommand("bench").unwrap().get_arguments().filter(|argument| !argument.is_positional())
+    {
+        let (name, help) = (argument.get_id().as_str(), argument.get_help().unwrap().to_string());
+        let switch = matches!(argument.get_action(), clap::ArgAction::SetTrue);
+        let told = switch || help.contains("[default: ") || !argument.get_default_values().is_empty() || name == "dir";
+        assert!(told, "{name}: {help}");
+        assert!(argument.get_env().is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_bench_is_parsed_with_its_workload_before_or_behind_its_options() {
+    for arguments in [["bench", "append", "--count=7"], ["bench", "--count=7", "append"]] {
+        let Command::Bench(options) = parse_from(["persisting"].iter().chain(&arguments)).unwrap() else { panic!() };
+        assert_eq!((options.workload, options.load.count), (bench::Workload::Append, Some(7)));
+    }
+    for arguments in
+        [&["bench"][..], &["bench", "disk"], &["bench", "append", "--batch=0"], &["bench", "get", "--limit=0"]]
+    {
+        let CliError::Arguments(error) = parse_from(["persisting"].iter().chain(arguments)).unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(error.exit_code(), 2, "{arguments:?}");
+    }
 }
 
 #[test]

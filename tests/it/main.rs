@@ -9,6 +9,7 @@
     reason = "a test fails so"
 )]
 
+mod bench;
 mod bounds;
 mod contract;
 mod crash;
