@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use crate::http::extract::RequestId;
 use crate::http::query::StrictQuery;
 use crate::http::routes::APPEND;
 use crate::http::{ApiState, append, layers};
@@ -43,7 +44,7 @@ impl Service<Request<Incoming>> for Edge {
         let Some(topic) = appended_to(&request) else { return Box::pin(self.router.call(request)) };
         let state = self.state.clone();
         Box::pin(async move {
-            let answering = |request| layers::caught(append_to(&state, topic, request));
+            let answering = |request, _: &RequestId| layers::caught(append_to(&state, topic, request));
             Ok(layers::pass(&state, request.map(Body::new), None, Some(&APPEND), answering).await)
         })
     }

@@ -1,8 +1,7 @@
 //! What every request passes: its id, its count and its line in the log, and the gate of the server's phase.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -10,8 +9,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
-use parking_lot::RwLock;
-use prometheus::{Histogram, IntCounter};
 
 use crate::engine::Phase;
 use crate::http::ApiState;
@@ -20,33 +17,35 @@ use crate::http::guard::{self, Pass};
 use crate::http::linger::lingering;
 use crate::http::problem::{PendingProblem, problem_json_with};
 use crate::http::routes::{self, Route};
-use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 
 /// The router's layer around all operations; see [`pass`].
 pub(crate) async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let template = request.extensions().get::<MatchedPath>().cloned();
     let route = template.as_ref().and_then(|path| routes::find(path.as_str(), request.method()));
-    pass(&state, request, template, route, |request| next.run(request)).await
+    let serve = |mut request: Request, id: &RequestId| {
+        request.extensions_mut().insert(id.clone());
+        if let Some(route) = route {
+            request.extensions_mut().insert(route);
+        }
+        next.run(request)
+    };
+    pass(&state, request, template, route, serve).await
 }
 
 /// What every request passes: gives it its id and its row of the table, refuses what may not pass, writes problems, counts
 /// and logs. One layer for all of it, because each one of the router's costs as much as the work in it.
 pub(crate) async fn pass<F: Future<Output = Response>>(
     state: &ApiState,
-    mut request: Request,
+    request: Request,
     template: Option<MatchedPath>,
     route: Option<&'static Route>,
-    serve: impl FnOnce(Request) -> F,
+    serve: impl FnOnce(Request, &RequestId) -> F,
 ) -> Response {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
     let uri = request.uri().clone();
-    request.extensions_mut().insert(id.clone());
-    if let Some(route) = route {
-        request.extensions_mut().insert(route);
-    }
 
     let ruling = guard::rule(&state.limits, &request);
     let request = lingering(request);
@@ -56,7 +55,7 @@ pub(crate) async fn pass<F: Future<Output = Response>>(
             let mut response = match (&pass, phase_refusal(state, route, uri.path())) {
                 (Pass::Preflight(_), _) => StatusCode::NO_CONTENT.into_response(),
                 (_, Some(problem)) => problem.into_response(),
-                (_, None) => serve(request).await,
+                (_, None) => serve(request, &id).await,
             };
             pass.finish(response.headers_mut());
             response
@@ -67,12 +66,12 @@ pub(crate) async fn pass<F: Future<Output = Response>>(
 
     let (status, took) = (response.status(), begun.elapsed());
     match route {
-        Some(route) if method != Method::HEAD => state.answered.count(&state.metrics, route, status, took),
+        Some(route) if method != Method::HEAD => {
+            state.metrics.answered_operation(route.operation, route.path, route.verb.as_str(), status.as_u16(), took);
+        }
         _ => {
             let label = template.as_ref().map_or("unmatched", MatchedPath::as_str);
-            let verb = known_method(&method);
-            state.metrics.http_requests.with_label_values(&[label, verb, status.as_str()]).inc();
-            state.metrics.http_request_duration.with_label_values(&[label, verb]).observe(took.as_secs_f64());
+            state.metrics.answered(label, known_method(&method), status.as_u16(), took);
         }
     }
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -84,41 +83,6 @@ pub(crate) async fn pass<F: Future<Output = Response>>(
         tracing::debug!(%method, path, status, code, millis, request_id = id, "{method} {path} was answered {status}");
     }
     response
-}
-
-/// The series of the operations: looked up by label once, and not for each request.
-#[derive(Debug, Default)]
-pub(crate) struct Answered {
-    operations: RwLock<HashMap<&'static str, Operation>>,
-}
-
-#[derive(Debug)]
-struct Operation {
-    duration: Histogram,
-    by_status: Vec<(StatusCode, IntCounter)>,
-}
-
-impl Answered {
-    fn count(&self, metrics: &Metrics, route: &'static Route, status: StatusCode, took: Duration) {
-        if let Some(operation) = self.operations.read().get(route.operation)
-            && let Some((_, counter)) = operation.by_status.iter().find(|(known, _)| *known == status)
-        {
-            counter.inc();
-            operation.duration.observe(took.as_secs_f64());
-            return;
-        }
-        let (label, verb) = (route.path, route.verb.as_str());
-        let counter = metrics.http_requests.with_label_values(&[label, verb, status.as_str()]);
-        let duration = metrics.http_request_duration.with_label_values(&[label, verb]);
-        counter.inc();
-        duration.observe(took.as_secs_f64());
-        let mut operations = self.operations.write();
-        let operation =
-            operations.entry(route.operation).or_insert_with(|| Operation { duration, by_status: Vec::new() });
-        if operation.by_status.iter().all(|(known, _)| *known != status) {
-            operation.by_status.push((status, counter));
-        }
-    }
 }
 
 /// Writes the body of a problem, now that the request's id is known; its code.

@@ -74,7 +74,6 @@ pub struct Shared {
     limits: HttpLimits,
     inflight: Arc<InflightBudget>,
     streams: Arc<stream::StreamSlots>,
-    answered: layers::Answered,
 }
 
 impl std::ops::Deref for ApiState {
@@ -89,8 +88,7 @@ impl ApiState {
     /// The state of one server.
     pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: HttpLimits, inflight: Arc<InflightBudget>) -> Self {
         let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
-        let answered = layers::Answered::default();
-        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, answered }))
+        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams }))
     }
 }
 

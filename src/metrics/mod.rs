@@ -1,6 +1,7 @@
 //! Every metric family of the service, in one struct that is passed down; nothing is global.
 
 mod cursors;
+mod requests;
 mod topics;
 
 use prometheus::core::Collector;
@@ -16,6 +17,7 @@ pub use topics::{TopicFigures, TopicTable};
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    operations: requests::Operations,
     /// Requests answered, by route, method and status.
     pub http_requests: IntCounterVec,
     /// Seconds from a request's head to its answer's head, by route and method.
@@ -123,6 +125,7 @@ impl Metrics {
         let per_cursor = CursorTable::new(topics_max);
         sound(families.registry.register(Box::new(per_cursor.clone())));
         Self {
+            operations: requests::Operations::default(),
             http_requests: families.counters(
                 "http_requests_total",
                 "Requests answered.",

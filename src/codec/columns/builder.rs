@@ -338,12 +338,13 @@ impl Members {
         let mut more = !cursor.skip(b'}');
         while more {
             // Members come in the schema's order, so the next one is nearly always right here.
+            let at = cursor.at();
             let later = self.members.iter().skip(expected).position(|member| cursor.skip_word(&member.prefix));
             let place = later.map(|skip| expected + skip);
             let place = place.or_else(|| self.members.iter().position(|member| cursor.skip_word(&member.prefix)));
             let found = place.and_then(|place| Some((place, self.members.get_mut(place)?)));
             let Some((place, member)) = found.filter(|(_, member)| member.filled < self.rows) else {
-                return Err(cursor.unknown());
+                return Err(cursor.unknown(at));
             };
             member.column.read_member(cursor)?;
             member.filled += 1;

@@ -29,10 +29,18 @@ impl<'a> Cursor<'a> {
         ColumnsError::Text { record: self.record, expected, position: self.at.saturating_sub(self.begin) }
     }
 
-    /// Refuses the member whose key is next, or was just gone past.
-    pub(super) fn unknown(&mut self) -> ColumnsError {
-        let key = self.raw_string().map(|(key, _)| key.to_owned()).unwrap_or_default();
-        ColumnsError::Member { record: self.record, key }
+    /// Refuses the member whose key stands at a place of the text.
+    pub(super) fn unknown(&mut self, at: usize) -> ColumnsError {
+        self.at = at;
+        match self.raw_string() {
+            Ok((key, _)) => ColumnsError::Member { record: self.record, key: key.to_owned() },
+            Err(error) => error,
+        }
+    }
+
+    /// The place of what is next.
+    pub(super) const fn at(&self) -> usize {
+        self.at
     }
 
     fn rest(&self) -> &'a [u8] {
