@@ -11,6 +11,7 @@ mod evolve;
 mod offsets;
 mod open;
 mod place;
+mod posted;
 mod read;
 mod shelf;
 mod table;

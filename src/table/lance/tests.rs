@@ -11,7 +11,9 @@ use super::*;
 use crate::codec::columns::to_batch;
 use crate::io::{DiskFile, RealDisk};
 use crate::schema::{DataType, IntType, Schema};
-use crate::table::contract::{all, chunk, field, offset, tables_keep_their_promises};
+use crate::table::contract::{
+    all, chunk, field, offset, plain, tables_follow_what_is_posted, tables_keep_their_promises,
+};
 
 /// The real file system, noting what is synced, and failing where it is told to.
 #[derive(Debug, Default)]
@@ -126,7 +128,7 @@ fn schema() -> Schema {
 async fn append(table: &dyn Table, number: u64) -> Result<Arc<TableHead>, TableError> {
     let record = format!("{{\"n\":{number}}}");
     let time = i64::try_from(number).unwrap();
-    table.append(&schema(), vec![chunk(number, time, &[&record])]).await
+    table.append(&plain(&schema()), vec![chunk(number, time, &[&record])]).await
 }
 
 async fn numbers(table: &dyn Table) -> Vec<u64> {
@@ -143,6 +145,7 @@ async fn datasets_keep_the_promises_of_tables() {
     tables_keep_their_promises(&bench.tables, &bench.place()).await;
     assert!(!bench.place().dataset.exists());
     assert!(fs::symlink_metadata(bench.place().link).is_err());
+    tables_follow_what_is_posted(&bench.tables, &bench.place()).await;
 }
 
 #[tokio::test]
