@@ -213,7 +213,7 @@ async fn tables_in_memory_keep_their_promises() {
 }
 
 /// Columns after one more posted version, by way of `changes`.
-fn posted(columns: &Columns, number: u32, changes: serde_json::Value) -> Columns {
+pub(super) fn posted(columns: &Columns, number: u32, changes: serde_json::Value) -> Columns {
     let edit = Edit::from_json(None, Some(changes)).unwrap();
     let planned = plan(Some(&columns.schema), &edit, &WideColumns::default(), true).unwrap();
     let version = SchemaVersion::new(number).unwrap();
@@ -228,7 +228,7 @@ fn grown(columns: &Columns, more: Vec<Field>) -> Columns {
     Columns { schema: Arc::new(schema), lineage: Arc::clone(&columns.lineage) }
 }
 
-async fn texts(table: &dyn Table, columns: &Columns) -> Vec<String> {
+pub(super) async fn texts(table: &dyn Table, columns: &Columns) -> Vec<String> {
     let chunks = table.read(columns, offset(0), usize::MAX, 8 << 20).await.unwrap();
     let records = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.value(index).to_vec()));
     records.map(|text| String::from_utf8(text).unwrap()).collect()

@@ -81,4 +81,6 @@ impl Tables for LanceTables {
 }
 
 #[cfg(test)]
+mod posted_tests;
+#[cfg(test)]
 mod tests;
