@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
-use crate::codec::reshape::{ReshapeError, to_newest};
+use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, Target, decode};
 use crate::engine::{Core, schemas};
 use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer};
@@ -182,7 +182,7 @@ impl Core {
             tracing::warn!(topic = %name, "the dataset of {name} cannot be made yet");
         }
         let mut replayed = entry.replayed.lock().take().unwrap_or_default();
-        let chunks = match newest_form(&replayed, schema.load_full().as_deref()) {
+        let chunks = match newest_form(&replayed, schema.load_full().as_deref(), row.earliest) {
             Ok(chunks) => chunks,
             Err(err) => {
                 *entry.replayed.lock() = Some(replayed);
@@ -291,10 +291,26 @@ impl Core {
     }
 }
 
-/// What the log had of a topic, in the form of its newest schema.
-fn newest_form(replayed: &Replayed, schema: Option<&VersionedSchema>) -> Result<Vec<Chunk>, ReshapeError> {
+/// What the log had of a topic, in the form of its newest schema. Records before `earliest` may have left the dataset before
+/// a conversion was asked of its rows, so that nobody has asked them.
+fn newest_form(
+    replayed: &Replayed,
+    schema: Option<&VersionedSchema>,
+    earliest: Offset,
+) -> Result<Vec<Chunk>, ReshapeError> {
     let columns = schema.map(VersionedSchema::columns).unwrap_or_default();
-    replayed.chunks.values().map(|(version, chunk)| to_newest(chunk, *version, &columns)).collect()
+    let mut chunks = Vec::with_capacity(replayed.chunks.len());
+    for (version, chunk) in replayed.chunks.values() {
+        let expired = usize::try_from(earliest.since(chunk.first())).unwrap_or(usize::MAX);
+        let (unread, read) = (chunk.slice(0, expired), chunk.slice(expired, usize::MAX));
+        if !unread.is_empty() {
+            chunks.push(to_newest_unread(&unread, *version, &columns)?);
+        }
+        if !read.is_empty() {
+            chunks.push(to_newest(&read, *version, &columns)?);
+        }
+    }
+    Ok(chunks)
 }
 
 /// The integer columns that have been wide as the catalog knows them, under their names of today.

@@ -118,6 +118,30 @@ pub fn to_newest(
     reshape_chunk(chunk, columns.lineage.after(version), &columns.schema)
 }
 
+/// The same for records that nobody can read any more: what a conversion does not take has no value then.
+///
+/// # Errors
+/// [`ReshapeError::Shape`].
+pub fn to_newest_unread(
+    chunk: &Chunk,
+    version: Option<crate::model::SchemaVersion>,
+    columns: &Columns,
+) -> Result<Chunk, ReshapeError> {
+    match to_newest(chunk, version, columns) {
+        Err(ReshapeError::Misfit { .. }) => {}
+        outcome => return outcome,
+    }
+    let without_values = |posted: &Posted| {
+        let drops = posted.moves.iter().map(|step| match step {
+            Move::Retype { path, .. } if step.can_be_refused() => Move::Drop { path: path.clone() },
+            step => step.clone(),
+        });
+        Posted { moves: drops.collect(), ..posted.clone() }
+    };
+    let posted: Vec<Posted> = columns.lineage.after(version).iter().map(without_values).collect();
+    reshape_chunk(chunk, &posted, &columns.schema)
+}
+
 /// Columns beside each other: of a record, or of a struct.
 struct Level {
     fields: Vec<FieldRef>,

@@ -159,6 +159,18 @@ fn text_of_any_version_is_taken_through_all_that_was_posted_since() {
 }
 
 #[test]
+fn records_that_nobody_reads_any_more_hold_up_no_conversion() {
+    let before = schema(json!([{"name": "a", "type": "json"}, {"name": "b", "type": "int8"}]));
+    let (step, after) = posted(2, &before, json!([{"op": "convert", "path": "a", "to": {"type": "int64"}}]));
+    let columns = Columns { schema: Arc::new(after), lineage: Arc::new(Lineage::new(vec![step])) };
+    let rows = chunk(&[r#"{"a":"x","b":1}"#, r#"{"a":2}"#]);
+    assert!(matches!(to_newest(&rows, SchemaVersion::new(1), &columns), Err(ReshapeError::Misfit { .. })));
+    let unread = |rows: &Chunk| texts(&to_newest_unread(rows, SchemaVersion::new(1), &columns).unwrap());
+    assert_eq!(unread(&rows), [r#"{"b":1}"#, "{}"]);
+    assert_eq!(unread(&rows.slice(1, 1)), [r#"{"a":2}"#]);
+}
+
+#[test]
 fn what_lies_under_a_null_struct_is_nobodys_value() {
     let before = schema(json!([{"name": "s", "type": "struct", "fields": [{"name": "j", "type": "json"}]}]));
     let (step, _) = posted(2, &before, json!([{"op": "convert", "path": "s.j", "to": {"type": "int64"}}]));
