@@ -18,7 +18,7 @@ use persisting::codec::encode::to_chunk;
 use persisting::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, Values, decode};
 use persisting::io::RealDisk;
 use persisting::model::{Offset, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer};
-use persisting::schema::{Schema, WideColumns};
+use persisting::schema::{Columns, Schema, WideColumns};
 use persisting::table::lance::LanceTables;
 use persisting::table::{TablePlace, Tables};
 use persisting::tail::{Reservation, Tail};
@@ -151,6 +151,7 @@ fn committing(criterion: &mut Criterion) {
     group.measurement_time(Duration::from_secs(5)).sample_size(10);
     for count in [1_000, 100_000] {
         let (schema, values) = evolved(&records(count));
+        let columns = Columns::plain(schema);
         let tables = LanceTables::new(Arc::new(RealDisk), runtime.handle().clone(), 16);
         let folder = tempfile::tempdir().expect("a folder");
         let place = |name: &str| TablePlace {
@@ -165,16 +166,16 @@ fn committing(criterion: &mut Criterion) {
                 runtime.block_on(tables.open(&place(&made.to_string()), Offset::ZERO)).expect("a table")
             };
             let append = |table: Arc<dyn persisting::table::Table>| {
-                runtime.block_on(table.append(&schema, vec![chunk(0, values.clone())])).expect("a commit")
+                runtime.block_on(table.append(&columns, vec![chunk(0, values.clone())])).expect("a commit")
             };
             bencher.iter_batched(open, append, BatchSize::PerIteration);
         });
         let table = runtime.block_on(tables.open(&place("read"), Offset::ZERO)).expect("a table");
-        runtime.block_on(table.append(&schema, vec![chunk(0, values.clone())])).expect("a commit");
+        runtime.block_on(table.append(&columns, vec![chunk(0, values.clone())])).expect("a commit");
         group.throughput(Throughput::Elements(100));
         group.bench_function(format!("read 100 of {count} records"), |bencher| {
             let from = Offset::new(count as u64 / 2).expect("small");
-            bencher.iter(|| runtime.block_on(table.read(&schema, from, 100, 1 << 20)).expect("rows"));
+            bencher.iter(|| runtime.block_on(table.read(&columns, from, 100, 1 << 20)).expect("rows"));
         });
     }
     group.finish();

@@ -27,12 +27,12 @@ pub use memory::MemoryFactory;
 pub use options::{OptionKind, OptionSpec, OptionValues, check_options};
 pub use registry::{AlreadyRegistered, BackendRegistry};
 
+pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
-pub(crate) use layered::{Admission, CommitQueue, Due};
+pub(crate) use layered::{Admission, CommitQueue, Due, StoredMisfit};
 
 use crate::codec::{Chunk, Values};
 use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};
-use crate::schema::Schema;
 use crate::table::TablePlace;
 use crate::tail::{LevelsWatch, Reservation};
 
@@ -200,15 +200,6 @@ pub trait StorageBackend: Send + Sync {
     fn lane(&self) -> Option<Arc<Lane>> {
         None
     }
-}
-
-/// The schema that a topic's records are written under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VersionedSchema {
-    /// Its number.
-    pub version: SchemaVersion,
-    /// Its columns.
-    pub schema: Arc<Schema>,
 }
 
 /// The newest schema of a topic, shared between the topic and its backend.

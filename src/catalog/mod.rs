@@ -162,6 +162,14 @@ impl Catalog {
         schemas::newest(&self.readers, id).await
     }
 
+    /// Every posted schema version of a topic and the one before each, oldest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn posted_schemas(&self, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
+        schemas::posted(&self.readers, id).await
+    }
+
     /// Stores what has changed of many topics, in one transaction. Topics deleted meanwhile are passed over. Everything that
     /// the rows rest on must be durable before the call: after a crash they are believed. `newest` is no earlier than the
     /// time of any record of theirs.

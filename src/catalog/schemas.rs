@@ -79,6 +79,20 @@ pub(super) async fn newest(readers: &SqlitePool, id: TopicId) -> Result<Option<S
     row.as_ref().map(schema_of).transpose()
 }
 
+/// Every posted version and the one before each, oldest first.
+pub(super) async fn posted(readers: &SqlitePool, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
+    let rows = sqlx::query(
+        "SELECT * FROM schemas WHERE topic = ?1 AND (cause = ?2 OR version + 1 IN
+             (SELECT version FROM schemas WHERE topic = ?1 AND cause = ?2))
+         ORDER BY version",
+    )
+    .bind(id.to_string())
+    .bind(SchemaCause::Posted.as_str())
+    .fetch_all(readers)
+    .await?;
+    rows.iter().map(schema_of).collect()
+}
+
 fn schema_of(row: &SqliteRow) -> Result<SchemaRow, CatalogError> {
     let row = Reader::new("schemas", row);
     Ok(SchemaRow {

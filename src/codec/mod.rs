@@ -15,6 +15,7 @@ mod pieces;
 mod plan;
 mod project;
 mod read;
+pub mod reshape;
 mod scalar;
 mod text;
 mod transcode;

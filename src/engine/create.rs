@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::backend::{BackendFactory, OpenTopic, RecordForm};
 use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, Tombstone, TopicDefinition, TopicRow};
-use crate::engine::entry::{Entry, versioned};
+use crate::engine::entry::Entry;
 use crate::engine::{Core, Remains};
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::{InvalidSchema, Schema};
@@ -129,11 +129,8 @@ impl Core {
         let row = entry.row();
         let schema = match row.schema_version {
             Some(_) => {
-                let found = self.catalog.newest_schema(row.definition.id).await;
-                found
-                    .map_err(|err| catalog_problem(&row.definition.name, &err))?
-                    .map(|found| versioned(&found))
-                    .transpose()?
+                let found = self.newest_schema(row.definition.id).await;
+                found.map_err(|err| catalog_problem(&row.definition.name, &err))??
             }
             None => None,
         };

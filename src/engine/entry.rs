@@ -8,13 +8,14 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicRow, WriterRows};
+use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, decode};
-use crate::engine::Core;
-use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
+use crate::engine::{Core, schemas};
+use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
-use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState};
+use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all};
 
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
@@ -23,11 +24,15 @@ const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, recor
 const READ_RECORDS: usize = 8_192;
 const READ_BYTES: usize = 1 << 20;
 
+/// A run with the schema version that it was written under.
+pub(super) type Found = (Option<SchemaVersion>, Chunk);
+
 /// What the log still had of a topic.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
-    /// Runs by their first offset; relocated copies fall on their originals.
-    pub(super) chunks: BTreeMap<Offset, Chunk>,
+    /// Runs by their first offset, each with the schema version that it was written under; relocated copies fall on their
+    /// originals.
+    pub(super) chunks: BTreeMap<Offset, Found>,
     /// Who wrote them, in log order.
     pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
     /// Whether the topic was closed behind one of them.
@@ -159,13 +164,7 @@ impl Core {
         let options = factory.complete(&definition.options)?;
         let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);
         let schema = match row.schema_version {
-            Some(_) => self
-                .catalog
-                .newest_schema(definition.id)
-                .await
-                .map_err(fail)?
-                .map(|found| versioned(&found))
-                .transpose()?,
+            Some(_) => self.newest_schema(definition.id).await.map_err(fail)??,
             None => None,
         };
         let writers = if settings.exactly_once && factory.epoch_rule(&options) == EpochRule::Never {
@@ -183,8 +182,16 @@ impl Core {
             tracing::warn!(topic = %name, "the dataset of {name} cannot be made yet");
         }
         let mut replayed = entry.replayed.lock().take().unwrap_or_default();
-        let chunks: Vec<Chunk> = std::mem::take(&mut replayed.chunks).into_values().collect();
-        let mut wide = WideColumns::from_json(&row.wide).unwrap_or_default();
+        let chunks = match newest_form(&replayed, schema.load_full().as_deref(), row.earliest) {
+            Ok(chunks) => chunks,
+            Err(err) => {
+                *entry.replayed.lock() = Some(replayed);
+                tracing::error!(topic = %name, error = %err, "what the log has of {name} cannot be read under its schema");
+                entry.breaks("what the log has of it cannot be read under its schema");
+                return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
+            }
+        };
+        let mut wide = remembered_wide(&row.wide, schema.load_full().as_deref());
         if let Some(versioned) = schema.load_full()
             && factory.form() == RecordForm::EvolvingColumns
         {
@@ -199,7 +206,7 @@ impl Core {
                 schema: Arc::clone(&schema),
                 earliest: row.earliest,
                 committed: row.next,
-                replayed: chunks.clone(),
+                replayed: chunks,
                 is_settled: !entry.may_have_lost,
                 closed: row.closed,
             })
@@ -208,7 +215,6 @@ impl Core {
             Ok(opened) => opened,
             Err(err) => {
                 // What the log had is needed by the next try.
-                replayed.chunks = chunks.into_iter().map(|chunk| (chunk.first(), chunk)).collect();
                 *entry.replayed.lock() = Some(replayed);
                 tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
                 entry.breaks("its dataset cannot be opened, or is not what was written");
@@ -263,6 +269,16 @@ impl Core {
         }))
     }
 
+    /// The newest schema of a topic, with all that was posted.
+    pub(super) async fn newest_schema(
+        &self,
+        id: TopicId,
+    ) -> Result<Result<Option<VersionedSchema>, Problem>, CatalogError> {
+        let Some(newest) = self.catalog.newest_schema(id).await? else { return Ok(Ok(None)) };
+        let posted = self.catalog.posted_schemas(id).await?;
+        Ok(schemas::versioned(&newest, &posted).map(Some))
+    }
+
     /// The topic's epochs, with a new one where accepted records may be gone.
     async fn epochs(&self, entry: &Entry, rule: EpochRule, opened: &Opened) -> Result<Epochs, CatalogError> {
         let mut all: Vec<(Epoch, Offset)> = entry.row.epochs.iter().map(|start| (start.epoch, start.start)).collect();
@@ -275,13 +291,35 @@ impl Core {
     }
 }
 
-/// A stored schema version.
-pub(super) fn versioned(row: &crate::catalog::SchemaRow) -> Result<VersionedSchema, Problem> {
-    let schema = Schema::from_json(&serde_json::json!({ "fields": row.fields })).map_err(|err| {
-        tracing::error!(error = %err, "a stored schema cannot be read");
-        Problem::internal()
-    })?;
-    Ok(VersionedSchema { version: row.version, schema: Arc::new(schema) })
+/// What the log had of a topic, in the form of its newest schema. Records before `earliest` may have left the dataset before
+/// a conversion was asked of its rows, so that nobody has asked them.
+fn newest_form(
+    replayed: &Replayed,
+    schema: Option<&VersionedSchema>,
+    earliest: Offset,
+) -> Result<Vec<Chunk>, ReshapeError> {
+    let columns = schema.map(VersionedSchema::columns).unwrap_or_default();
+    let mut chunks = Vec::with_capacity(replayed.chunks.len());
+    for (version, chunk) in replayed.chunks.values() {
+        let expired = usize::try_from(earliest.since(chunk.first())).unwrap_or(usize::MAX);
+        let (unread, read) = (chunk.slice(0, expired), chunk.slice(expired, usize::MAX));
+        if !unread.is_empty() {
+            chunks.push(to_newest_unread(&unread, *version, &columns)?);
+        }
+        if !read.is_empty() {
+            chunks.push(to_newest(&read, *version, &columns)?);
+        }
+    }
+    Ok(chunks)
+}
+
+/// The integer columns that have been wide as the catalog knows them, under their names of today.
+fn remembered_wide(stored: &str, schema: Option<&VersionedSchema>) -> WideColumns {
+    let (mut wide, posted) = WideColumns::from_stored(stored);
+    if let Some(schema) = schema {
+        follow_all(&mut wide, schema.lineage.after(posted));
+    }
+    wide
 }
 
 /// The same of the records that were committed since the catalog has last heard of it: without a log they alone tell it.

@@ -6,6 +6,7 @@ mod cursors;
 mod entry;
 mod place;
 mod recover;
+mod schemas;
 mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;

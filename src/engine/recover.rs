@@ -217,7 +217,7 @@ impl Replay {
         match Values::from_text(entry.values).filter(|values| values.len() as u64 == u64::from(entry.count)) {
             Some(values) => {
                 let chunk = Chunk::new(entry.first, entry.time, values).from_offset(*committed, usize::MAX);
-                found.chunks.insert(chunk.first(), chunk);
+                found.chunks.insert(chunk.first(), (entry.schema, chunk));
             }
             // Its checksum holds, so no disk has done this.
             None => found.has_hole = true,
@@ -275,7 +275,7 @@ impl Core {
 /// The log must go on where the dataset ends, without a hole: from where to where records are missing.
 fn hole_in(row: &TopicRow, found: &Replayed) -> Option<(Offset, Offset)> {
     let mut next = row.next;
-    for chunk in found.chunks.values() {
+    for (_, chunk) in found.chunks.values() {
         if chunk.first() > next {
             return Some((next, chunk.first()));
         }

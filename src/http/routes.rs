@@ -94,7 +94,6 @@ const STREAM_QUERY: &[&str] = &["offset", "since", "limit", "block", "fields", "
 const EXPORT_QUERY: &[&str] = &["format", "offset", "limit", "fields", "filter", "version", "tag", "as_of"];
 const VERSIONS: Option<&str> = Some("version_control");
 const VECTORS: Option<&str> = Some("vector_search");
-const EVOLUTION: Option<&str> = Some("schema_evolution");
 
 /// An operation that is served.
 const fn served(
@@ -144,8 +143,8 @@ pub static ROUTES: &[Route] = &[
     served("trimTopic", Verb::Post, "/v1/topics/{topic}/trim", &[], |verb| on(verb, ops::trim)),
     served("listSchemas", Verb::Get, "/v1/topics/{topic}/schemas", &[], |verb| on(verb, schemas::list)),
     served("getSchema", Verb::Get, "/v1/topics/{topic}/schemas/{version}", &[], |verb| on(verb, schemas::get)),
-    lacking("postSchema", Verb::Post, "/v1/topics/{topic}/schemas", &[], EVOLUTION),
-    lacking("checkSchema", Verb::Post, "/v1/topics/{topic}/schemas/check", &[], EVOLUTION),
+    served("postSchema", Verb::Post, "/v1/topics/{topic}/schemas", &[], |verb| on(verb, schemas::post)),
+    served("checkSchema", Verb::Post, "/v1/topics/{topic}/schemas/check", &[], |verb| on(verb, schemas::check)),
     lacking("listVersions", Verb::Get, "/v1/topics/{topic}/versions", &["after", "limit"], VERSIONS),
     lacking("listTags", Verb::Get, "/v1/topics/{topic}/tags", &[], VERSIONS),
     lacking("getTag", Verb::Get, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),

@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{DataType, Field, FieldPath, FloatType, Schema};
+use crate::schema::moves::widens;
+use crate::schema::{DataType, Field, FieldPath, Schema};
 
 /// What happens to a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeOp {
     /// It is new.
     Add,
-    /// An integer column takes a type that holds all its values.
+    /// Its numbers take a type that holds all of them.
     Widen,
     /// It has another last name.
     Rename,
@@ -99,7 +100,7 @@ fn diff_field(from: &Field, to: &Field, path: FieldPath, changes: &mut Vec<Schem
     if from == to {
         return;
     }
-    let widens = from.nullable == to.nullable && is_widened(&from.data_type, &to.data_type);
+    let widens = from.nullable == to.nullable && widens(&from.data_type, &to.data_type);
     let op = if widens { ChangeOp::Widen } else { ChangeOp::Convert };
     changes.push(SchemaChange { op, path, from: Some(from.clone()), to: Some(to.clone()) });
 }
@@ -110,15 +111,6 @@ fn members<'a>(from: &'a DataType, to: &'a DataType) -> Option<(&'a [Field], &'a
         (DataType::Struct(from), DataType::Struct(to)) => Some((from, to)),
         (DataType::List(from), DataType::List(to)) => members(from, to),
         _ => None,
-    }
-}
-
-fn is_widened(from: &DataType, to: &DataType) -> bool {
-    match (from, to) {
-        (DataType::Int(from), DataType::Int(to)) => from != to && to.holds(from.min()) && to.holds(from.max()),
-        (DataType::Int(_), DataType::Float(FloatType::F64)) => true,
-        (DataType::List(from), DataType::List(to)) => is_widened(from, to),
-        _ => false,
     }
 }
 

@@ -208,6 +208,15 @@ impl IntType {
 }
 
 impl FloatType {
+    /// How many bits a value takes.
+    pub const fn bits(self) -> u32 {
+        match self {
+            FloatType::F16 => 16,
+            FloatType::F32 => 32,
+            FloatType::F64 => 64,
+        }
+    }
+
     /// The word of the API.
     pub const fn name(self) -> &'static str {
         match self {

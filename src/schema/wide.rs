@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::schema::FieldPath;
+use crate::model::SchemaVersion;
+use crate::schema::{DataType, FieldPath, Move};
 
 /// The integer columns that have ever held a value past ±2^53, at any depth. A float64 could not print such a value's
-/// digits, so these columns never widen to one. The set only grows.
+/// digits, so these columns never widen to one. The set only grows, but
+/// for what a posted change does to the columns themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct WideColumns {
@@ -36,6 +38,71 @@ impl WideColumns {
         self.paths.len() > before
     }
 
+    /// Follows a posted change: names change, dropped columns leave. An integer column made by a conversion counts as one that
+    /// has held such a value: whoever reads the set again later cannot know.
+    pub fn follow(&mut self, moves: &[Move]) {
+        for step in moves {
+            match step {
+                Move::Rename { path, to } => self.replace(path, |rest| {
+                    let mut keys = path.0.clone();
+                    keys.pop();
+                    keys.push(to.clone());
+                    keys.extend_from_slice(rest);
+                    Some(FieldPath(keys))
+                }),
+                Move::Drop { path } => self.replace(path, |_| None),
+                Move::Retype { path, to, .. } if step.can_be_refused() => self.insert_integers(path, &to.data_type),
+                Move::Retype { .. } => {}
+            }
+        }
+    }
+
+    /// Gives every path at or below `path` the place that `place` makes of what follows it, or none.
+    fn replace(&mut self, path: &FieldPath, place: impl Fn(&[String]) -> Option<FieldPath>) {
+        let placed = self.paths.iter().filter_map(|text| {
+            let known = FieldPath::parse(text).ok();
+            match known.as_ref().and_then(|known| known.0.strip_prefix(path.0.as_slice())) {
+                Some(rest) => place(rest).map(|path| path.to_string()),
+                None => Some(text.clone()),
+            }
+        });
+        self.paths = placed.collect();
+    }
+
+    fn insert_integers(&mut self, path: &FieldPath, data_type: &DataType) {
+        match data_type {
+            DataType::Int(int) if int.bits() == 64 => self.insert(path),
+            DataType::List(item) => self.insert_integers(path, item),
+            DataType::Struct(fields) => {
+                for field in fields {
+                    self.insert_integers(&path.child(&field.name), &field.data_type);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The JSON text for the catalog, with the posted version that the paths are those of, if there is one.
+    pub fn to_stored(&self, posted: Option<SchemaVersion>) -> String {
+        match posted {
+            None => self.to_json(),
+            Some(version) => format!("{{\"at\":{},\"paths\":{}}}", version.get(), self.to_json()),
+        }
+    }
+
+    /// Reads what [`WideColumns::to_stored`] has written, with the posted version; nothing for any other text.
+    pub fn from_stored(text: &str) -> (Self, Option<SchemaVersion>) {
+        #[derive(serde::Deserialize)]
+        struct Stored {
+            at: u32,
+            paths: WideColumns,
+        }
+        match serde_json::from_str::<Stored>(text) {
+            Ok(stored) => (stored.paths, SchemaVersion::new(stored.at)),
+            Err(_) => (Self::from_json(text).unwrap_or_default(), None),
+        }
+    }
+
     /// The JSON text that [`WideColumns::from_json`] reads: an array of paths, ascending.
     pub fn to_json(&self) -> String {
         let paths: Vec<serde_json::Value> = self.paths.iter().map(|path| path.as_str().into()).collect();
@@ -64,5 +131,31 @@ mod tests {
         assert_eq!(other.to_json(), r#"["\"a.b\".c","n"]"#);
         assert_eq!(WideColumns::from_json(&other.to_json()), Some(other.clone()));
         assert!(other.contains(&odd) && !other.contains(&FieldPath(vec!["a".to_owned()])));
+    }
+
+    #[test]
+    fn the_set_follows_renames_drops_and_conversions() {
+        let path = |text: &str| FieldPath::parse(text).unwrap();
+        let mut wide = WideColumns::default();
+        for text in ["a", "s.n", "s.m", "sa"] {
+            wide.insert(&path(text));
+        }
+        let json = |data_type| crate::schema::Field { name: "j".to_owned(), data_type, nullable: true };
+        wide.follow(&[
+            Move::Rename { path: path("s"), to: "t".to_owned() },
+            Move::Rename { path: path("t.n"), to: "k".to_owned() },
+            Move::Drop { path: path("a") },
+            Move::Retype {
+                path: path("j"),
+                from: DataType::Json,
+                to: json(DataType::List(Box::new(DataType::Int(crate::schema::IntType::I64)))),
+            },
+        ]);
+        assert_eq!(wide.to_json(), r#"["j","sa","t.k","t.m"]"#);
+        let version = SchemaVersion::new(7);
+        assert_eq!(wide.to_stored(version), r#"{"at":7,"paths":["j","sa","t.k","t.m"]}"#);
+        assert_eq!(WideColumns::from_stored(&wide.to_stored(version)), (wide.clone(), version));
+        assert_eq!(WideColumns::from_stored(&wide.to_stored(None)), (wide, None));
+        assert_eq!(WideColumns::from_stored(""), (WideColumns::default(), None));
     }
 }

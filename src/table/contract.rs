@@ -4,10 +4,16 @@ use bytes::Bytes;
 
 use super::*;
 use crate::codec::Values;
-use crate::schema::{DataType, Field, FloatType, IntType};
+use crate::model::SchemaVersion;
+use crate::schema::{DataType, Edit, Field, FloatType, IntType, Posted, Schema, WideColumns, plan};
 
 pub(super) fn field(name: &str, data_type: DataType) -> Field {
     Field { name: name.to_owned(), data_type, nullable: true }
+}
+
+/// Columns of which nothing was posted.
+pub(super) fn plain(schema: &Schema) -> Columns {
+    Columns::plain(schema.clone())
 }
 
 pub(super) fn offset(number: u64) -> Offset {
@@ -35,7 +41,7 @@ pub(super) async fn pages(
     let mut found: Vec<(u64, i64, String)> = Vec::new();
     let mut at = offset(from);
     loop {
-        let page = table.read(schema, at, records, bytes).await.unwrap();
+        let page = table.read(&plain(schema), at, records, bytes).await.unwrap();
         if page.is_empty() {
             return found;
         }
@@ -84,7 +90,7 @@ async fn a_table_without_dataset_is_empty_from_its_base(tables: &dyn Tables, pla
     let table = tables.open(place, offset(5)).await.unwrap();
     let head = table.head();
     assert_eq!((head.base, head.next, head.version, head.fragments.len()), (offset(5), offset(5), 0, 0));
-    assert!(table.read(&Schema::default(), offset(0), 10, 10).await.unwrap().is_empty());
+    assert!(table.read(&Columns::default(), offset(0), 10, 10).await.unwrap().is_empty());
     assert_eq!(table.seek_time(Timestamp::from_micros(0)).await.unwrap(), offset(5));
     assert_eq!(table.drop_before(offset(9)).await.unwrap().version, 0);
 }
@@ -92,22 +98,22 @@ async fn a_table_without_dataset_is_empty_from_its_base(tables: &dyn Tables, pla
 async fn rows_read_back_across_fragments_and_pages(tables: &dyn Tables, place: &TablePlace) {
     let schema = nested(IntType::I32, false);
     let table = tables.open(place, offset(5)).await.unwrap();
-    let head = table.create(&schema).await.unwrap();
+    let head = table.create(&plain(&schema)).await.unwrap();
     assert_eq!((head.base, head.next, head.fragments.len()), (offset(5), offset(5), 0));
-    assert_eq!(table.create(&schema).await.unwrap(), head, "made once");
+    assert_eq!(table.create(&plain(&schema)).await.unwrap(), head, "made once");
     assert!(all(&*table, &schema, 0).await.is_empty());
 
     let first = chunk(5, 10, &[r#"{"id":"a","n":-1}"#, "{}", r#"{"o":{},"l":[]}"#]);
     let second = chunk(8, 10, &[r#"{"n":2147483647,"o":{"n":3,"s":"é\n\u0000"},"l":[{"n":1},null,{}]}"#]);
-    let head = table.append(&schema, vec![first, second]).await.unwrap();
+    let head = table.append(&plain(&schema), vec![first, second]).await.unwrap();
     assert_eq!((head.next, head.fragments.len(), head.last_time), (offset(9), 1, Some(Timestamp::from_micros(10))));
     let third = chunk(9, 20, &[r#"{"id":"b"}"#, r#"{"id":"c"}"#]);
-    let head = table.append(&schema, vec![third]).await.unwrap();
+    let head = table.append(&plain(&schema), vec![third]).await.unwrap();
     assert_eq!(head.fragments.iter().map(|it| it.next.get()).collect::<Vec<_>>(), [9, 11]);
     assert!(head.fragments.iter().all(|it| it.bytes > 0));
-    assert_eq!(table.append(&schema, Vec::new()).await.unwrap().next, offset(11));
+    assert_eq!(table.append(&plain(&schema), Vec::new()).await.unwrap().next, offset(11));
     for wrong in [chunk(10, 30, &["{}"]), chunk(12, 30, &["{}"])] {
-        assert!(table.append(&schema, vec![wrong]).await.is_err(), "neither overlap nor gap");
+        assert!(table.append(&plain(&schema), vec![wrong]).await.is_err(), "neither overlap nor gap");
     }
     assert_eq!(table.head().next, offset(11));
 
@@ -116,8 +122,8 @@ async fn rows_read_back_across_fragments_and_pages(tables: &dyn Tables, place: &
         assert_eq!(all(&*table, &schema, 0).await, expected);
         assert_eq!(pages(&*table, &schema, 6, 2, 1 << 20).await, expected[1..]);
         assert_eq!(pages(&*table, &schema, 5, 100, 30).await, expected);
-        assert!(table.read(&schema, offset(11), 1, 1).await.unwrap().is_empty());
-        assert!(table.read(&schema, offset(5), 0, 100).await.unwrap().is_empty());
+        assert!(table.read(&plain(&schema), offset(11), 1, 1).await.unwrap().is_empty());
+        assert!(table.read(&plain(&schema), offset(5), 0, 100).await.unwrap().is_empty());
         for (time, found) in [(0, 5), (10, 5), (11, 9), (20, 9), (21, 11)] {
             assert_eq!(table.seek_time(Timestamp::from_micros(time)).await.unwrap(), offset(found), "{time}");
         }
@@ -153,7 +159,7 @@ async fn columns_follow_the_schema_and_no_byte_changes(tables: &dyn Tables, plac
         let first = 11 + step as u64;
         // What the older schema had printed is read under the newer one before the columns follow.
         assert_eq!(all(&*table, schema, 5).await, expected);
-        let head = table.append(schema, vec![chunk(first, 30, &[text])]).await.unwrap();
+        let head = table.append(&plain(schema), vec![chunk(first, 30, &[text])]).await.unwrap();
         assert_eq!(head.next, offset(first + 1));
         expected.push((first, 30, (*text).to_owned()));
         assert_eq!(all(&*table, schema, 5).await, expected);
@@ -161,7 +167,7 @@ async fn columns_follow_the_schema_and_no_byte_changes(tables: &dyn Tables, plac
     let again = tables.open(place, offset(5)).await.unwrap();
     assert_eq!(all(&*again, &float, 5).await, expected);
     // Text under an older schema still fits the newer columns.
-    again.append(&float, vec![chunk(14, 30, &[r#"{"n":7}"#])]).await.unwrap();
+    again.append(&plain(&float), vec![chunk(14, 30, &[r#"{"n":7}"#])]).await.unwrap();
     expected.push((14, 30, r#"{"n":7}"#.to_owned()));
     assert_eq!(all(&*again, &float, 5).await, expected);
 }
@@ -183,7 +189,7 @@ async fn leading_fragments_go_as_a_whole(tables: &dyn Tables, place: &TablePlace
     let table = tables.open(place, offset(5)).await.unwrap();
     let head = table.head();
     assert_eq!((head.base, head.next, head.fragments.len()), (offset(15), offset(15), 0));
-    table.append(&schema, vec![chunk(15, 40, &[r#"{"id":"later"}"#])]).await.unwrap();
+    table.append(&plain(&schema), vec![chunk(15, 40, &[r#"{"id":"later"}"#])]).await.unwrap();
     assert_eq!(all(&*table, &schema, 0).await, [(15, 40, r#"{"id":"later"}"#.to_owned())]);
 }
 
@@ -197,10 +203,121 @@ async fn tables_in_memory_keep_their_promises() {
     let place = TablePlace { dataset: "/datasets/1.lance".into(), link: "/topics/t.lance".into() };
     let tables = model::ModelTables::default();
     tables_keep_their_promises(&tables, &place).await;
+    tables_follow_what_is_posted(&tables, &place).await;
 
     let table = tables.open(&place, Offset::ZERO).await.unwrap();
     tables.fail_appends(1);
-    assert!(table.append(&Schema::default(), vec![chunk(0, 1, &["{}"])]).await.is_err());
+    assert!(table.append(&Columns::default(), vec![chunk(0, 1, &["{}"])]).await.is_err());
     assert_eq!(table.head().next, Offset::ZERO);
-    assert_eq!(table.append(&Schema::default(), vec![chunk(0, 1, &["{}"])]).await.unwrap().next, offset(1));
+    assert_eq!(table.append(&Columns::default(), vec![chunk(0, 1, &["{}"])]).await.unwrap().next, offset(1));
+}
+
+/// Columns after one more posted version, by way of `changes`.
+pub(super) fn posted(columns: &Columns, number: u32, changes: serde_json::Value) -> Columns {
+    let edit = Edit::from_json(None, Some(changes)).unwrap();
+    let planned = plan(Some(&columns.schema), &edit, &WideColumns::default(), true).unwrap();
+    let version = SchemaVersion::new(number).unwrap();
+    let step = Posted { version, before: Arc::clone(&columns.schema), moves: planned.moves() };
+    Columns { schema: Arc::new(planned.schema), lineage: Arc::new(columns.lineage.with(step)) }
+}
+
+/// The same columns with more of what an append may bring.
+fn grown(columns: &Columns, more: Vec<Field>) -> Columns {
+    let mut schema = columns.schema.as_ref().clone();
+    schema.fields.extend(more);
+    Columns { schema: Arc::new(schema), lineage: Arc::clone(&columns.lineage) }
+}
+
+pub(super) async fn texts(table: &dyn Table, columns: &Columns) -> Vec<String> {
+    let chunks = table.read(columns, offset(0), usize::MAX, 8 << 20).await.unwrap();
+    let records = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.value(index).to_vec()));
+    records.map(|text| String::from_utf8(text).unwrap()).collect()
+}
+
+/// Runs what a table promises of posted columns, at a place that holds nothing.
+pub(super) async fn tables_follow_what_is_posted(tables: &dyn Tables, place: &TablePlace) {
+    let member = vec![field("m", DataType::Int(IntType::I64)), field("k", DataType::Json)];
+    let first = Columns::plain(Schema {
+        fields: vec![
+            field("a", DataType::Int(IntType::I64)),
+            field("b", DataType::String),
+            field("o", DataType::Struct(member.clone())),
+            field("l", DataType::List(Box::new(DataType::Struct(member)))),
+            field("v", DataType::List(Box::new(DataType::Float(FloatType::F64)))),
+        ],
+    });
+    let table = tables.open(place, offset(0)).await.unwrap();
+    let row = r#"{"a":1,"b":"x","o":{"m":2,"k":[1]},"l":[{"m":3,"k":"t"},null,{}],"v":[0.5,1]}"#;
+    table.append(&first, vec![chunk(0, 1, &[row, "{}"])]).await.unwrap();
+    table.append(&first, vec![chunk(2, 1, &[r#"{"b":"y","o":{},"l":[]}"#])]).await.unwrap();
+
+    // Names and what goes.
+    let second = posted(
+        &first,
+        2,
+        serde_json::json!([
+            {"op": "rename", "path": "a", "to": "t"}, {"op": "rename", "path": "b", "to": "a"},
+            {"op": "rename", "path": "t", "to": "b"}, {"op": "rename", "path": "o.m", "to": "n"},
+            {"op": "drop", "path": "l.m"},
+        ]),
+    );
+    let expected = [
+        r#"{"b":1,"a":"x","o":{"n":2,"k":[1]},"l":[{"k":"t"},null,{}],"v":[0.5,1]}"#,
+        "{}",
+        r#"{"a":"y","o":{},"l":[]}"#,
+    ];
+    assert_eq!(texts(&*table, &second).await, expected, "read before the dataset has followed");
+    table.append(&second, Vec::new()).await.unwrap();
+    assert_eq!(texts(&*table, &second).await, expected, "and after");
+    assert!(table.read(&first, offset(0), 1, 1).await.is_err(), "columns of before cannot be had any more");
+
+    // A name that comes back has no old values, wherever it comes from; conversions and wider numbers.
+    let again = grown(&second, vec![field("t", DataType::Bool)]);
+    let third = posted(
+        &again,
+        4,
+        serde_json::json!([
+            {"op": "add", "path": "l.m", "to": {"type": "string"}},
+            {"op": "drop", "path": "o.n"}, {"op": "add", "path": "o.n", "to": {"type": "int64"}},
+            {"op": "convert", "path": "v", "to": {"type": "vector", "dim": 2}},
+            {"op": "widen", "path": "b", "to": {"type": "float64"}},
+            {"op": "convert", "path": "l.k", "to": {"type": "string"}}, {"op": "rename", "path": "l.k", "to": "text"},
+            {"op": "rename", "path": "l", "to": "list"},
+        ]),
+    );
+    let expected = [
+        r#"{"b":1,"a":"x","o":{"k":[1]},"list":[{"text":"t"},null,{}],"v":[0.5,1]}"#,
+        "{}",
+        r#"{"a":"y","o":{},"list":[]}"#,
+    ];
+    assert_eq!(texts(&*table, &third).await, expected);
+    let late = r#"{"b":0.5,"a":"z","o":{"k":{},"n":9},"list":[{"text":"u","m":"w"}],"v":[1,2],"t":true}"#;
+    table.append(&third, vec![chunk(3, 1, &[late])]).await.unwrap();
+    let expected = [&expected[..], &[late]].concat();
+    assert_eq!(texts(&*table, &third).await, expected);
+    let reopened = tables.open(place, offset(0)).await.unwrap();
+    assert_eq!(texts(&*reopened, &third).await, expected);
+
+    // Several at once, of which the dataset has seen none.
+    let fourth =
+        posted(&third, 5, serde_json::json!([{"op": "drop", "path": "a"}, {"op": "rename", "path": "b", "to": "a"}]));
+    let fifth = posted(
+        &grown(&fourth, vec![field("b", DataType::Bool)]),
+        7,
+        serde_json::json!([
+            {"op": "rename", "path": "a", "to": "n"}, {"op": "rename", "path": "b", "to": "a"}, {"op": "drop", "path": "list"},
+        ]),
+    );
+    let expected = [
+        r#"{"n":1,"o":{"k":[1]},"v":[0.5,1]}"#,
+        "{}",
+        r#"{"o":{}}"#,
+        r#"{"n":0.5,"o":{"k":{},"n":9},"v":[1,2],"t":true}"#,
+    ];
+    assert_eq!(texts(&*reopened, &fifth).await, expected);
+    reopened.append(&fifth, vec![chunk(4, 1, &[r#"{"a":true}"#])]).await.unwrap();
+    assert_eq!(texts(&*reopened, &fifth).await, [&expected[..], &[r#"{"a":true}"#]].concat());
+    let reopened = tables.open(place, offset(0)).await.unwrap();
+    assert_eq!(texts(&*reopened, &fifth).await.len(), 5);
+    tables.remove(place).await.unwrap();
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
-use crate::schema::Schema;
+use crate::schema::Columns;
 
 /// What the newest committed version of a table holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,13 @@ pub enum TableError {
     DiskFull,
 }
 
+impl TableError {
+    /// The dataset follows columns that were posted after those that it is asked under.
+    fn outdated() -> Self {
+        Self::Failed { cause: "its columns have moved on".to_owned() }
+    }
+}
+
 /// Where a topic's dataset lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TablePlace {
@@ -75,26 +82,34 @@ pub trait Table: Send + Sync {
     /// The newest committed version.
     fn head(&self) -> Arc<TableHead>;
 
-    /// Makes the dataset with the columns of `schema` and no rows, unless it is there.
+    /// Makes the dataset with these columns and no rows, unless it is there.
     ///
     /// # Errors
     /// [`TableError`]; nothing is committed then.
-    async fn create(&self, schema: &Schema) -> Result<Arc<TableHead>, TableError>;
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError>;
 
-    /// Brings the columns to `schema` where they differ, then appends the records in one commit, synced before the call
-    /// returns. The chunks are dense and begin at the head's `next`.
+    /// Brings the dataset to these columns where they differ (posted changes, new fields, wider numbers), then appends the
+    /// records, which are in the form of these columns, in one commit, synced before the call returns. The chunks are dense and
+    /// begin at the head's `next`; without any the columns alone are brought up to date.
     ///
     /// # Errors
     /// [`TableError`]; the records are not committed then, or set aside as a torn head is.
-    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
 
     /// Records from `from` on, in order, at most `records` of them and about `bytes` (at least one record), in the one
-    /// form that `schema` prints. Empty at or past the head's `next`; begins at `base` where `from` lies before it.
+    /// form that the columns print, whether or not the dataset has followed them yet. Empty at or past the head's `next`;
+    /// begins at `base` where `from` lies before it.
     ///
     /// # Errors
-    /// [`TableError`] when rows could not be read; nothing is skipped.
-    async fn read(&self, schema: &Schema, from: Offset, records: usize, bytes: usize)
-    -> Result<Vec<Chunk>, TableError>;
+    /// [`TableError`] when rows could not be read, or when the dataset follows columns that were posted after these; nothing
+    /// is skipped.
+    async fn read(
+        &self,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, TableError>;
 
     /// The first offset whose record was appended at or after `time`; the head's `next` where there is none.
     ///

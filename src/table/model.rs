@@ -13,8 +13,9 @@ use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, Tables};
 use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
-use crate::model::{Offset, Timestamp};
-use crate::schema::Schema;
+use crate::codec::reshape::reshape;
+use crate::model::{Offset, SchemaVersion, Timestamp};
+use crate::schema::Columns;
 
 /// A number of calls that are going to fail.
 #[derive(Debug, Default)]
@@ -55,6 +56,8 @@ struct Fragment {
 struct Dataset {
     head: Arc<TableHead>,
     fragments: Vec<Fragment>,
+    /// The last posted version that the rows have followed.
+    posted: Option<SchemaVersion>,
 }
 
 impl Dataset {
@@ -71,7 +74,19 @@ impl Dataset {
         Arc::clone(&self.head)
     }
 
-    fn append(&mut self, schema: &Schema, chunks: &[Chunk]) -> Result<(), TableError> {
+    /// Takes the rows through what was posted since.
+    fn follow(&mut self, columns: &Columns) -> Result<(), TableError> {
+        for posted in columns.lineage.after(self.posted) {
+            for fragment in &mut self.fragments {
+                fragment.rows = reshape(&fragment.rows, &posted.moves)?;
+            }
+            self.posted = Some(posted.version);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, columns: &Columns, chunks: &[Chunk]) -> Result<(), TableError> {
+        self.follow(columns)?;
         let first = self.head.next;
         let mut next = first;
         for chunk in chunks {
@@ -83,7 +98,8 @@ impl Dataset {
         if next == first {
             return Ok(());
         }
-        let rows = to_batch(schema, chunks).map_err(|error| TableError::Failed { cause: error.to_string() })?;
+        let rows =
+            to_batch(&columns.schema, chunks).map_err(|error| TableError::Failed { cause: error.to_string() })?;
         let times = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.time(index))).collect();
         let bytes = chunks.iter().map(|chunk| chunk.values().bytes() as u64).sum();
         self.fragments.push(Fragment { first, next, rows, times, bytes });
@@ -91,14 +107,21 @@ impl Dataset {
         Ok(())
     }
 
-    fn read(&self, schema: &Schema, from: Offset, records: usize, bytes: usize) -> Result<Vec<Chunk>, TableError> {
+    fn read(&self, columns: &Columns, from: Offset, records: usize, bytes: usize) -> Result<Vec<Chunk>, TableError> {
+        if columns.lineage.newest() < self.posted {
+            return Err(TableError::outdated());
+        }
         let (mut at, mut records_left, mut bytes_left) = (from.max(self.head.base), records, bytes);
         let mut chunks = Vec::new();
         let begin = at;
         for fragment in self.fragments.iter().filter(|fragment| fragment.next > begin) {
             let skip = usize::try_from(at.since(fragment.first)).unwrap_or(usize::MAX);
             let rows = fragment.rows.num_rows().saturating_sub(skip).min(records_left);
-            let chunk = to_chunk(schema, &fragment.rows.slice(skip, rows), at)?;
+            let mut part = fragment.rows.slice(skip, rows);
+            for posted in columns.lineage.after(self.posted) {
+                part = reshape(&part, &posted.moves)?;
+            }
+            let chunk = to_chunk(&columns.schema, &part, at)?;
             let mut fitting = 0;
             while fitting < chunk.len()
                 && (chunk.value(fitting).len() < bytes_left || (chunks.is_empty() && fitting == 0))
@@ -153,27 +176,28 @@ impl Table for ModelTable {
         Arc::clone(&self.dataset.lock().head)
     }
 
-    async fn create(&self, _schema: &Schema) -> Result<Arc<TableHead>, TableError> {
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
         let mut dataset = self.dataset.lock();
         if dataset.head.version == 0 {
             let base = dataset.head.base;
+            dataset.posted = columns.lineage.newest();
             dataset.publish(base);
         }
         Ok(Arc::clone(&dataset.head))
     }
 
-    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
         if strikes(&mut self.faults.lock().appends) {
             return Err(injected());
         }
         let mut dataset = self.dataset.lock();
-        dataset.append(schema, &chunks)?;
+        dataset.append(columns, &chunks)?;
         Ok(Arc::clone(&dataset.head))
     }
 
     async fn read(
         &self,
-        schema: &Schema,
+        columns: &Columns,
         from: Offset,
         records: usize,
         bytes: usize,
@@ -184,7 +208,7 @@ impl Table for ModelTable {
         if records == 0 {
             return Ok(Vec::new());
         }
-        self.dataset.lock().read(schema, from, records, bytes)
+        self.dataset.lock().read(columns, from, records, bytes)
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
@@ -209,7 +233,7 @@ impl Tables for ModelTables {
         let mut datasets = self.datasets.lock();
         let dataset = datasets.entry(place.dataset.clone()).or_insert_with(|| {
             let head = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
-            Arc::new(Mutex::new(Dataset { head: Arc::new(head), fragments: Vec::new() }))
+            Arc::new(Mutex::new(Dataset { head: Arc::new(head), fragments: Vec::new(), posted: None }))
         });
         Ok(Arc::new(ModelTable { dataset: Arc::clone(dataset), faults: Arc::clone(&self.faults) }))
     }

@@ -173,6 +173,15 @@ impl Reservation {
         given
     }
 
+    /// Takes as many bytes as `bytes` instead, past the limit where need be; those of no budget stay none.
+    pub(crate) fn resize(&mut self, bytes: u64) {
+        self.shrink_to(bytes);
+        if let Some(budget) = self.budget.as_ref().filter(|_| bytes > self.bytes) {
+            budget.used.fetch_add(bytes - self.bytes, Ordering::AcqRel);
+            self.bytes = bytes;
+        }
+    }
+
     /// How many bytes are taken.
     pub const fn bytes(&self) -> u64 {
         self.bytes

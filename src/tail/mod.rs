@@ -144,6 +144,23 @@ impl Tail {
             .collect()
     }
 
+    /// Puts other text in the place of what is held, offset by offset; the times are those of what comes. Meanwhile nothing
+    /// may be added, and what has left since the text was made stays away.
+    pub(crate) fn rewrite(&self, chunks: &[Chunk]) {
+        let mut inner = self.inner.lock();
+        let mut bytes = 0;
+        for held in &mut inner.chunks {
+            let at = chunks.partition_point(|chunk| chunk.next() <= held.chunk.first());
+            if let Some(chunk) = chunks.get(at) {
+                let chunk = chunk.from_offset(held.chunk.first(), held.chunk.len());
+                held.chunk = if chunk.len() == held.chunk.len() { chunk } else { continue };
+                held.reservation.resize(held.chunk.bytes() as u64);
+            }
+            bytes += held.reservation.bytes();
+        }
+        inner.bytes = bytes;
+    }
+
     /// Lets go of everything before `until`; a chunk that reaches over it is cut.
     pub fn evict(&self, until: Offset) {
         let mut gone = Vec::new();

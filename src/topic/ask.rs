@@ -75,6 +75,13 @@ pub struct SchemaListing {
     pub json: serde_json::Value,
 }
 
+/// What posting a schema would do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchemaCheck {
+    /// The object of the API: `compatible`, `changes`, `problems`.
+    pub json: serde_json::Value,
+}
+
 /// The answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {

@@ -25,7 +25,8 @@ impl Topic {
             if !std::mem::take(&mut log.dirty) && committed.get() == self.checkpointed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            (log.next, committed, log.rewinds, log.wide.to_json(), log.producers.take_dirty(), log.keys.take_dirty())
+            let wide = log.wide.to_stored(self.posted());
+            (log.next, committed, log.rewinds, wide, log.producers.take_dirty(), log.keys.take_dirty())
         };
         let reached = self.backend.reached_since(next, self.durable_level(), rewinds).await.and_then(|_| {
             let as_before = self.log.lock().rewinds == rewinds;

@@ -198,7 +198,8 @@ impl Topic {
         Ok(self.description())
     }
 
-    fn check_columns(&self) -> Result<(), Problem> {
+    /// Refuses what a topic without columns cannot do.
+    pub(crate) fn check_columns(&self) -> Result<(), Problem> {
         if self.factory.form() == RecordForm::Documents {
             let detail = "The topic's backend keeps JSON text and has no columns.";
             return Err(self.services.unsupported(detail, "schema_evolution", |able| able.schema_evolution.is_some()));

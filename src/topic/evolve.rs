@@ -47,6 +47,7 @@ impl Topic {
         let ask = ask.clone();
         let version = basis.schema.as_ref().map_or(SchemaVersion::FIRST, |schema| schema.version.next());
         let first = basis.schema.is_none();
+        let lineage = basis.schema.as_ref().map(|schema| Arc::clone(&schema.lineage)).unwrap_or_default();
         self.services
             .detach(async move {
                 let Evolution { schema, changes, records } = evolution;
@@ -55,7 +56,7 @@ impl Topic {
                 let stored = topic.services.catalog.insert_schema(topic.id, row).await;
                 let step = match stored {
                     Ok(()) => {
-                        let versioned = Arc::new(VersionedSchema { version, schema: Arc::new(schema) });
+                        let versioned = Arc::new(VersionedSchema { version, schema: Arc::new(schema), lineage });
                         topic.schema.store(Some(Arc::clone(&versioned)));
                         let mut log = topic.log.lock();
                         let starts = log.next;

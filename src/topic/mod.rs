@@ -11,6 +11,7 @@ mod epoch;
 mod evolve;
 mod load;
 mod log;
+mod post;
 pub mod producers;
 mod read;
 mod retention;
@@ -30,10 +31,11 @@ pub use admission::{InflightBudget, InflightPermit};
 pub(crate) use append::check_first;
 pub use ask::{
     AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
-    Receipt, Resume, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
+    Receipt, Resume, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
 };
 pub(crate) use configure::Settings;
 pub use epoch::Epochs;
+pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;

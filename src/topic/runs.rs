@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::codec::Chunk;
-use crate::model::{Epoch, Offset};
+use crate::model::{Epoch, Offset, SchemaVersion};
 use crate::tail::{Budget, Reservation};
 
 /// Bytes of text in a run, about; one record may be larger.
@@ -26,6 +26,8 @@ const FORMS: usize = 2;
 #[derive(Debug)]
 pub struct SharedRun {
     epoch: Epoch,
+    /// The posted schema version that its text is of: a later one has other text for the same records.
+    posted: Option<SchemaVersion>,
     chunks: Vec<Chunk>,
     written: [OnceLock<Bytes>; FORMS],
     /// Gives the memory back when nobody needs the run any more.
@@ -74,25 +76,34 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// The run that begins at an offset and ends at or before another.
-    pub(super) fn find(&self, from: Offset, until: Offset) -> Option<Arc<SharedRun>> {
-        self.kept.lock().get(&from).filter(|run| run.next() <= until).cloned()
+    /// The run that begins at an offset and ends at or before another, in the form of a posted schema version.
+    pub(super) fn find(&self, from: Offset, until: Offset, posted: Option<SchemaVersion>) -> Option<Arc<SharedRun>> {
+        self.kept.lock().get(&from).filter(|run| run.next() <= until && run.posted == posted).cloned()
     }
 
     /// Makes a run of records that were read, and keeps it; the one that somebody else has made meanwhile is taken instead.
-    /// None where there is no room for it: the records are given back.
+    /// None where there is no room for it: the records are given back. `posted` is the version that was in force before the
+    /// records were read.
     pub(super) fn keep(
         &self,
         epoch: Epoch,
+        posted: Option<SchemaVersion>,
         chunks: Vec<Chunk>,
         budget: &Arc<Budget>,
     ) -> Result<Arc<SharedRun>, Vec<Chunk>> {
         let Some(first) = chunks.first().map(Chunk::first) else { return Err(chunks) };
         let bytes: usize = chunks.iter().map(|chunk| chunk.bytes() + chunk.values().bytes() * FORMS).sum();
         let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(chunks) };
-        let run = SharedRun { epoch, chunks, written: Default::default(), _reservation: reservation };
+        let run = SharedRun { epoch, posted, chunks, written: Default::default(), _reservation: reservation };
         let mut kept = self.kept.lock();
-        let run = Arc::clone(kept.entry(first).or_insert_with(|| Arc::new(run)));
+        let run = match kept.get(&first) {
+            Some(there) if there.posted == posted => Arc::clone(there),
+            _ => {
+                let run = Arc::new(run);
+                kept.insert(first, Arc::clone(&run));
+                run
+            }
+        };
         let oldest = if kept.len() > RUNS_MAX { kept.pop_first() } else { None };
         drop(kept);
         drop(oldest);
@@ -124,19 +135,24 @@ mod tests {
     #[test]
     fn a_run_is_found_where_it_begins_and_not_past_what_can_be_read() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), chunks(4), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), &budget).unwrap();
         assert_eq!((run.len(), run.next()), (2, offset(6)));
-        assert!(runs.find(offset(4), offset(6)).is_some());
-        assert!(runs.find(offset(4), offset(5)).is_none());
-        assert!(runs.find(offset(5), offset(9)).is_none());
-        let again = runs.keep(Epoch::new(1).unwrap(), chunks(4), &budget).unwrap();
+        assert!(runs.find(offset(4), offset(6), None).is_some());
+        assert!(runs.find(offset(4), offset(5), None).is_none());
+        assert!(runs.find(offset(5), offset(9), None).is_none());
+        let again = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), &budget).unwrap();
         assert!(Arc::ptr_eq(&run, &again));
+        // What was posted since has other text for them.
+        let posted = SchemaVersion::new(2);
+        assert!(runs.find(offset(4), offset(6), posted).is_none());
+        let newer = runs.keep(Epoch::new(1).unwrap(), posted, chunks(4), &budget).unwrap();
+        assert!(!Arc::ptr_eq(&run, &newer) && runs.find(offset(4), offset(6), None).is_none());
     }
 
     #[test]
     fn a_form_is_written_once() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), chunks(0), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), &budget).unwrap();
         assert_eq!(run.written(0, |_| Bytes::from_static(b"first")), "first");
         assert_eq!(run.written(0, |_| Bytes::from_static(b"second")), "first");
         assert_eq!(run.written(1, |_| Bytes::from_static(b"other")), "other");
@@ -146,14 +162,14 @@ mod tests {
     fn runs_are_bounded_in_number_and_bytes() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
         for first in 0..RUNS_MAX as u64 + 9 {
-            runs.keep(Epoch::new(1).unwrap(), chunks(2 * first), &budget).unwrap();
+            runs.keep(Epoch::new(1).unwrap(), None, chunks(2 * first), &budget).unwrap();
         }
-        assert!(runs.find(offset(16), offset(99)).is_none() && runs.find(offset(18), offset(99)).is_some());
+        assert!(runs.find(offset(16), offset(99), None).is_none() && runs.find(offset(18), offset(99), None).is_some());
         let held = budget.used();
         runs.clear();
         assert!(held > 0 && budget.used() == 0);
         let narrow = Budget::new(1);
-        let first = runs.keep(Epoch::new(1).unwrap(), chunks(0), &narrow);
-        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), chunks(2), &narrow).is_err());
+        let first = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), &narrow);
+        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), None, chunks(2), &narrow).is_err());
     }
 }

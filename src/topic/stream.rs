@@ -184,7 +184,9 @@ impl Reader {
         }
         let until = self.end.map_or(levels.readable, |end| end.min(levels.readable));
         let shares = self.shares(ask);
-        if shares && let Some(run) = self.topic.runs.find(self.next, until) {
+        // Before the records are read, so that no run passes for one of a later version.
+        let posted = self.topic.posted();
+        if shares && let Some(run) = self.topic.runs.find(self.next, until, posted) {
             return Step::Items(self.deliver_run(run, ask));
         }
         let records = self.left.min(until.since(self.next)).min(PULL_RECORDS as u64);
@@ -192,7 +194,8 @@ impl Reader {
         let bytes = if shares { RUN_BYTES } else { PULL_BYTES };
         match self.topic.backend.get(self.next, records, bytes).await {
             Ok(chunks) if shares => {
-                match self.topic.runs.keep(self.topic.epoch(), chunks, &self.topic.services.runs_budget) {
+                let topic = &self.topic;
+                match topic.runs.keep(topic.epoch(), posted, chunks, &topic.services.runs_budget) {
                     Ok(run) => Step::Items(self.deliver_run(run, ask)),
                     Err(chunks) => Step::Items(self.deliver(chunks, ask)),
                 }

@@ -11,7 +11,6 @@ use crate::backend::layered::pace::{Due, FAILURES_MAX, Pace};
 use crate::backend::layered::{CommitQueue, storage_error};
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
 use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
-use crate::schema::Schema;
 use crate::table::{Table, TableError, TablePlace, Tables};
 use crate::tail::{Levels, LevelsWatch, Tail};
 
@@ -25,7 +24,7 @@ pub struct Lane {
     place: TablePlace,
     tables: Arc<dyn Tables>,
     table: tokio::sync::OnceCell<Arc<dyn Table>>,
-    schema: SchemaCell,
+    pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
     pub(super) levels: LevelsWatch,
     pub(super) queue: Arc<CommitQueue>,
@@ -37,7 +36,7 @@ pub struct Lane {
     /// Whether a commit was started and has not ended.
     running: AtomicBool,
     /// One writer at a time; readers do not take it.
-    writing: tokio::sync::Mutex<()>,
+    pub(super) writing: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
     /// Whether records can be read only once they are committed.
     reads_committed: AtomicBool,
@@ -110,11 +109,6 @@ impl Lane {
 
     pub(super) const fn tail(&self) -> &Tail {
         &self.tail
-    }
-
-    /// The newest schema; without columns before the first version.
-    pub(super) fn schema(&self) -> Arc<Schema> {
-        self.schema.load().as_ref().map(|versioned| Arc::clone(&versioned.schema)).unwrap_or_default()
     }
 
     /// Everything readable never goes back: a default that becomes stronger holds for what comes.
@@ -214,7 +208,7 @@ impl Lane {
     pub(super) async fn create_table(&self) -> Result<(), StorageError> {
         let _writing = self.writing.lock().await;
         let table = self.table().await?;
-        table.create(&self.schema()).await.map_err(|err| storage_error(&err))?;
+        table.create(&self.columns()).await.map_err(|err| storage_error(&err))?;
         Ok(())
     }
 
@@ -305,7 +299,7 @@ impl Lane {
         if chunks.is_empty() {
             return Ok(false);
         }
-        let head = table.append(&self.schema(), chunks).await?;
+        let head = table.append(&self.columns(), chunks).await?;
         self.adopt(head.next);
         Ok(true)
     }

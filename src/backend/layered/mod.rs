@@ -4,6 +4,7 @@ mod admission;
 mod factory;
 mod lane;
 mod pace;
+mod posted;
 mod publish;
 mod queue;
 
@@ -23,6 +24,7 @@ pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
 pub use lane::Lane;
 pub(crate) use pace::Due;
+pub(crate) use posted::StoredMisfit;
 pub(crate) use queue::CommitQueue;
 
 /// The records of one topic with a dataset. Clones share them.
@@ -99,8 +101,15 @@ impl Layered {
 
     async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
         let table = self.lane.table().await?;
-        let schema = self.lane.schema();
-        let chunks = table.read(&schema, offset, limit, bytes).await.map_err(|err| storage_error(&err))?;
+        let chunks = loop {
+            let columns = self.lane.columns();
+            match table.read(&columns, offset, limit, bytes).await {
+                Ok(chunks) => break chunks,
+                // The dataset may follow what was posted in between.
+                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
+                Err(err) => return Err(storage_error(&err)),
+            }
+        };
         let readable = self.lane.levels().now().readable;
         Ok(chunks
             .into_iter()
@@ -191,6 +200,7 @@ impl StorageBackend for Layered {
         if levels.committed < target {
             self.reached(target, Ack::Committed).await?;
         }
+        self.lane.follow_posted().await?;
         let version = self.lane.version().await?;
         Ok(Flushed { committed_offset: Some(self.lane.levels().now().committed), version })
     }

@@ -14,7 +14,8 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY};
+use super::offsets::{BASE_KEY, Layout, NEXT_KEY, POSTED_KEY, VERSION_KEY};
+use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::Disk;
 use crate::model::Offset;
@@ -34,6 +35,8 @@ pub(super) struct Ticket {
     pub(super) base: Offset,
     /// The offset past its last row.
     pub(super) next: Offset,
+    /// How far its columns have followed what was posted; none where that stays as it is.
+    pub(super) posted: Option<Progress>,
     /// The fragments of the version before: their files are synced.
     pub(super) known: Arc<Vec<Fragment>>,
 }
@@ -178,6 +181,9 @@ impl CommitHandler for Fence {
         stored.insert(BASE_KEY.to_owned(), ticket.base.to_string());
         stored.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
         stored.insert(VERSION_KEY.to_owned(), version.to_string());
+        if let Some(posted) = ticket.posted {
+            stored.insert(POSTED_KEY.to_owned(), posted.to_string());
+        }
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
 
         self.state.lock().outcome.attempted = Some(version);

@@ -7,6 +7,7 @@ use tokio::task::JoinError;
 
 use crate::codec::columns::ColumnsError;
 use crate::codec::encode::EncodeError;
+use crate::codec::reshape::ReshapeError;
 use crate::table::TableError;
 
 /// Whether the disk was full, wherever in the causes that is said.
@@ -60,6 +61,12 @@ impl From<EncodeError> for TableError {
             EncodeError::TooLarge { .. } => failed(&error),
             _ => foreign(error.to_string()),
         }
+    }
+}
+
+impl From<ReshapeError> for TableError {
+    fn from(error: ReshapeError) -> Self {
+        failed(&error)
     }
 }
 

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, ListArray, RecordBatch, StructArray, new_null_array};
-use arrow_cast::{CastOptions, cast_with_options};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
 use lance::Dataset;
 use lance::dataset::{BatchUDF, NewColumnTransform};
@@ -17,6 +15,7 @@ use lance_table::format::Fragment;
 use lance_table::transaction::{Operation, Transaction};
 
 use crate::codec::columns::arrow_schema;
+use crate::codec::reshape::recast;
 use crate::schema::Schema;
 use crate::table::TableError;
 
@@ -28,13 +27,27 @@ const CAST_ROWS: u32 = 4_096;
 pub(super) struct Plan {
     /// Top-level columns that are new, or have new members.
     add: Vec<Field>,
-    /// Top-level columns that have a wider type somewhere: as they are, as they shall be.
-    recast: Vec<(Field, Field)>,
+    /// Top-level columns that have a wider type somewhere.
+    recast: Vec<Recast>,
 }
 
+/// A top-level column that takes another shape, under its name.
+#[derive(Clone, Debug)]
+pub(super) struct Recast(Field);
+
+impl Recast {
+    /// A column in the shape that it shall have.
+    pub(super) fn new(wanted: Field) -> Self {
+        Self(wanted)
+    }
+}
+
+/// What is done to the rows that are read before they are brought into shape.
+pub(super) type Change = Arc<dyn Fn(&RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
-    None,
+enum Need {
+    Nothing,
     Add,
     Recast,
 }
@@ -47,9 +60,9 @@ pub(super) fn plan(dataset: &Dataset, schema: &Schema) -> Result<Option<Plan>, T
         match have.field_with_name(wanted.name()) {
             Err(_) => plan.add.push(nullable(wanted)),
             Ok(present) => match compare(present, wanted)? {
-                Change::None => {}
-                Change::Add => plan.add.push(nullable(wanted)),
-                Change::Recast => plan.recast.push((present.clone(), wanted.as_ref().clone())),
+                Need::Nothing => {}
+                Need::Add => plan.add.push(nullable(wanted)),
+                Need::Recast => plan.recast.push(Recast::new(wanted.as_ref().clone())),
             },
         }
     }
@@ -65,50 +78,23 @@ fn nullable(field: &Field) -> Field {
     field.clone().with_data_type(data_type).with_nullable(true)
 }
 
-fn compare(present: &Field, wanted: &Field) -> Result<Change, TableError> {
+fn compare(present: &Field, wanted: &Field) -> Result<Need, TableError> {
     let refused = || TableError::Failed {
         cause: format!("column {:?} cannot become {} from {}", wanted.name(), wanted.data_type(), present.data_type()),
     };
     match (present.data_type(), wanted.data_type()) {
-        (DataType::Struct(have), DataType::Struct(want)) => want.iter().try_fold(Change::None, |change, wanted| {
+        (DataType::Struct(have), DataType::Struct(want)) => want.iter().try_fold(Need::Nothing, |need, wanted| {
             let member = have.find(wanted.name()).map(|(_, present)| compare(present, wanted));
-            Ok(change.max(member.transpose()?.unwrap_or(Change::Add)))
+            Ok(need.max(member.transpose()?.unwrap_or(Need::Add)))
         }),
         (DataType::List(have), DataType::List(want)) => compare(have, want),
         (DataType::FixedSizeList(have, dim), DataType::FixedSizeList(want, wanted_dim)) if dim == wanted_dim => {
             compare(have, want)
         }
-        (have, want) if have == want => Ok(Change::None),
-        (have, want) if have.is_integer() && (want.is_integer() || *want == DataType::Float64) => Ok(Change::Recast),
+        (have, want) if have == want => Ok(Need::Nothing),
+        (have, want) if have.is_integer() && (want.is_integer() || *want == DataType::Float64) => Ok(Need::Recast),
         _ => Err(refused()),
     }
-}
-
-/// A column in the shape of `wanted`: members it lacks are null, integers are widened, nulls stay where they are.
-fn recast(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef, ArrowError> {
-    Ok(match (array.data_type(), wanted.data_type()) {
-        (have, want) if have == want => Arc::clone(array),
-        (DataType::Struct(_), DataType::Struct(members)) => {
-            let structs = array.as_struct();
-            let columns = members.iter().map(|member| match structs.column_by_name(member.name()) {
-                Some(column) => recast(column, member),
-                None => Ok(new_null_array(member.data_type(), structs.len())),
-            });
-            let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
-            Arc::new(StructArray::try_new(members.clone(), columns, structs.nulls().cloned())?)
-        }
-        (DataType::List(_), DataType::List(item)) => {
-            let lists: &ListArray = array.as_list();
-            let items = recast(lists.values(), item)?;
-            Arc::new(ListArray::try_new(Arc::clone(item), lists.offsets().clone(), items, lists.nulls().cloned())?)
-        }
-        (DataType::FixedSizeList(..), DataType::FixedSizeList(item, dim)) => {
-            let vectors = array.as_fixed_size_list();
-            let items = recast(vectors.values(), item)?;
-            Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *dim, items, vectors.nulls().cloned())?)
-        }
-        (_, want) => cast_with_options(array, want, &CastOptions { safe: false, ..CastOptions::default() })?,
-    })
 }
 
 /// The name that a recast column has until the commit; no key maps to it.
@@ -118,28 +104,37 @@ fn temporary(place: usize) -> String {
 
 /// Writes the files that the plan needs and makes the transaction; commits nothing.
 pub(super) async fn prepare(dataset: &Dataset, plan: &Plan) -> Result<Transaction, TableError> {
+    rewritten(dataset, &plan.recast, Arc::new(|batch: &RecordBatch| Ok(batch.clone())), &plan.add).await
+}
+
+/// The same for columns that are changed first: rows with the `recast` columns go through `change`.
+pub(super) async fn rewritten(
+    dataset: &Dataset,
+    recast: &[Recast],
+    change: Change,
+    add: &[Field],
+) -> Result<Transaction, TableError> {
     let manifest = dataset.manifest();
-    let fields = plan.recast.iter().enumerate();
-    let fields = fields.map(|(place, (_, wanted))| nullable(wanted).with_name(temporary(place)));
-    let fields: Fields = fields.collect();
+    let fields = recast.iter().enumerate();
+    let fields: Fields = fields.map(|(place, Recast(to))| nullable(to).with_name(temporary(place))).collect();
     let mut schema = dataset.schema().clone();
     let mut fragments: Vec<Fragment> = manifest.fragments.as_ref().clone();
-    if !plan.recast.is_empty() {
+    if !recast.is_empty() {
         let output = Arc::new(ArrowSchema::new(fields));
         schema = merged(&schema, output.as_ref(), manifest.max_field_id())?;
-        let names: Vec<String> = plan.recast.iter().map(|(present, _)| present.name().clone()).collect();
+        let names: Vec<String> = recast.iter().map(|Recast(wanted)| wanted.name().clone()).collect();
         fragments.clear();
         for fragment in dataset.get_fragments() {
-            let (fragment, with_columns) =
-                fragment.add_columns(widening(&names, &output), Some(names.clone()), Some(CAST_ROWS)).await?;
+            let columns = changing(&names, &output, &change);
+            let (fragment, with_columns) = fragment.add_columns(columns, Some(names.clone()), Some(CAST_ROWS)).await?;
             fragments.push(fragment);
             schema = with_columns;
         }
-        for (place, (present, _)) in plan.recast.iter().enumerate() {
-            take_place(&mut schema, &temporary(place), present)?;
+        for (place, Recast(wanted)) in recast.iter().enumerate() {
+            take_place(&mut schema, &temporary(place), wanted)?;
         }
     }
-    let added = ArrowSchema::new(plan.add.iter().cloned().map(Arc::new).collect::<Vec<FieldRef>>());
+    let added = ArrowSchema::new(add.iter().cloned().map(Arc::new).collect::<Vec<FieldRef>>());
     let schema = merged(&schema, &added, manifest.max_field_id())?;
     let operation = Operation::Merge { fragments, schema, preserves_nullability: false };
     Ok(Transaction::new_from_version(manifest.version, operation))
@@ -151,9 +146,10 @@ fn merged(schema: &LanceSchema, other: &ArrowSchema, max_field_id: i32) -> Resul
     Ok(schema)
 }
 
-fn widening(names: &[String], output: &Arc<ArrowSchema>) -> NewColumnTransform {
-    let (names, schema) = (names.to_vec(), Arc::clone(output));
+fn changing(names: &[String], output: &Arc<ArrowSchema>, change: &Change) -> NewColumnTransform {
+    let (names, schema, change) = (names.to_vec(), Arc::clone(output), Arc::clone(change));
     let mapper = move |batch: &RecordBatch| {
+        let batch = change(batch)?;
         let columns = names.iter().zip(schema.fields()).map(|(name, wanted)| {
             let column = batch.column_by_name(name);
             let column = column.ok_or_else(|| ArrowError::SchemaError(format!("the column {name:?} was not read")))?;
@@ -171,9 +167,9 @@ fn take_place(schema: &mut LanceSchema, temporary: &str, replaced: &Field) -> Re
     let lost = || TableError::Failed { cause: format!("the column {:?} was lost on the way", replaced.name()) };
     let from = schema.fields.iter().position(|field| field.name == temporary).ok_or_else(lost)?;
     let mut field = schema.fields.remove(from);
-    field.name.clone_from(replaced.name());
-    field.nullable = replaced.is_nullable();
     let to = schema.fields.iter_mut().find(|field| field.name == *replaced.name()).ok_or_else(lost)?;
+    field.name.clone_from(replaced.name());
+    field.nullable = to.nullable || replaced.is_nullable();
     *to = field;
     Ok(())
 }

@@ -11,6 +11,7 @@ mod evolve;
 mod offsets;
 mod open;
 mod place;
+mod posted;
 mod read;
 mod shelf;
 mod table;
@@ -79,5 +80,7 @@ impl Tables for LanceTables {
     }
 }
 
+#[cfg(test)]
+mod posted_tests;
 #[cfg(test)]
 mod tests;

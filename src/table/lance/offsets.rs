@@ -17,6 +17,9 @@ pub(super) const NEXT_KEY: &str = "queue.next_offset";
 /// Where a manifest says which version it was when this server wrote it; a later commit by somebody else inherits it.
 pub(super) const VERSION_KEY: &str = "queue.version";
 
+/// Where a manifest says how far its columns have followed what was posted; none before the first.
+pub(super) const POSTED_KEY: &str = "queue.posted";
+
 /// A number that the manifest carries.
 pub(super) fn stored(manifest: &Manifest, key: &str) -> Option<u64> {
     manifest.table_metadata.get(key)?.parse().ok()

@@ -13,11 +13,13 @@ use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use super::error::foreign;
 use super::offsets::{Layout, Placed};
 use super::open::Version;
+use super::posted::{edited, pending_steps};
 use crate::codec::Chunk;
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, column_name};
 use crate::codec::encode::to_chunk;
+use crate::codec::reshape::reshape;
 use crate::model::{Offset, Timestamp};
-use crate::schema::Schema;
+use crate::schema::{Columns, Move, Schema};
 use crate::table::TableError;
 
 /// About how many bytes of columns are decoded at once.
@@ -41,15 +43,23 @@ pub(super) struct EdgeRow {
     pub(super) time: Timestamp,
 }
 
-/// The service's columns and those that `schema` names, as far as the dataset has them.
-fn projection(dataset: &Dataset, schema: &Schema) -> LanceSchema {
+/// The service's columns and those that `schema` names after the steps that the dataset has not followed yet, as far as it
+/// has them.
+fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
     let names: Vec<String> = schema.fields.iter().map(|field| column_name(&field.name, true)).collect();
     let wanted = |name: &str| name == OFFSET_COLUMN || name == TIMESTAMP_COLUMN || names.iter().any(|it| it == name);
     let all = dataset.schema();
+    let after = edited(all, moves);
+    let kept = |id: i32| after.fields.iter().any(|field| field.id == id && wanted(&field.name));
     LanceSchema {
-        fields: all.fields.iter().filter(|field| wanted(&field.name)).cloned().collect(),
+        fields: all.fields.iter().filter(|field| kept(field.id)).cloned().collect(),
         metadata: all.metadata.clone(),
     }
+}
+
+/// The service's columns alone.
+fn own_columns(dataset: &Dataset) -> LanceSchema {
+    projection(dataset, &Schema::default(), &[])
 }
 
 /// Reads a part of one fragment, batch by batch, until `each` has enough.
@@ -91,7 +101,7 @@ pub(super) async fn edge_row(dataset: &Dataset, placed: Placed, edge: Edge) -> R
         Edge::Last => placed.rows().saturating_sub(1),
     };
     let mut found = None;
-    let projection = projection(dataset, &Schema::default());
+    let projection = own_columns(dataset);
     read_part(dataset, &projection, placed, row, 1, |batch| {
         let offsets = batch.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
         let offset = offsets.and_then(|offsets| offsets.values().first()).and_then(|offset| Offset::new(*offset));
@@ -117,14 +127,15 @@ fn cut(chunk: &Chunk, bytes: usize, least: usize) -> Chunk {
 /// take, and is learnt.
 pub(super) async fn records(
     version: &Version,
-    schema: &Schema,
+    columns: &Columns,
     from: Offset,
     records: usize,
     bytes: usize,
     row_bytes: &mut u64,
 ) -> Result<Vec<Chunk>, TableError> {
     let Version { dataset, layout } = version;
-    let projection = projection(dataset, schema);
+    let moves = pending_steps(dataset, columns)?;
+    let projection = projection(dataset, &columns.schema, &moves);
     let (mut at, mut records_left, mut bytes_left) = (from.max(layout.base), records as u64, bytes);
     let mut chunks: Vec<Chunk> = Vec::new();
     while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
@@ -134,7 +145,8 @@ pub(super) async fn records(
         let rows = placed.next.since(at).min(records_left).min(thought);
         let (mut printed_rows, mut printed_bytes) = (0, 0);
         read_part(dataset, &projection, placed, at.since(placed.first), rows, |batch| {
-            let chunk = to_chunk(schema, &batch, at)?;
+            let batch = if moves.is_empty() { batch } else { reshape(&batch, &moves)? };
+            let chunk = to_chunk(&columns.schema, &batch, at)?;
             printed_rows += chunk.len() as u64;
             printed_bytes += chunk.values().bytes() as u64;
             let part = cut(&chunk, bytes_left, usize::from(chunks.is_empty()));
@@ -177,7 +189,7 @@ pub(super) async fn offset_at(version: &Version, time: Timestamp) -> Result<Offs
 }
 
 async fn row_at(dataset: &Dataset, layout: &Layout, placed: Placed, time: Timestamp) -> Result<Offset, TableError> {
-    let projection = projection(dataset, &Schema::default());
+    let projection = own_columns(dataset);
     let (mut low, mut high) = (0, placed.rows());
     // By single rows first, then all that is left at once.
     while high - low > TIMES_AT_ONCE {

@@ -11,11 +11,13 @@ use super::*;
 use crate::codec::columns::to_batch;
 use crate::io::{DiskFile, RealDisk};
 use crate::schema::{DataType, IntType, Schema};
-use crate::table::contract::{all, chunk, field, offset, tables_keep_their_promises};
+use crate::table::contract::{
+    all, chunk, field, offset, plain, tables_follow_what_is_posted, tables_keep_their_promises,
+};
 
 /// The real file system, noting what is synced, and failing where it is told to.
 #[derive(Debug, Default)]
-struct TestDisk {
+pub(super) struct TestDisk {
     synced: Mutex<Vec<PathBuf>>,
     /// The sync of the next path that contains this fails.
     fails: Mutex<Option<&'static str>>,
@@ -32,7 +34,7 @@ impl TestDisk {
         fs::File::open(path)?.sync_all()
     }
 
-    fn fail(&self, part: &'static str) {
+    pub(super) fn fail(&self, part: &'static str) {
         *self.fails.lock() = Some(part);
     }
 }
@@ -68,14 +70,14 @@ impl Disk for TestDisk {
 }
 
 /// A data directory, and tables that have never seen it.
-struct Bench {
+pub(super) struct Bench {
     folder: TempDir,
-    disk: Arc<TestDisk>,
+    pub(super) disk: Arc<TestDisk>,
     tables: LanceTables,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // A path as users have them.
         let folder = tempfile::Builder::new().prefix("a b%20é#").tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
@@ -83,13 +85,13 @@ impl Bench {
         Self { folder, disk, tables }
     }
 
-    fn place(&self) -> TablePlace {
+    pub(super) fn place(&self) -> TablePlace {
         let root = self.folder.path();
         TablePlace { dataset: root.join("datasets/0198.lance"), link: root.join("topics/my.topic.lance") }
     }
 
     /// As after a restart.
-    async fn reopened(&mut self) -> Result<Arc<dyn Table>, TableError> {
+    pub(super) async fn reopened(&mut self) -> Result<Arc<dyn Table>, TableError> {
         self.tables = LanceTables::new(Arc::clone(&self.disk) as _, Handle::current(), 8);
         self.tables.open(&self.place(), Offset::ZERO).await
     }
@@ -107,12 +109,12 @@ impl Bench {
         files(&self.place().dataset.join("_versions"))
     }
 
-    fn uri(&self) -> String {
+    pub(super) fn uri(&self) -> String {
         self.place().dataset.to_str().unwrap().to_owned()
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         fs::read_dir(folder).map(|it| it.map(|it| it.unwrap().path()).collect()).unwrap_or_default();
     files.sort();
@@ -126,7 +128,7 @@ fn schema() -> Schema {
 async fn append(table: &dyn Table, number: u64) -> Result<Arc<TableHead>, TableError> {
     let record = format!("{{\"n\":{number}}}");
     let time = i64::try_from(number).unwrap();
-    table.append(&schema(), vec![chunk(number, time, &[&record])]).await
+    table.append(&plain(&schema()), vec![chunk(number, time, &[&record])]).await
 }
 
 async fn numbers(table: &dyn Table) -> Vec<u64> {
@@ -143,6 +145,7 @@ async fn datasets_keep_the_promises_of_tables() {
     tables_keep_their_promises(&bench.tables, &bench.place()).await;
     assert!(!bench.place().dataset.exists());
     assert!(fs::symlink_metadata(bench.place().link).is_err());
+    tables_follow_what_is_posted(&bench.tables, &bench.place()).await;
 }
 
 #[tokio::test]

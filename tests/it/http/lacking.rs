@@ -12,8 +12,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         let topic = api.topic(backend).await;
         topic.append("{\"a\":1}").await;
         for (method, rest, capability) in [
-            ("POST", "schemas", Some("schema_evolution")),
-            ("POST", "schemas/check", Some("schema_evolution")),
             ("GET", "versions", Some("version_control")),
             ("GET", "tags", Some("version_control")),
             ("GET", "tags/t", Some("version_control")),

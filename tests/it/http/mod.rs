@@ -17,6 +17,8 @@ mod phases;
 mod races;
 mod read;
 mod refusals;
+mod registry;
+mod registry_times;
 mod resume;
 mod retention;
 mod short;

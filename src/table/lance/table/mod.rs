@@ -21,7 +21,7 @@ use super::open::{Site, Version, load, newest};
 use super::{Shared, read, upkeep};
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
-use crate::schema::Schema;
+use crate::schema::Columns;
 use crate::table::{Table, TableError, TableHead, TablePlace};
 
 /// What the text of a row is thought to take before any was read.
@@ -181,7 +181,7 @@ impl Inner {
 
     async fn read(
         &self,
-        schema: &Schema,
+        columns: &Columns,
         from: Offset,
         records: usize,
         bytes: usize,
@@ -189,7 +189,7 @@ impl Inner {
         loop {
             let Some(version) = self.version().await? else { return Ok(Vec::new()) };
             let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
-            let outcome = read::records(&version, schema, from, records, bytes, &mut row_bytes).await;
+            let outcome = read::records(&version, columns, from, records, bytes, &mut row_bytes).await;
             self.row_bytes.store(row_bytes, Ordering::Relaxed);
             // A version that is long gone may have lost its files under the reader; the newest one has them.
             if outcome.is_err() && self.head().version > version.dataset.manifest().version {
@@ -223,22 +223,22 @@ impl Table for LanceTable {
         self.inner.head()
     }
 
-    async fn create(&self, schema: &Schema) -> Result<Arc<TableHead>, TableError> {
-        let schema = schema.clone();
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
+        let columns = columns.clone();
         self.run_in_lane(|inner| async move {
             let head = inner.head();
             if head.version == 0 {
-                inner.make_dataset(&schema, Vec::new(), Last { next: head.next, time: None }).await?;
+                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, time: None }).await?;
             }
             Ok(inner.head())
         })
         .await
     }
 
-    async fn append(&self, schema: &Schema, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
-        let schema = schema.clone();
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+        let columns = columns.clone();
         self.run_in_lane(|inner| async move {
-            inner.append(&schema, &chunks).await?;
+            inner.append(&columns, &chunks).await?;
             Ok(inner.head())
         })
         .await
@@ -246,13 +246,13 @@ impl Table for LanceTable {
 
     async fn read(
         &self,
-        schema: &Schema,
+        columns: &Columns,
         from: Offset,
         records: usize,
         bytes: usize,
     ) -> Result<Vec<Chunk>, TableError> {
-        let schema = schema.clone();
-        self.run(|inner| async move { inner.read(&schema, from, records, bytes).await }).await
+        let columns = columns.clone();
+        self.run(|inner| async move { inner.read(&columns, from, records, bytes).await }).await
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {

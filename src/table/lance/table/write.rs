@@ -14,11 +14,11 @@ use super::Inner;
 use crate::codec::Chunk;
 use crate::codec::columns::{arrow_schema, to_batch};
 use crate::model::{Offset, Timestamp};
-use crate::schema::Schema;
+use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
-use crate::table::lance::evolve;
 use crate::table::lance::offsets::Layout;
 use crate::table::lance::open::Version;
+use crate::table::lance::posted::{Progress, next};
 use crate::table::{TableError, TableHead};
 
 /// A fragment ends when its file is about this large.
@@ -31,6 +31,8 @@ struct Announced {
     next: Offset,
     base: Offset,
     last_time: Option<Timestamp>,
+    /// How far the columns have followed what was posted; none where that stays as it is.
+    posted: Option<Progress>,
 }
 
 impl Inner {
@@ -41,10 +43,10 @@ impl Inner {
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { next, base, last_time } = announced;
+        let Announced { next, base, last_time, posted } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
-        self.fence.arm(Ticket { version: head.version + 1, base, next, known });
+        self.fence.arm(Ticket { version: head.version + 1, base, next, posted, known });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -89,7 +91,7 @@ impl Inner {
     /// Makes the dataset with its first rows, or none.
     pub(super) async fn make_dataset(
         &self,
-        schema: &Schema,
+        columns: &Columns,
         mut batches: Vec<RecordBatch>,
         last: Last,
     ) -> Result<(), TableError> {
@@ -97,13 +99,14 @@ impl Inner {
         // Before the dataset, so that no dataset is ever without: both are there from the first commit.
         self.link().await?;
         if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(Arc::new(arrow_schema(schema))));
+            batches.push(RecordBatch::new_empty(Arc::new(arrow_schema(&columns.schema))));
         }
         let uri = self.site();
         let uri =
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
         let params = self.write_params(WriteMode::Create);
-        let announced = Announced { next: last.next, base: head.base, last_time: last.time };
+        let posted = Progress::all_of(columns);
+        let announced = Announced { next: last.next, base: head.base, last_time: last.time, posted };
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
         })
@@ -125,34 +128,36 @@ impl Inner {
         .await
     }
 
-    /// The head with the columns of `schema`.
-    async fn evolved(&self, version: Version, schema: &Schema) -> Result<Version, TableError> {
-        let Some(plan) = evolve::plan(&version.dataset, schema)? else { return Ok(version) };
-        let head = self.head();
-        let announced = Announced { next: head.next, base: head.base, last_time: head.last_time };
-        let transaction = evolve::prepare(&version.dataset, &plan).await?;
-        self.add_version(&version, transaction, announced).await
+    /// The head with these columns.
+    async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
+        while let Some((transaction, posted)) = next(&version.dataset, columns).await? {
+            let head = self.head();
+            let announced = Announced { next: head.next, base: head.base, last_time: head.last_time, posted };
+            version = self.add_version(&version, transaction, announced).await?;
+        }
+        Ok(version)
     }
 
-    async fn append_once(&self, schema: &Schema, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
-        let Some(version) = self.version().await? else { return self.make_dataset(schema, batches, last).await };
-        let version = self.evolved(version, schema).await?;
+    async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
+        let Some(version) = self.version().await? else { return self.make_dataset(columns, batches, last).await };
+        let version = self.evolved(version, columns).await?;
         if batches.is_empty() {
             return Ok(());
         }
         let params = self.write_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
-        let announced = Announced { next: last.next, base: self.head().base, last_time: last.time };
+        let posted = Progress::all_of(columns);
+        let announced = Announced { next: last.next, base: self.head().base, last_time: last.time, posted };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
 
-    pub(super) async fn append(&self, schema: &Schema, chunks: &[Chunk]) -> Result<(), TableError> {
+    pub(super) async fn append(&self, columns: &Columns, chunks: &[Chunk]) -> Result<(), TableError> {
         let last = dense(chunks, &self.head())?;
-        let batches = lay_out(schema, chunks)?;
-        match self.append_once(schema, batches.clone(), last).await {
-            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.append_once(schema, batches, last).await,
+        let batches = lay_out(&columns.schema, chunks)?;
+        match self.append_once(columns, batches.clone(), last).await {
+            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.append_once(columns, batches, last).await,
             outcome => outcome,
         }
     }
@@ -175,7 +180,7 @@ impl Inner {
         };
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
         let head = self.head();
-        let announced = Announced { next: head.next, base: last.next, last_time: head.last_time };
+        let announced = Announced { next: head.next, base: last.next, last_time: head.last_time, posted: None };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }

@@ -1,0 +1,83 @@
+//! How the columns of earlier times became those of today.
+
+use std::sync::Arc;
+
+use crate::model::SchemaVersion;
+use crate::schema::{Move, Schema};
+
+/// One posted version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Its number.
+    pub version: SchemaVersion,
+    /// The columns before it: what was written since the posted version before reads under them as it was written.
+    pub before: Arc<Schema>,
+    /// What it does to values that are stored already, in order.
+    pub moves: Vec<Move>,
+}
+
+/// The posted versions of a topic, oldest first. What lies between two of them only adds and widens: text that was written
+/// under any version reads under each later one up to the next posted one, and prints the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage(Vec<Posted>);
+
+impl Lineage {
+    /// The lineage of these versions, oldest first.
+    pub fn new(posted: Vec<Posted>) -> Self {
+        Self(posted)
+    }
+
+    /// The lineage with one more version.
+    #[must_use]
+    pub fn with(&self, posted: Posted) -> Self {
+        let mut all = Vec::with_capacity(self.0.len() + 1);
+        all.extend_from_slice(&self.0);
+        all.push(posted);
+        Self(all)
+    }
+
+    /// The newest posted version.
+    pub fn newest(&self) -> Option<SchemaVersion> {
+        self.0.last().map(|posted| posted.version)
+    }
+
+    /// The versions that were posted after `version`; all of them for none.
+    pub fn after(&self, version: Option<SchemaVersion>) -> &[Posted] {
+        let at = self.0.partition_point(|posted| Some(posted.version) <= version);
+        self.0.get(at..).unwrap_or_default()
+    }
+}
+
+/// The columns that a topic's records are read and committed under.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The newest schema.
+    pub schema: Arc<Schema>,
+    /// How those of earlier times became it.
+    pub lineage: Arc<Lineage>,
+}
+
+impl Columns {
+    /// Columns of which nothing was ever posted.
+    pub fn plain(schema: Schema) -> Self {
+        Self { schema: Arc::new(schema), lineage: Arc::default() }
+    }
+}
+
+/// The schema that a topic's records are written under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionedSchema {
+    /// Its number.
+    pub version: SchemaVersion,
+    /// Its columns.
+    pub schema: Arc<Schema>,
+    /// How the columns of earlier times became these.
+    pub lineage: Arc<Lineage>,
+}
+
+impl VersionedSchema {
+    /// What records are read and committed under.
+    pub fn columns(&self) -> Columns {
+        Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&self.lineage) }
+    }
+}
