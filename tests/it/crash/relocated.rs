@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::{Answer, Api};
+use super::stops::written_bytes;
 use crate::support::process::{Launch, PATIENCE};
 
 const SEGMENT_BYTES: usize = 16 << 10;
@@ -54,7 +55,7 @@ async fn a_producers_requests_are_known_in_their_order_though_copies_stand_behin
         all.sort();
         all
     };
-    let bytes: u64 = segments().iter().map(|path| std::fs::metadata(path).expect("a segment").len()).sum();
+    let bytes: u64 = segments().iter().map(|path| written_bytes(path)).sum();
     let oldest = segments().remove(0);
     let target = (bytes - 2_000).to_string();
     let server = launch.clone().with(&["--wal-target-bytes", &target]).start_ready().await;
