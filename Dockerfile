@@ -1,7 +1,7 @@
 # docker build -t persisting .
 # docker run --rm -p 127.0.0.1:8080:8080 -v persisting:/data persisting
 #
-# The first build compiles Lance: about 40 minutes on 2 cores. The cache mounts keep what is built for the next one.
+# The first build compiles Lance: about 25 minutes on 2 cores. The cache mounts keep what is built for the next one.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src

@@ -21,11 +21,11 @@ help: ## What there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(PROTOC) ## Build and serve on 127.0.0.1:8080, data in ./data; options in ARGS
-	@$(call say-slow,release/deps/liblance-,40)
+	@$(call say-slow,release/deps/liblance-,25)
 	cargo run --release --locked -- serve $(ARGS)
 
 build: $(PROTOC) ## Build the release binary
-	@$(call say-slow,release/deps/liblance-,40)
+	@$(call say-slow,release/deps/liblance-,25)
 	cargo build --release --locked
 
 test: check it-all ## All checks and tests
