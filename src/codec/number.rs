@@ -147,11 +147,61 @@ pub(super) fn shortest_of_half(value: f16) -> f64 {
     exact
 }
 
+/// Whether a literal is a decimal fraction of at most 15 digits that `float64` prints as it stands.
+///
+/// A double keeps 15 digits (IEEE 754-2019, 5.12.2), so that no shorter decimal is nearest to the same one; RFC 8785 prints
+/// the shortest without an exponent from 1e-6 on. What is left to rule out is what is not the shortest: zeros at the end.
+pub(super) fn is_printed_decimal(literal: &str) -> bool {
+    let unsigned = literal.strip_prefix('-').unwrap_or(literal);
+    if unsigned.len() > 16 {
+        return false;
+    }
+    let Some((whole, fraction)) = unsigned.split_once('.') else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let has_magnitude = whole != "0" || fraction.bytes().take(6).any(|byte| byte != b'0');
+    digits(whole) && digits(fraction) && !fraction.ends_with('0') && has_magnitude
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::codec::encode::scalar::{write_f16, write_f32, write_f64};
-    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_decimal_that_is_taken_as_it_stands_is_what_its_double_prints(
+            literal in "-?(0|[1-9][0-9]{0,9})\\.[0-9]{1,12}"
+        ) {
+            let mut printed = Vec::new();
+            write_f64(literal.parse().unwrap(), &mut printed);
+            if is_printed_decimal(&literal) {
+                prop_assert_eq!(String::from_utf8(printed).unwrap(), literal);
+            }
+        }
+    }
+
+    #[test]
+    fn only_short_plain_decimals_are_taken_as_they_stand() {
+        for (literal, taken) in [
+            ("0.5", true),
+            ("-12.25", true),
+            ("0.000001", true),
+            ("123456789.123456", true),
+            ("0.0000001", false),
+            ("0.50", false),
+            ("-0.0", false),
+            ("5", false),
+            ("1e3", false),
+            ("1.5e3", false),
+            ("1234567890.1234567", false),
+            ("1.", false),
+            (".5", false),
+        ] {
+            assert_eq!(is_printed_decimal(literal), taken, "{literal}");
+        }
+    }
 
     #[test]
     fn literals_are_told_apart_by_their_exact_value() {

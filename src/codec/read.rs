@@ -127,6 +127,18 @@ impl<'j> Reader<'j> {
         self.raw_key(from, taken)
     }
 
+    /// Goes past the next key of an object where it stands as `prefix` (`"key":`) has it, with a space before or behind it at
+    /// most: nearly every writer writes so. `first`: the object was peeked and not entered.
+    pub(super) fn skip_key(&mut self, first: bool, prefix: &[u8]) -> bool {
+        let from = self.jiter.current_index() + self.base;
+        let rest = self.text.as_bytes().get(from..self.to).unwrap_or_default();
+        let Some(rest) = rest.strip_prefix(if first { b"{" } else { b"," }) else { return false };
+        let behind = rest.strip_prefix(prefix).or_else(|| rest.strip_prefix(b" ")?.strip_prefix(prefix));
+        let Some(behind) = behind else { return false };
+        self.seek(self.to - behind.len());
+        true
+    }
+
     fn raw_key(&self, from: usize, taken: Result<Option<usize>, JiterError>) -> Result<Option<&'j str>, Malformed> {
         let Some(length) = taken.map_err(|err| self.malformed(err))? else { return Ok(None) };
         // Before the key there are only a brace or comma and white space.

@@ -77,9 +77,21 @@ impl<'j> Transcoder<'j> {
         };
         self.come.resize(frame.come + plan.members.len().div_ceil(64), 0);
         self.copier.out.push(b'{');
-        let mut guess = 0;
-        let mut key = reader.first_key()?;
-        while let Some(name) = key {
+        let (mut guess, mut first) = (0, true);
+        loop {
+            // Most members come in the schema's order.
+            if let Some(member) = plan.members.get(guess)
+                && reader.skip_key(first, &member.prefix)
+            {
+                if self.has_come(frame.come, guess) {
+                    return Err(Stop::duplicate_key(&member.key));
+                }
+                self.member(reader, &frame, guess, member, depth).map_err(|stop| stop.under_key(&member.key))?;
+                (guess, first) = (guess + 1, false);
+                continue;
+            }
+            let Some(name) = (if first { reader.first_key()? } else { reader.next_key()? }) else { break };
+            first = false;
             match plan.slot(&name, guess).and_then(|slot| plan.members.get(slot).map(|member| (slot, member))) {
                 Some((slot, member)) => {
                     guess = slot + 1;
@@ -90,7 +102,6 @@ impl<'j> Transcoder<'j> {
                 }
                 None => self.unknown(reader, &mut frame, name)?,
             }
-            key = reader.next_key()?;
         }
         if plan.has_required {
             self.require(plan, &frame)?;

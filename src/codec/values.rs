@@ -86,6 +86,7 @@ pub(super) fn float(literal: &str, float: FloatType, plan: &ValuePlan, out: &mut
         Err(invalid(plan, format!("the number {}", excerpt(literal)), remedy))
     };
     match float {
+        FloatType::F64 if number::is_printed_decimal(literal) => out.extend_from_slice(literal.as_bytes()),
         FloatType::F64 => {
             // Fifteen digits are exact.
             if literal.len() > 15 && number::is_integer(literal) && !is_exact(literal) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::codec::Chunk;
 use crate::http::problem::problem_json;
-use crate::http::record::{ENVELOPE_BYTES, write_record};
+use crate::http::record::{ENVELOPE_BYTES, RecordWriter};
 use crate::model::{Epoch, Offset, Problem};
 use crate::topic::{EndReason, GapReason, SharedRun, StreamItem};
 
@@ -38,13 +38,14 @@ impl Framing {
     /// Appends records of a chunk from `index` on until `out` has reached `bytes`; the index of the next one.
     pub(crate) fn records(self, out: &mut Vec<u8>, epoch: Epoch, chunk: &Chunk, index: usize, bytes: usize) -> usize {
         let mut at = index;
+        let mut writer = RecordWriter::default();
         while at < chunk.len() && (at == index || out.len() < bytes) {
             if self == Framing::Sse {
                 out.extend_from_slice(b"id: ");
                 write_id(out, epoch, Some(chunk.first().saturating_after(at as u64)));
                 out.extend_from_slice(b"\ndata: ");
             }
-            write_record(out, chunk, at);
+            writer.write(out, chunk, at);
             out.extend_from_slice(if self == Framing::Sse { b"\n\n" } else { b"\n" });
             at += 1;
         }

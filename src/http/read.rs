@@ -16,7 +16,7 @@ use crate::http::accept::{self, ARROW, JSON, NDJSON};
 use crate::http::answer;
 use crate::http::extract::{LastParam, TopicPath};
 use crate::http::query::{StrictQuery, digits, invalid, lacking};
-use crate::http::record::{ENVELOPE_BYTES, write_record};
+use crate::http::record::{ENVELOPE_BYTES, RecordWriter, write_record};
 use crate::metrics::Metrics;
 use crate::model::{Epoch, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TopicName};
 use crate::topic::{Page, ReadRequest, Start};
@@ -118,13 +118,14 @@ fn page_json(name: &TopicName, page: &Page) -> (Vec<u8>, u64) {
     let begin = text.len();
     let mut records = 0;
     let mut next_offset = page.next_offset;
+    let mut writer = RecordWriter::default();
     'records: for chunk in &page.chunks {
         for index in 0..chunk.len() {
             let before = text.len();
             if records > 0 {
                 text.push(b',');
             }
-            write_record(&mut text, chunk, index);
+            writer.write(&mut text, chunk, index);
             if records > 0 && text.len() - begin > PAGE_BYTES {
                 text.truncate(before);
                 next_offset = chunk.first().saturating_after(index as u64);
@@ -153,11 +154,14 @@ fn lines(
 ) -> BoxStream<'static, Result<Bytes, Midway>> {
     async_stream::try_stream! {
         let mut chunks = chunks;
-        let mut out = Vec::new();
+        let (mut out, mut writer) = (Vec::new(), RecordWriter::default());
         while let Some(run) = chunks.next().await {
             for chunk in run.map_err(Midway)? {
                 for index in 0..chunk.len() {
-                    write_record(&mut out, &chunk, index);
+                    if out.capacity() == 0 {
+                        out.reserve(FRAME_BYTES + chunk.value(index).len() + ENVELOPE_BYTES);
+                    }
+                    writer.write(&mut out, &chunk, index);
                     out.push(b'\n');
                     if out.len() >= FRAME_BYTES {
                         metrics.delivered_bytes.inc_by(out.len() as u64);

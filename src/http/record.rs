@@ -1,17 +1,42 @@
 //! Record objects: the same bytes in a page, in an NDJSON line and in a stream's `data:`.
 
 use crate::codec::Chunk;
+use crate::model::Timestamp;
 
 /// What an object has besides its value, roughly: for sizing buffers.
 pub(crate) const ENVELOPE_BYTES: usize = 80;
 
-/// Appends `{"offset":N,"timestamp":"…","value":…}` for the record at `index` of the chunk.
+/// Writes record objects, one after the other. Records of one append have one time, so that its text is kept for the next.
+#[derive(Default)]
+pub(crate) struct RecordWriter {
+    time: Option<Timestamp>,
+    text: Vec<u8>,
+}
+
+impl RecordWriter {
+    /// Appends `{"offset":N,"timestamp":"…","value":…}` for the record at `index` of the chunk.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, chunk: &Chunk, index: usize) {
+        let time = chunk.time(index);
+        if self.time != Some(time) {
+            self.time = Some(time);
+            self.text.clear();
+            time.write_to(&mut self.text);
+        }
+        write_with(out, chunk, index, &self.text);
+    }
+}
+
+/// Appends one record object; see [`RecordWriter`] for many.
 pub(crate) fn write_record(out: &mut Vec<u8>, chunk: &Chunk, index: usize) {
+    RecordWriter::default().write(out, chunk, index);
+}
+
+fn write_with(out: &mut Vec<u8>, chunk: &Chunk, index: usize, time: &[u8]) {
     out.extend_from_slice(b"{\"offset\":");
     let offset = chunk.first().saturating_after(index as u64).get();
     out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
     out.extend_from_slice(b",\"timestamp\":\"");
-    chunk.time(index).write_to(out);
+    out.extend_from_slice(time);
     out.extend_from_slice(b"\",\"value\":");
     out.extend_from_slice(chunk.value(index));
     out.push(b'}');
