@@ -3,7 +3,7 @@
 #
 #   an append    log write → fdatasync of the log → answer
 #   a flush      data file → its fsync → fsync of its folder → manifest → its fsync → fsync of its folders → answer
-#   the log      catalog's sync → removal of a segment, after the flush's manifest
+#   the log      catalog's sync → removal of a segment (or its setting aside for reuse), after the flush's manifest
 #
 # usage: tools/strace-order.sh [BINARY]      needs strace, curl and python3
 set -euo pipefail
@@ -151,7 +151,7 @@ show()
 steps = []
 print("the log's release:")
 catalog = first("the catalog is synced", SYNC, rf"<{re.escape(data)}/catalog\.sqlite", above_synced.ended)
-removed = first("the oldest segment is removed", ("unlink",), rf"{wal}/0*1\.wal")
+removed = first("the oldest segment is removed, or kept for the next", ("unlink", "rename"), rf'^"{wal}/0*1\.wal"')
 log_synced = first("the log's folder is synced", SYNC, rf"<{wal}>", removed.ended)
 in_order("release", above_synced, catalog, removed, log_synced)
 show()
