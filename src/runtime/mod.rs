@@ -26,6 +26,10 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 
 /// Stack of a Lance thread: expressions and nested types are walked by recursion.
 const LANCE_STACK_BYTES: usize = 8 << 20;
+/// How much a Lance thread steps back for those that somebody waits for (see `nice(2)`): a commit keeps a processor busy for a
+/// tenth of a second, and appends meanwhile must not wait for their turn.
+#[cfg(target_os = "linux")]
+const LANCE_NICE: i32 = 5;
 /// Threads for blocking calls beside the HTTP workers: SQLite and the log have threads of their own.
 const HTTP_BLOCKING_MAX: usize = 16;
 /// Threads for blocking calls beside the Lance workers; Lance reads files on them.
@@ -57,6 +61,7 @@ impl Runtimes {
             .worker_threads(workers)
             .max_blocking_threads(LANCE_BLOCKING_MAX)
             .thread_stack_size(LANCE_STACK_BYTES)
+            .on_thread_start(step_back)
             .enable_all()
             .build()?;
         Ok(Self { http, lance })
@@ -89,6 +94,14 @@ impl Runtimes {
     pub fn shut_down(self, patience: Duration) {
         self.http.shutdown_timeout(patience);
         self.lance.shutdown_timeout(patience);
+    }
+}
+
+/// Lowers the priority of the thread that calls it, and of those that it starts. Elsewhere than on Linux it is the process's.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(LANCE_NICE) {
+        tracing::debug!(%error, "a thread keeps its priority");
     }
 }
 

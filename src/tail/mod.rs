@@ -16,6 +16,9 @@ pub(crate) use budget::Waiting;
 pub use budget::{Budget, BudgetFull, Reservation};
 pub use levels::{Ending, Levels, LevelsWatch};
 
+/// Chunks that are taken for a commit under one hold of the lock.
+const FRONT_AT_ONCE: usize = 1_024;
+
 /// The recent chunks of one topic: dense, in offset order, immutable.
 #[derive(Debug, Default)]
 pub struct Tail {
@@ -130,18 +133,24 @@ impl Tail {
 
     /// Whole chunks from the front and before `until`, at most about `bytes` of text but at least one chunk.
     pub fn front(&self, until: Offset, bytes: usize) -> Vec<Chunk> {
-        let inner = self.inner.lock();
-        let mut taken = 0;
-        inner
-            .chunks
-            .iter()
-            .take_while(|held| {
-                let fits = held.chunk.next() <= until && (taken == 0 || taken + held.chunk.values().bytes() <= bytes);
+        let (mut chunks, mut taken): (Vec<Chunk>, usize) = (Vec::new(), 0);
+        loop {
+            // Some at a time: those who append wait for the lock.
+            let inner = self.inner.lock();
+            let from =
+                chunks.last().map_or(0, |last| inner.chunks.partition_point(|held| held.chunk.first() < last.next()));
+            let before = chunks.len();
+            for held in inner.chunks.range(from..).take(FRONT_AT_ONCE) {
                 taken += held.chunk.values().bytes();
-                fits
-            })
-            .map(|held| held.chunk.clone())
-            .collect()
+                if held.chunk.next() > until || (taken > bytes && !chunks.is_empty()) {
+                    return chunks;
+                }
+                chunks.push(held.chunk.clone());
+            }
+            if chunks.len() - before < FRONT_AT_ONCE {
+                return chunks;
+            }
+        }
     }
 
     /// Puts other text in the place of what is held, offset by offset; the times are those of what comes. Meanwhile nothing
@@ -163,18 +172,15 @@ impl Tail {
 
     /// Lets go of everything before `until`; a chunk that reaches over it is cut.
     pub fn evict(&self, until: Offset) {
-        let mut gone = Vec::new();
         let mut inner = self.inner.lock();
-        while let Some(front) = inner.chunks.front() {
-            if front.chunk.next() > until {
-                break;
-            }
-            if let Some(held) = inner.chunks.pop_front() {
-                inner.records -= held.chunk.len() as u64;
-                inner.bytes -= held.reservation.bytes();
-                gone.push(held);
-            }
-        }
+        let count = inner.chunks.partition_point(|held| held.chunk.next() <= until);
+        // Those who append wait for the lock: what goes is parted from the rest at once, and counted when nobody waits.
+        let gone = if count > 0 {
+            let rest = inner.chunks.split_off(count);
+            std::mem::replace(&mut inner.chunks, rest)
+        } else {
+            VecDeque::new()
+        };
         let (mut records, mut bytes) = (0, 0);
         if let Some(front) = inner.chunks.front_mut()
             && front.chunk.first() < until
@@ -186,8 +192,12 @@ impl Tail {
             front.chunk = if is_small { left.compacted() } else { left };
             bytes = front.reservation.shrink_to(front.chunk.bytes() as u64);
         }
-        inner.records -= records;
-        inner.bytes -= bytes;
+        drop(inner);
+        records += gone.iter().map(|held| held.chunk.len() as u64).sum::<u64>();
+        bytes += gone.iter().map(|held| held.reservation.bytes()).sum::<u64>();
+        let mut inner = self.inner.lock();
+        inner.records = inner.records.saturating_sub(records);
+        inner.bytes = inner.bytes.saturating_sub(bytes);
         drop(inner);
         drop(gone);
     }
