@@ -21,6 +21,8 @@ const RUNS_MAX: usize = 64;
 pub(crate) const RUNS_BYTES_MAX: u64 = 64 << 20;
 /// What a run holds beside its text, in terms of the text: the same again in each of two written forms.
 const FORMS: usize = 2;
+/// What a record's written form has besides its text, roughly.
+const FRAME_BYTES: usize = 120;
 
 /// Consecutive records of one topic, and what readers are sent of them.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Runs {
         self.kept.lock().get(&from).filter(|run| run.next() <= until && run.posted == posted).cloned()
     }
 
-    /// Makes a run of records that were read, and keeps it; the one that somebody else has made meanwhile is taken instead.
+    /// Makes a run of records that were read before `until`, and keeps it; the one that somebody else has made meanwhile is taken instead.
     /// None where there is no room for it: the records are given back. `posted` is the version that was in force before the
     /// records were read.
     pub(super) fn keep(
@@ -89,15 +91,24 @@ impl Runs {
         epoch: Epoch,
         posted: Option<SchemaVersion>,
         chunks: Vec<Chunk>,
+        until: Offset,
         budget: &Arc<Budget>,
     ) -> Result<Arc<SharedRun>, Vec<Chunk>> {
         let Some(first) = chunks.first().map(Chunk::first) else { return Err(chunks) };
-        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes() + chunk.values().bytes() * FORMS).sum();
+        let written = |chunk: &Chunk| chunk.values().bytes() + chunk.len() * FRAME_BYTES;
+        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes() + written(chunk) * FORMS).sum();
         let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(chunks) };
+        // A slice of a large body must not hold all of it for as long as the run is kept.
+        let own = |chunk: Chunk| {
+            let is_small = chunk.values().bytes() < chunk.values().held_bytes() / 2;
+            if is_small { chunk.compacted() } else { chunk }
+        };
+        let chunks = chunks.into_iter().map(own).collect();
         let run = SharedRun { epoch, posted, chunks, written: Default::default(), _reservation: reservation };
         let mut kept = self.kept.lock();
         let run = match kept.get(&first) {
-            Some(there) if there.posted == posted => Arc::clone(there),
+            Some(there) if there.posted == posted && there.next() <= until => Arc::clone(there),
+            Some(there) if there.posted == posted => return Ok(Arc::new(run)),
             _ => {
                 let run = Arc::new(run);
                 kept.insert(first, Arc::clone(&run));
@@ -135,24 +146,24 @@ mod tests {
     #[test]
     fn a_run_is_found_where_it_begins_and_not_past_what_can_be_read() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), offset(9_999), &budget).unwrap();
         assert_eq!((run.len(), run.next()), (2, offset(6)));
         assert!(runs.find(offset(4), offset(6), None).is_some());
         assert!(runs.find(offset(4), offset(5), None).is_none());
         assert!(runs.find(offset(5), offset(9), None).is_none());
-        let again = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), &budget).unwrap();
+        let again = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), offset(9_999), &budget).unwrap();
         assert!(Arc::ptr_eq(&run, &again));
         // What was posted since has other text for them.
         let posted = SchemaVersion::new(2);
         assert!(runs.find(offset(4), offset(6), posted).is_none());
-        let newer = runs.keep(Epoch::new(1).unwrap(), posted, chunks(4), &budget).unwrap();
+        let newer = runs.keep(Epoch::new(1).unwrap(), posted, chunks(4), offset(9_999), &budget).unwrap();
         assert!(!Arc::ptr_eq(&run, &newer) && runs.find(offset(4), offset(6), None).is_none());
     }
 
     #[test]
     fn a_form_is_written_once() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), offset(9_999), &budget).unwrap();
         assert_eq!(run.written(0, |_| Bytes::from_static(b"first")), "first");
         assert_eq!(run.written(0, |_| Bytes::from_static(b"second")), "first");
         assert_eq!(run.written(1, |_| Bytes::from_static(b"other")), "other");
@@ -162,14 +173,14 @@ mod tests {
     fn runs_are_bounded_in_number_and_bytes() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
         for first in 0..RUNS_MAX as u64 + 9 {
-            runs.keep(Epoch::new(1).unwrap(), None, chunks(2 * first), &budget).unwrap();
+            runs.keep(Epoch::new(1).unwrap(), None, chunks(2 * first), offset(9_999), &budget).unwrap();
         }
         assert!(runs.find(offset(16), offset(99), None).is_none() && runs.find(offset(18), offset(99), None).is_some());
         let held = budget.used();
         runs.clear();
         assert!(held > 0 && budget.used() == 0);
         let narrow = Budget::new(1);
-        let first = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), &narrow);
-        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), None, chunks(2), &narrow).is_err());
+        let first = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), offset(9_999), &narrow);
+        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), None, chunks(2), offset(9_999), &narrow).is_err());
     }
 }

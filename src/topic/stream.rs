@@ -195,7 +195,7 @@ impl Reader {
         match self.topic.backend.get(self.next, records, bytes).await {
             Ok(chunks) if shares => {
                 let topic = &self.topic;
-                match topic.runs.keep(topic.epoch(), posted, chunks, &topic.services.runs_budget) {
+                match topic.runs.keep(topic.epoch(), posted, chunks, until, &topic.services.runs_budget) {
                     Ok(run) => Step::Items(self.deliver_run(run, ask)),
                     Err(chunks) => Step::Items(self.deliver(chunks, ask)),
                 }
@@ -210,7 +210,7 @@ impl Reader {
     /// Whether others may be sent the same.
     fn shares(&self, ask: &StreamRequest) -> bool {
         let alone = self.topic.streams.load(Ordering::Relaxed) < 2;
-        !alone && ask.fields.is_none() && self.end.is_none() && self.left == u64::MAX
+        !alone && ask.fields.is_none() && self.end.is_none() && ask.limit.is_none()
     }
 
     /// A run whole, unless the client must be told of a schema version in the middle of it.
@@ -246,7 +246,9 @@ impl Reader {
         let mut items = Vec::with_capacity(chunks.len());
         for mut chunk in chunks {
             self.next = chunk.next();
-            self.left = self.left.saturating_sub(chunk.len() as u64);
+            if ask.limit.is_some() {
+                self.left = self.left.saturating_sub(chunk.len() as u64);
+            }
             for (version, first) in self.topic.versions_after(self.version, self.next) {
                 let before = usize::try_from(first.since(chunk.first())).unwrap_or(usize::MAX).min(chunk.len());
                 if before > 0 {

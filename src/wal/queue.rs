@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::accounts::Accounts;
 use super::frame::Body;
+use super::segment::path_of_spare;
 use super::{Completion, Group, WalEntry, WalError, WalOptions};
 use crate::io::Disk;
 use crate::model::{Offset, TopicId};
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) accounts: Mutex<Accounts>,
     /// Whether a released segment's file lies ready for the next one.
     pub(crate) spare: AtomicBool,
+    /// Whether the disk was full when something was written last: nothing is kept for later then.
+    pub(crate) full: AtomicBool,
     /// The newest segment that was made before this log was opened.
     pub(crate) found: Option<u64>,
     queue: Mutex<Queue>,
@@ -86,6 +89,7 @@ impl Shared {
             options,
             accounts: Mutex::new(accounts),
             spare: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             found,
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -147,6 +151,16 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.queue.lock().closing = true;
         self.wake.notify_all();
+    }
+
+    /// The disk is full: what is kept for the next segment makes room.
+    pub(crate) fn give_back_spare(&self) {
+        self.full.store(true, Ordering::Release);
+        if self.spare.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.disk.remove(&path_of_spare(&self.folder))
+        {
+            tracing::warn!(%error, "a released segment's file stays on the full disk");
+        }
     }
 
     /// Why nothing is acknowledged any more.

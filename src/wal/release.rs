@@ -54,7 +54,7 @@ impl SegmentedWal {
         }
     }
 
-    /// Whether the file of the oldest segment may be kept for the next new one: none lies ready, and it is as large as a
+    /// Whether the file of the oldest segment may be kept for the next new one: none lies ready, there is room, and it is as large as a
     /// segment becomes.
     fn is_reusable(&self, segment: u64) -> bool {
         let shared = &self.shared;
@@ -62,6 +62,7 @@ impl SegmentedWal {
         let bytes = shared.accounts.lock().sealed(segment).map_or(0, |account| account.bytes);
         shared.options.ahead_bytes_max > 0
             && !shared.spare.load(Ordering::Acquire)
+            && !shared.full.load(Ordering::Acquire)
             && (full / 2..=full).contains(&bytes)
     }
 

@@ -294,6 +294,7 @@ impl Writer {
         let begin = Instant::now();
         head.file.sync_data().map_err(|error| Trouble::Unknown(format!("a sync has failed: {error}")))?;
         let took = begin.elapsed();
+        self.shared.full.store(false, Ordering::Release);
         head.bytes = after;
         self.end = head.position();
         let mut accounts = self.shared.accounts.lock();
@@ -318,6 +319,7 @@ impl Writer {
         let error = match trouble {
             Trouble::Full => {
                 tracing::warn!(entries = entries.len(), "the disk is full; the write-ahead log refuses appends");
+                self.shared.give_back_spare();
                 WalError::DiskFull
             }
             Trouble::Unknown(cause) => self.shared.latch(cause),

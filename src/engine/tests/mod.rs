@@ -16,6 +16,7 @@ use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
+mod sharing;
 mod upkeep;
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -345,3 +345,24 @@ fn a_group_tells_of_its_end_once_all_are_told() {
     assert!(wal.step());
     assert_eq!(*end.0.lock(), ["told", "told", "end"]);
 }
+
+#[test]
+fn a_full_disk_gets_back_what_is_kept_for_the_next_segment() {
+    let disk = FaultDisk::new(1);
+    let (wal, ..) = open_prepared(&disk).unwrap();
+    for number in 0..20 {
+        append_each(&wal, &[entry(1, number, "\"a text of some length\"\n")]);
+    }
+    wal.release(1).unwrap();
+    let has_spare = |disk: &FaultDisk| files(disk).contains(&"spare.wal.new".to_owned());
+    assert!(has_spare(&disk));
+    // As the log's thread does when a write finds the disk full.
+    wal.shared.give_back_spare();
+    assert!(!has_spare(&disk));
+    // And nothing is kept again until something could be written.
+    wal.release(2).unwrap();
+    assert!(!has_spare(&disk));
+    append_each(&wal, &[entry(1, 20, "9\n")]);
+    wal.release(3).unwrap();
+    assert!(has_spare(&disk));
+}
