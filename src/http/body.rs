@@ -115,7 +115,7 @@ fn broken(encoding: Encoding) -> Problem {
 /// The decoded body, piece by piece. It fails on what is broken, cut short or stands still.
 pub(crate) fn decoded(body: Body, declared: Declared) -> BoxStream<'static, Result<Bytes, Problem>> {
     let encoding = declared.encoding;
-    let raw = with_patience(body.into_data_stream().boxed());
+    let raw = with_patience(body);
     match encoding {
         Encoding::Identity => raw.map_err(move |error| failure(&error, encoding)).boxed(),
         Encoding::Gzip => {
@@ -140,48 +140,50 @@ fn failure(error: &io::Error, encoding: Encoding) -> Problem {
     if error.kind() == io::ErrorKind::TimedOut { stalled() } else { broken(encoding) }
 }
 
-/// The body's pieces, with a bound on the time between two of them.
-fn with_patience<E>(body: BoxStream<'static, Result<Bytes, E>>) -> BoxStream<'static, Result<Bytes, io::Error>>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
+/// The next piece of a body as it comes, with a bound on the time that it takes.
+async fn next_piece(body: &mut Body) -> Option<io::Result<Bytes>> {
+    loop {
+        // By its whole name: `futures` has a `boxed` as well.
+        match tokio::time::timeout(BODY_IDLE, http_body_util::BodyExt::frame(body)).await {
+            Ok(Some(Ok(frame))) => {
+                // Trailers say nothing that is asked for.
+                if let Ok(piece) = frame.into_data() {
+                    return Some(Ok(piece));
+                }
+            }
+            Ok(Some(Err(error))) => return Some(Err(io::Error::other(error))),
+            Ok(None) => return None,
+            Err(_) => return Some(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// The body's pieces as they come; none after one that failed.
+fn with_patience(body: Body) -> BoxStream<'static, io::Result<Bytes>> {
     futures::stream::unfold(Some(body), |body| async move {
         let mut body = body?;
-        match tokio::time::timeout(BODY_IDLE, body.next()).await {
-            Ok(None) => None,
-            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(body))),
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
-            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
-        }
+        let piece = next_piece(&mut body).await?;
+        let rest = piece.is_ok().then_some(body);
+        Some((piece, rest))
     })
     .boxed()
 }
 
 /// A body being read whole.
 enum Pieces {
-    /// As it comes.
+    /// As it comes, without a box around each step.
     Plain(Body),
     Decoded(BoxStream<'static, Result<Bytes, Problem>>),
 }
 
 impl Pieces {
     async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
-        let body = match self {
-            Pieces::Plain(body) => body,
-            Pieces::Decoded(pieces) => return pieces.next().await,
-        };
-        loop {
-            match tokio::time::timeout(BODY_IDLE, http_body_util::BodyExt::frame(body)).await {
-                Ok(Some(Ok(frame))) => {
-                    // Trailers say nothing that is asked for.
-                    if let Ok(piece) = frame.into_data() {
-                        return Some(Ok(piece));
-                    }
-                }
-                Ok(None) => return None,
-                Ok(Some(Err(_))) => return Some(Err(broken(Encoding::Identity))),
-                Err(_) => return Some(Err(stalled())),
+        match self {
+            Pieces::Plain(body) => {
+                let piece = next_piece(body).await?;
+                Some(piece.map_err(|error| failure(&error, Encoding::Identity)))
             }
+            Pieces::Decoded(pieces) => pieces.next().await,
         }
     }
 }

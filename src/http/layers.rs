@@ -164,3 +164,14 @@ pub(crate) async fn no_method(path: MatchedPath) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_past_the_router_is_a_500_problem_too() {
+        let panicking = async { if std::hint::black_box(true) { panic!("for the test") } else { Response::default() } };
+        assert_eq!(caught(panicking).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

@@ -83,9 +83,11 @@ impl Runs {
         self.kept.lock().get(&from).filter(|run| run.next() <= until && run.posted == posted).cloned()
     }
 
-    /// Makes a run of records that were read before `until`, and keeps it; the one that somebody else has made meanwhile is taken instead.
-    /// None where there is no room for it: the records are given back. `posted` is the version that was in force before the
-    /// records were read.
+    /// Makes a run of records that were read before `until`, and keeps it; the one that somebody else has made meanwhile is
+    /// taken instead. `posted` is the version that was in force before the records were read.
+    ///
+    /// # Errors
+    /// The records, where there is no room for a run.
     pub(super) fn keep(
         &self,
         epoch: Epoch,

@@ -102,3 +102,56 @@ async fn a_client_that_sends_a_large_body_still_reads_its_refusal() {
     assert_eq!(answer, b"HTTP/1.1 413");
     serving.abort();
 }
+
+/// What a client sees of a refusal: status, code, and what every answer carries.
+fn seen(status: u16, headers: &http::HeaderMap, body: &[u8]) -> (u16, Value, [String; 3]) {
+    let problem: Value = serde_json::from_slice(body).unwrap();
+    let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    (status, problem["code"].clone(), ["x-request-id", "cache-control", "content-type"].map(text))
+}
+
+#[tokio::test]
+async fn an_append_meets_past_the_router_what_it_meets_on_the_way_through_it() {
+    let (state, _folder) = state(limits()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let drain = tokio_util::sync::CancellationToken::new();
+    let far = std::time::Duration::from_secs(600);
+    let serving = tokio::spawn(serve(listener, super::super::service(state.clone()), drain, far));
+    let (client, router) = (reqwest::Client::new(), router(state.clone()));
+    let long = "x".repeat(1_001);
+    for (query, header, body, status) in [
+        ("", ("origin", "http://evil.example"), "{}", 403),
+        ("", ("host", "evil.example"), "{}", 421),
+        ("?offsett=1", ("accept", "*/*"), "{}", 400),
+        ("?ack=never", ("accept", "*/*"), "{}", 400),
+        ("", ("producer-id", "p"), "{}", 400),
+        ("", ("content-type", "text/plain"), "{}", 415),
+        ("", ("accept", "text/csv"), "{}", 406),
+        ("", ("accept", "*/*"), long.as_str(), 413),
+        ("", ("accept", "*/*"), "{}", 404),
+    ] {
+        let target = format!("/v1/topics/none/records{query}");
+        let mut straight = client.post(format!("http://{address}{target}")).header("x-request-id", "r-1");
+        straight = straight.header(header.0, header.1).body(body.to_owned());
+        let answer = straight.send().await.unwrap();
+        let (code, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let straight = seen(code, &headers, &answer.bytes().await.unwrap());
+
+        let length = body.len().to_string();
+        let mut given = vec![("x-request-id", "r-1"), ("content-length", length.as_str()), header];
+        if header.0 != "host" {
+            given.push(("host", "127.0.0.1"));
+        }
+        let request = with_body("POST", &target, &given, Body::from(body.to_owned()));
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let (code, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let routed = seen(code, &headers, &bytes_of(answer).await);
+        assert_eq!(straight, routed, "{query} {header:?}");
+        assert_eq!((straight.0, straight.2[0].as_str()), (status, "r-1"), "{query} {header:?}");
+    }
+    // Both ways are counted in the same series.
+    let labels = ["/v1/topics/{topic}/records", "POST", "404"];
+    assert_eq!(state.metrics.http_requests.with_label_values(&labels).get(), 2);
+    serving.abort();
+}
