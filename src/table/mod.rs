@@ -76,25 +76,39 @@ pub struct TablePlace {
     pub link: PathBuf,
 }
 
-/// One topic's table. One caller at a time appends, evolves or drops (the topic's lane); reads run beside it.
+/// Why a version was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The dataset was made, without rows.
+    Create,
+    /// Rows were appended.
+    Append,
+    /// Its columns were changed.
+    Evolve,
+    /// Fragments were made into one.
+    Compact,
+    /// Fragments were dropped.
+    Retention,
+}
+
+impl Cause {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::Create => "create",
+            Cause::Append => "append",
+            Cause::Evolve => "evolve",
+            Cause::Compact => "compact",
+            Cause::Retention => "retention",
+        }
+    }
+}
+
+/// One version of a table as readers see it; a [`Table`] itself is its newest.
 #[async_trait]
-pub trait Table: Send + Sync {
-    /// The newest committed version.
+pub trait TableView: Send + Sync {
+    /// The version that is read.
     fn head(&self) -> Arc<TableHead>;
-
-    /// Makes the dataset with these columns and no rows, unless it is there.
-    ///
-    /// # Errors
-    /// [`TableError`]; nothing is committed then.
-    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError>;
-
-    /// Brings the dataset to these columns where they differ (posted changes, new fields, wider numbers), then appends the
-    /// records, which are in the form of these columns, in one commit, synced before the call returns. The chunks are dense and
-    /// begin at the head's `next`; without any the columns alone are brought up to date.
-    ///
-    /// # Errors
-    /// [`TableError`]; the records are not committed then, or set aside as a torn head is.
-    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
 
     /// Records from `from` on, in order, at most `records` of them and about `bytes` (at least one record), in the one
     /// form that the columns print, whether or not the dataset has followed them yet. Empty at or past the head's `next`;
@@ -116,6 +130,24 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// [`TableError`] when rows could not be read.
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError>;
+}
+
+/// One topic's table. One caller at a time appends, evolves or drops (the topic's lane); reads run beside it.
+#[async_trait]
+pub trait Table: TableView {
+    /// Makes the dataset with these columns and no rows, unless it is there.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing is committed then.
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError>;
+
+    /// Brings the dataset to these columns where they differ (posted changes, new fields, wider numbers), then appends the
+    /// records, which are in the form of these columns, in one commit, synced before the call returns. The chunks are dense and
+    /// begin at the head's `next`; without any the columns alone are brought up to date.
+    ///
+    /// # Errors
+    /// [`TableError`]; the records are not committed then, or set aside as a torn head is.
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
 
     /// Drops the leading fragments that hold nothing at or past `before`, in one synced commit.
     ///

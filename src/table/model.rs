@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, Tables};
+use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableView, Tables};
 use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
@@ -171,28 +171,9 @@ fn injected() -> TableError {
 }
 
 #[async_trait]
-impl Table for ModelTable {
+impl TableView for ModelTable {
     fn head(&self) -> Arc<TableHead> {
         Arc::clone(&self.dataset.lock().head)
-    }
-
-    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
-        let mut dataset = self.dataset.lock();
-        if dataset.head.version == 0 {
-            let base = dataset.head.base;
-            dataset.posted = columns.lineage.newest();
-            dataset.publish(base);
-        }
-        Ok(Arc::clone(&dataset.head))
-    }
-
-    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
-        if strikes(&mut self.faults.lock().appends) {
-            return Err(injected());
-        }
-        let mut dataset = self.dataset.lock();
-        dataset.append(columns, &chunks)?;
-        Ok(Arc::clone(&dataset.head))
     }
 
     async fn read(
@@ -213,6 +194,28 @@ impl Table for ModelTable {
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
         Ok(self.dataset.lock().seek_time(time))
+    }
+}
+
+#[async_trait]
+impl Table for ModelTable {
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
+        let mut dataset = self.dataset.lock();
+        if dataset.head.version == 0 {
+            let base = dataset.head.base;
+            dataset.posted = columns.lineage.newest();
+            dataset.publish(base);
+        }
+        Ok(Arc::clone(&dataset.head))
+    }
+
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+        if strikes(&mut self.faults.lock().appends) {
+            return Err(injected());
+        }
+        let mut dataset = self.dataset.lock();
+        dataset.append(columns, &chunks)?;
+        Ok(Arc::clone(&dataset.head))
     }
 
     async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError> {

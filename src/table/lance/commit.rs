@@ -14,12 +14,12 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, Layout, NEXT_KEY, POSTED_KEY, VERSION_KEY};
+use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, VERSION_KEY};
 use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::Disk;
 use crate::model::Offset;
-use crate::table::TableError;
+use crate::table::{Cause, TableError};
 
 /// The folder of manifests in a dataset.
 pub(super) const VERSIONS_FOLDER: &str = "_versions";
@@ -31,6 +31,8 @@ pub(super) const DATA_FOLDER: &str = "data";
 pub(super) struct Ticket {
     /// The version that it makes.
     pub(super) version: u64,
+    /// Why it is made.
+    pub(super) cause: Cause,
     /// The offset of its first row.
     pub(super) base: Offset,
     /// The offset past its last row.
@@ -181,6 +183,7 @@ impl CommitHandler for Fence {
         stored.insert(BASE_KEY.to_owned(), ticket.base.to_string());
         stored.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
         stored.insert(VERSION_KEY.to_owned(), version.to_string());
+        stored.insert(CAUSE_KEY.to_owned(), ticket.cause.as_str().to_owned());
         if let Some(posted) = ticket.posted {
             stored.insert(POSTED_KEY.to_owned(), posted.to_string());
         }

@@ -22,7 +22,7 @@ use super::{Shared, read, upkeep};
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
-use crate::table::{Table, TableError, TableHead, TablePlace};
+use crate::table::{Table, TableError, TableHead, TablePlace, TableView};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -218,30 +218,9 @@ impl Inner {
 }
 
 #[async_trait]
-impl Table for LanceTable {
+impl TableView for LanceTable {
     fn head(&self) -> Arc<TableHead> {
         self.inner.head()
-    }
-
-    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
-        let columns = columns.clone();
-        self.run_in_lane(|inner| async move {
-            let head = inner.head();
-            if head.version == 0 {
-                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, time: None }).await?;
-            }
-            Ok(inner.head())
-        })
-        .await
-    }
-
-    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
-        let columns = columns.clone();
-        self.run_in_lane(|inner| async move {
-            inner.append(&columns, &chunks).await?;
-            Ok(inner.head())
-        })
-        .await
     }
 
     async fn read(
@@ -261,6 +240,30 @@ impl Table for LanceTable {
                 Some(version) => read::offset_at(&version, time).await,
                 None => Ok(inner.head().next),
             }
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Table for LanceTable {
+    async fn create(&self, columns: &Columns) -> Result<Arc<TableHead>, TableError> {
+        let columns = columns.clone();
+        self.run_in_lane(|inner| async move {
+            let head = inner.head();
+            if head.version == 0 {
+                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, time: None }).await?;
+            }
+            Ok(inner.head())
+        })
+        .await
+    }
+
+    async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
+        let columns = columns.clone();
+        self.run_in_lane(|inner| async move {
+            inner.append(&columns, &chunks).await?;
+            Ok(inner.head())
         })
         .await
     }

@@ -19,7 +19,7 @@ use crate::table::lance::commit::Ticket;
 use crate::table::lance::offsets::Layout;
 use crate::table::lance::open::Version;
 use crate::table::lance::posted::{Progress, next};
-use crate::table::{TableError, TableHead};
+use crate::table::{Cause, TableError, TableHead};
 
 /// A fragment ends when its file is about this large.
 const FILE_BYTES_MAX: usize = 1 << 30;
@@ -28,6 +28,7 @@ const BATCH_TEXT_BYTES: usize = 8 << 20;
 
 /// A commit that is made: what is announced of it.
 struct Announced {
+    cause: Cause,
     next: Offset,
     base: Offset,
     last_time: Option<Timestamp>,
@@ -43,10 +44,10 @@ impl Inner {
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { next, base, last_time, posted } = announced;
+        let Announced { cause, next, base, last_time, posted } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
-        self.fence.arm(Ticket { version: head.version + 1, base, next, posted, known });
+        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, posted, known });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -98,6 +99,7 @@ impl Inner {
         let head = self.head();
         // Before the dataset, so that no dataset is ever without: both are there from the first commit.
         self.link().await?;
+        let cause = if batches.is_empty() { Cause::Create } else { Cause::Append };
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(Arc::new(arrow_schema(&columns.schema))));
         }
@@ -106,7 +108,7 @@ impl Inner {
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
         let params = self.write_params(WriteMode::Create);
         let posted = Progress::all_of(columns);
-        let announced = Announced { next: last.next, base: head.base, last_time: last.time, posted };
+        let announced = Announced { cause, next: last.next, base: head.base, last_time: last.time, posted };
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
         })
@@ -132,7 +134,8 @@ impl Inner {
     async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
         while let Some((transaction, posted)) = next(&version.dataset, columns).await? {
             let head = self.head();
-            let announced = Announced { next: head.next, base: head.base, last_time: head.last_time, posted };
+            let announced =
+                Announced { cause: Cause::Evolve, next: head.next, base: head.base, last_time: head.last_time, posted };
             version = self.add_version(&version, transaction, announced).await?;
         }
         Ok(version)
@@ -148,7 +151,8 @@ impl Inner {
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
         let posted = Progress::all_of(columns);
-        let announced = Announced { next: last.next, base: self.head().base, last_time: last.time, posted };
+        let announced =
+            Announced { cause: Cause::Append, next: last.next, base: self.head().base, last_time: last.time, posted };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
@@ -180,7 +184,13 @@ impl Inner {
         };
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
         let head = self.head();
-        let announced = Announced { next: head.next, base: last.next, last_time: head.last_time, posted: None };
+        let announced = Announced {
+            cause: Cause::Retention,
+            next: head.next,
+            base: last.next,
+            last_time: head.last_time,
+            posted: None,
+        };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
