@@ -1,6 +1,7 @@
 //! Figures of a backend.
 
 use crate::model::Offset;
+use crate::table::Upkeep;
 
 /// Answer to a flush; both are none where nothing is ever committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub struct BackendStats {
     pub wal_bytes: Option<u64>,
     /// Fragments of the dataset.
     pub fragments: Option<u64>,
-    /// Versions of the dataset that were made.
+    /// Versions of the dataset that are kept.
     pub versions: Option<u64>,
+    /// Bytes of data files that hold records of the newest version.
+    pub live_bytes: Option<u64>,
+    /// Bytes of data files besides.
+    pub dead_bytes: Option<u64>,
+    /// What was last done to keep the dataset small, since the topic was opened.
+    pub last_upkeep: Option<Upkeep>,
 }

@@ -125,6 +125,10 @@ impl StorageBackend for MemoryBackend {
         Ok(())
     }
 
+    async fn bytes_before(&self, before: Offset) -> Result<u64, StorageError> {
+        Ok(self.tail.text_before(before))
+    }
+
     async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         Ok(self.tail.offset_within_bytes(bytes))
     }

@@ -196,6 +196,28 @@ pub trait StorageBackend: Send + Sync {
         Ok(None)
     }
 
+    /// Tells how many bytes retention leaves; none for no bound.
+    fn hold(&self, bytes: Option<u64>) {
+        let _ = bytes;
+    }
+
+    /// About how many bytes are held by the records from the earliest offset up to `before`.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be found out.
+    async fn bytes_before(&self, before: Offset) -> Result<u64, StorageError> {
+        let _ = before;
+        Ok(0)
+    }
+
+    /// Merges what can be merged, in the background: how many fragments there are now; none where there are no fragments.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when the dataset could not be opened.
+    async fn compact(&self) -> Result<Option<u64>, StorageError> {
+        Ok(None)
+    }
+
     /// The part that commits to a dataset, where the backend has one.
     fn lane(&self) -> Option<Arc<Lane>> {
         None

@@ -190,6 +190,11 @@ impl Members {
         }
     }
 
+    /// All members.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// The name of every member.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

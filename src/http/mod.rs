@@ -29,6 +29,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod upkeep;
 
 use std::sync::Arc;
 

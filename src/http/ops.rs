@@ -17,6 +17,7 @@ use crate::http::query::StrictQuery;
 use crate::http::{ApiState, topics};
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
+use crate::table::Upkeep;
 use crate::topic::TopicStats;
 
 /// `POST …/flush`
@@ -122,9 +123,37 @@ struct StatsBody<'a> {
     wal_bytes: Option<u64>,
     fragments: Option<u64>,
     versions: Option<u64>,
+    live_bytes: Option<u64>,
+    dead_bytes: Option<u64>,
+    last_upkeep: Option<UpkeepBody>,
     schema_version: Option<u32>,
     streams: u64,
     degraded: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct UpkeepBody {
+    at: String,
+    fragments_before: u64,
+    fragments_after: u64,
+    merges: u64,
+    bytes_merged: u64,
+    versions_removed: u64,
+    bytes_removed: u64,
+}
+
+impl From<Upkeep> for UpkeepBody {
+    fn from(done: Upkeep) -> Self {
+        Self {
+            at: done.at.to_string(),
+            fragments_before: done.fragments_before,
+            fragments_after: done.fragments_after,
+            merges: done.merges,
+            bytes_merged: done.bytes_merged,
+            versions_removed: done.versions_removed,
+            bytes_removed: done.bytes_removed,
+        }
+    }
 }
 
 impl<'a> StatsBody<'a> {
@@ -144,6 +173,9 @@ impl<'a> StatsBody<'a> {
             wal_bytes: stats.wal_bytes,
             fragments: stats.fragments,
             versions: stats.versions,
+            live_bytes: stats.live_bytes,
+            dead_bytes: stats.dead_bytes,
+            last_upkeep: stats.last_upkeep.map(UpkeepBody::from),
             schema_version: stats.schema_version.map(|version| version.get()),
             streams: stats.streams,
             degraded: stats.degraded.as_deref(),

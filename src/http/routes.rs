@@ -4,7 +4,7 @@
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
-use crate::http::{ApiState, append, backends, cursors, later, openapi, ops, read, schemas, stream, topics};
+use crate::http::{ApiState, append, backends, cursors, later, openapi, ops, read, schemas, stream, topics, upkeep};
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,7 @@ impl Route {
 const STREAM: &str = "/v1/topics/{topic}/stream";
 const TOPIC: &str = "/v1/topics/{topic}";
 const RECORDS: &str = "/v1/topics/{topic}/records";
+const PREVIEW: &str = "/v1/topics/{topic}/retention/preview";
 const CURSOR: &str = "/v1/topics/{topic}/cursors/{name}";
 
 const READ_QUERY: &[&str] = &[
@@ -151,8 +152,8 @@ pub static ROUTES: &[Route] = &[
     lacking("putTag", Verb::Put, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),
     lacking("deleteTag", Verb::Delete, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),
     lacking("forkTopic", Verb::Post, "/v1/topics/{topic}/fork", &[], VERSIONS),
-    lacking("compactTopic", Verb::Post, "/v1/topics/{topic}/compact", &[], None),
-    lacking("previewRetention", Verb::Post, "/v1/topics/{topic}/retention/preview", &[], None),
+    served("compactTopic", Verb::Post, "/v1/topics/{topic}/compact", &[], |verb| on(verb, upkeep::compact)),
+    served("previewRetention", Verb::Post, PREVIEW, &[], |verb| on(verb, upkeep::preview_retention)),
     lacking("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, None),
     lacking("replayQuarantine", Verb::Post, "/v1/topics/{topic}/quarantine/replay", &[], None),
     lacking("listIndexes", Verb::Get, "/v1/topics/{topic}/indexes", &[], VECTORS),

@@ -40,6 +40,38 @@ pub struct FragmentSummary {
     pub bytes: u64,
 }
 
+/// What a table takes on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableUsage {
+    /// How many versions are kept.
+    pub versions: u64,
+    /// Bytes of data files that hold records of the newest version.
+    pub live_bytes: u64,
+    /// Bytes of data files besides: what older versions hold alone, what has expired, what a crash has left.
+    pub dead_bytes: u64,
+    /// The last time that something was done about it since the table was opened.
+    pub last_upkeep: Option<Upkeep>,
+}
+
+/// What upkeep has done to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Fragments when it began.
+    pub fragments_before: u64,
+    /// Fragments when it ended.
+    pub fragments_after: u64,
+    /// How many merges it made.
+    pub merges: u64,
+    /// Bytes that were read for them.
+    pub bytes_merged: u64,
+    /// Versions that were removed.
+    pub versions_removed: u64,
+    /// Bytes of files that were removed.
+    pub bytes_removed: u64,
+}
+
 /// Why a table cannot do what it was asked to. Causes go to the log.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -149,11 +181,25 @@ pub trait Table: TableView {
     /// [`TableError`]; the records are not committed then, or set aside as a torn head is.
     async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError>;
 
-    /// Drops the leading fragments that hold nothing at or past `before`, in one synced commit.
+    /// Drops the leading fragments that hold nothing at or past `before`, in one synced commit. A fragment that holds some
+    /// more is rewritten later, when it takes more than all that is kept.
     ///
     /// # Errors
     /// [`TableError`]; nothing is dropped then.
     async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError>;
+
+    /// Tells how many bytes retention leaves, so that fragments, which are dropped whole, stay a small part of them; none for
+    /// no bound.
+    fn hold(&self, bytes: Option<u64>);
+
+    /// Merges all fragments that can be, in the background, beside appends and reads; the figures show the outcome.
+    fn compact(&self);
+
+    /// What the table takes on the disk.
+    ///
+    /// # Errors
+    /// [`TableError`] when it could not be looked at.
+    async fn usage(&self) -> Result<TableUsage, TableError>;
 }
 
 /// Where tables come from.

@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableView, Tables};
+use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableUsage, TableView, Tables};
 use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
@@ -227,6 +227,14 @@ impl Table for ModelTable {
             dataset.publish(base);
         }
         Ok(Arc::clone(&dataset.head))
+    }
+
+    fn hold(&self, _bytes: Option<u64>) {}
+
+    fn compact(&self) {}
+
+    async fn usage(&self) -> Result<TableUsage, TableError> {
+        Ok(TableUsage { versions: self.head().version.min(1), ..TableUsage::default() })
     }
 }
 

@@ -170,6 +170,12 @@ impl Tail {
         inner.bytes = bytes;
     }
 
+    /// Bytes of the text of the records before an offset.
+    pub fn text_before(&self, before: Offset) -> u64 {
+        let held = self.first().and_then(|first| self.read(first, before, usize::MAX, usize::MAX));
+        held.unwrap_or_default().iter().map(|chunk| chunk.values().bytes() as u64).sum()
+    }
+
     /// Lets go of everything before `until`; a chunk that reaches over it is cut.
     pub fn evict(&self, until: Offset) {
         let mut inner = self.inner.lock();

@@ -12,6 +12,7 @@ use crate::model::{
     Ack, CursorName, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
     TopicName, Writer,
 };
+use crate::table::Upkeep;
 use crate::topic::SharedRun;
 
 /// An append of one body, stored whole or not at all.
@@ -337,6 +338,17 @@ pub struct Description {
     pub etag: Arc<str>,
 }
 
+/// What a retention would remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionPreview {
+    /// The earliest offset that would be left.
+    pub earliest_offset: Offset,
+    /// Records to go.
+    pub records: u64,
+    /// About how many bytes they take.
+    pub bytes: u64,
+}
+
 /// Figures of a topic; what a backend lacks is none.
 #[derive(Clone, Debug, Default)]
 pub struct TopicStats {
@@ -362,8 +374,14 @@ pub struct TopicStats {
     pub wal_bytes: Option<u64>,
     /// Fragments of the dataset.
     pub fragments: Option<u64>,
-    /// The dataset's version count.
+    /// Versions of the dataset that are kept.
     pub versions: Option<u64>,
+    /// Bytes of the dataset's files that hold records of its newest version.
+    pub live_bytes: Option<u64>,
+    /// Bytes of the dataset's files besides: of older versions, expired, left by a crash.
+    pub dead_bytes: Option<u64>,
+    /// What was last done to keep the dataset small, since the topic was opened.
+    pub last_upkeep: Option<Upkeep>,
     /// The newest schema version.
     pub schema_version: Option<SchemaVersion>,
     /// Open streams.

@@ -79,6 +79,9 @@ pub(crate) fn check_mode(
     }
 }
 
+/// The members of a retention object.
+pub(crate) const RETENTION_MEMBERS: &[&str] = &["max_age_secs", "max_records", "max_bytes"];
+
 /// Applies members of a retention object to what there is; null is no bound.
 pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Value>) -> Result<Retention, Problem> {
     for (name, value) in given {
@@ -88,8 +91,7 @@ pub(crate) fn merge_retention(mut retention: Retention, given: &Map<String, Valu
             "max_bytes" => &mut retention.max_bytes,
             _ => {
                 let detail = format!("A retention has no member \"{name}\".");
-                let known = ["max_age_secs", "max_records", "max_bytes"];
-                return Err(Problem::new(ErrorCode::InvalidBody, detail).allowing(known));
+                return Err(Problem::new(ErrorCode::InvalidBody, detail).allowing(RETENTION_MEMBERS.iter().copied()));
             }
         };
         *bound = match value {
@@ -194,6 +196,7 @@ impl Topic {
         let stored = self.services.catalog.set_config(self.id, retention, options.clone(), mode).await;
         stored.map_err(|err| self.catalog_problem(&err))?;
         self.factory.reconfigure(&*self.backend, &options);
+        self.backend.hold(retention.max_bytes);
         self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention)));
         Ok(self.description())
     }

@@ -31,9 +31,10 @@ pub use admission::{InflightBudget, InflightPermit};
 pub(crate) use append::check_first;
 pub use ask::{
     AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
-    Receipt, Resume, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState, TopicStats,
+    Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch,
+    TopicState, TopicStats,
 };
-pub(crate) use configure::Settings;
+pub(crate) use configure::{RETENTION_MEMBERS, Settings};
 pub use epoch::Epochs;
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use runs::RUNS_BYTES_MAX;
@@ -134,6 +135,7 @@ impl Topic {
             dirty: parts.dirty,
             ..Log::empty()
         };
+        parts.backend.hold(parts.settings.retention.max_bytes);
         Self {
             name: parts.name,
             id: parts.id,
@@ -308,6 +310,9 @@ impl Topic {
             wal_bytes: store.wal_bytes,
             fragments: store.fragments,
             versions: store.versions,
+            live_bytes: store.live_bytes,
+            dead_bytes: store.dead_bytes,
+            last_upkeep: store.last_upkeep,
             schema_version: self.schema.load().as_ref().map(|versioned| versioned.version),
             streams: self.streams.load(Ordering::Relaxed),
             degraded: self.degraded_reason(),

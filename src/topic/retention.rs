@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::backend::StorageError;
-use crate::model::{Ack, ErrorCode, Offset, Problem, Timestamp};
-use crate::topic::Topic;
+use crate::model::{Ack, ErrorCode, Offset, Problem, Retention, Timestamp};
+use crate::topic::configure::merge_retention;
+use crate::topic::{RetentionPreview, Topic};
 
 impl Topic {
     /// Drops the records before an offset; the earliest offset then. An offset at or below it changes nothing.
@@ -52,7 +55,7 @@ impl Topic {
         if retention.is_unbounded() {
             return;
         }
-        match self.expiry(now).await {
+        match self.expiry(retention, now).await {
             Ok(Some(earliest)) => {
                 if let Err(problem) = self.move_earliest(earliest).await {
                     tracing::warn!(topic = %self.name, detail = %problem.detail, "retention of {} failed", self.name);
@@ -66,9 +69,46 @@ impl Topic {
         }
     }
 
-    /// The earliest offset that the topic's retention leaves; none where nothing has to go.
-    async fn expiry(&self, now: Timestamp) -> Result<Option<Offset>, StorageError> {
-        let retention = self.settings.load().retention;
+    /// What a retention, or else the topic's own, would remove now; nothing is removed.
+    ///
+    /// # Errors
+    /// `invalid_body` for what is no retention, `internal`.
+    pub async fn preview_retention(&self, given: Option<&Map<String, Value>>) -> Result<RetentionPreview, Problem> {
+        let retention = match given {
+            Some(given) => merge_retention(Retention::default(), given)?,
+            None => self.settings.load().retention,
+        };
+        loop {
+            let present = self.backend.levels().now().earliest;
+            let looked = async {
+                let earliest = self.expiry(retention, self.services.clock.now()).await?.unwrap_or(present);
+                let bytes = if earliest > present { self.backend.bytes_before(earliest).await? } else { 0 };
+                Ok(RetentionPreview { earliest_offset: earliest, records: earliest.since(present), bytes })
+            };
+            match looked.await {
+                // The topic's own has removed records meanwhile.
+                Err(StorageError::Expired { .. }) => {}
+                looked => return looked.map_err(|err| self.storage_problem(&err)),
+            }
+        }
+    }
+
+    /// Merges small fragments of the dataset in the background; how many fragments there are now.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend`, `internal`.
+    pub async fn compact(&self) -> Result<u64, Problem> {
+        match self.backend.compact().await.map_err(|err| self.storage_problem(&err))? {
+            Some(fragments) => Ok(fragments),
+            None => {
+                let detail = "The topic's backend has no fragments that could be merged.";
+                Err(self.services.unsupported(detail, "persistence", |able| able.persistence))
+            }
+        }
+    }
+
+    /// The earliest offset that a retention leaves; none where nothing has to go.
+    async fn expiry(&self, retention: Retention, now: Timestamp) -> Result<Option<Offset>, StorageError> {
         let levels = self.backend.levels().now();
         let mut earliest = levels.earliest;
         if let Some(records) = retention.max_records {

@@ -23,7 +23,9 @@ pub struct Lane {
     name: TopicName,
     place: TablePlace,
     tables: Arc<dyn Tables>,
-    table: tokio::sync::OnceCell<Arc<dyn Table>>,
+    pub(super) table: tokio::sync::OnceCell<Arc<dyn Table>>,
+    /// How many bytes of the dataset retention leaves.
+    pub(super) held_bytes: Mutex<Option<u64>>,
     pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
     pub(super) levels: LevelsWatch,
@@ -70,6 +72,7 @@ impl Lane {
             place,
             tables,
             table: tokio::sync::OnceCell::new(),
+            held_bytes: Mutex::default(),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
             levels: LevelsWatch::new(levels),
@@ -157,6 +160,7 @@ impl Lane {
             .get_or_try_init(|| async {
                 let table = self.tables.open(&self.place, Offset::ZERO).await?;
                 self.check_head(table.head().next)?;
+                table.hold(*self.held_bytes.lock());
                 Ok::<_, TableError>(table)
             })
             .await?;
@@ -324,38 +328,5 @@ impl Lane {
     pub(crate) async fn quiesce(&self) {
         drop(self.writing.lock().await);
         self.queue.remove(self.id);
-    }
-
-    /// Drops whole fragments before the earliest offset.
-    pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
-        let levels = self.levels.now();
-        if levels.committed == Offset::ZERO || levels.ending.is_some() {
-            return Ok(());
-        }
-        let _writing = self.writing.lock().await;
-        let table = self.table().await?;
-        if table.head().fragments.first().is_some_and(|fragment| fragment.next <= levels.earliest) {
-            table.drop_before(levels.earliest).await.map_err(|err| storage_error(&err))?;
-        }
-        Ok(())
-    }
-
-    /// The end of the leading fragments that must go so that the rest holds at most `bytes`.
-    pub(super) async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
-        if self.levels.now().committed == Offset::ZERO {
-            return Ok(None);
-        }
-        let head = self.table().await?.head();
-        let stored: u64 = head.fragments.iter().map(|fragment| fragment.bytes).sum();
-        let mut over = stored.saturating_sub(bytes);
-        let mut keep_from = None;
-        for fragment in head.fragments.iter() {
-            if over == 0 {
-                break;
-            }
-            over = over.saturating_sub(fragment.bytes);
-            keep_from = Some(fragment.next);
-        }
-        Ok(keep_from)
     }
 }

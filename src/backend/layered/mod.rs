@@ -1,6 +1,7 @@
 //! `lance` and `persisting`: a tail over a table, with or without a write-ahead log in front.
 
 mod admission;
+mod expiry;
 mod factory;
 mod lane;
 mod pace;
@@ -207,18 +208,26 @@ impl StorageBackend for Layered {
 
     async fn stats(&self) -> Result<BackendStats, StorageError> {
         let size = self.lane.tail().size();
-        let head = match self.lane.table().await {
-            Ok(table) => Some(table.head()),
+        let table = match self.lane.table().await {
+            Ok(table) => Some(table),
             Err(_) if self.lane.levels().now().degraded => None,
             Err(err) => return Err(err),
         };
+        let usage = match &table {
+            Some(table) => Some(table.usage().await.map_err(|err| storage_error(&err))?),
+            None => None,
+        };
+        let head = table.map(|table| table.head());
         Ok(BackendStats {
             buffered_records: Some(size.records),
             buffered_bytes: Some(size.bytes),
             stored_bytes: head.as_ref().map(|head| head.fragments.iter().map(|fragment| fragment.bytes).sum()),
             wal_bytes: self.wal.as_ref().map(|wal| wal.topic_bytes(self.lane.id())),
             fragments: head.as_ref().map(|head| head.fragments.len() as u64),
-            versions: head.as_ref().map(|head| head.version),
+            versions: usage.map(|usage| usage.versions),
+            live_bytes: usage.map(|usage| usage.live_bytes),
+            dead_bytes: usage.map(|usage| usage.dead_bytes),
+            last_upkeep: usage.and_then(|usage| usage.last_upkeep),
         })
     }
 
@@ -278,6 +287,20 @@ impl StorageBackend for Layered {
 
     async fn trim(&self) -> Result<(), StorageError> {
         self.lane.drop_expired().await
+    }
+
+    fn hold(&self, bytes: Option<u64>) {
+        self.lane.hold(bytes);
+    }
+
+    async fn bytes_before(&self, before: Offset) -> Result<u64, StorageError> {
+        self.lane.bytes_before(before).await
+    }
+
+    async fn compact(&self) -> Result<Option<u64>, StorageError> {
+        let table = self.lane.table().await?;
+        table.compact();
+        Ok(Some(table.head().fragments.len() as u64))
     }
 
     async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {

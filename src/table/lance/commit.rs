@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lance_io::object_store::ObjectStore;
-use lance_table::format::{Fragment, IndexMetadata, Manifest, Transaction, pb};
+use lance_table::format::{Fragment, IndexMetadata, Manifest, Transaction};
 use lance_table::io::commit::{
     CommitError, CommitHandler, ConditionalPutCommitHandler, ManifestLocation, ManifestNamingScheme, ManifestWriter,
 };
@@ -90,10 +90,7 @@ impl Fence {
             return Err(refused("a commit that nobody announced"));
         };
         // A transaction of more than 20 MiB is not handed over; the expected version alone fences it.
-        let prepared_at = transaction.map(|transaction| {
-            let rewrite = matches!(transaction.inner.operation, Some(pb::transaction::Operation::Rewrite(_)));
-            transaction.inner.read_version + if rewrite { 2 } else { 1 }
-        });
+        let prepared_at = transaction.map(|transaction| transaction.inner.read_version + 1);
         if manifest.version != ticket.version || prepared_at.is_some_and(|version| version != ticket.version) {
             state.outcome.moved = true;
             return Err(refused("the dataset has moved on since the commit was prepared"));

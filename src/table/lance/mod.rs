@@ -18,6 +18,8 @@ mod table;
 mod upkeep;
 mod vouch;
 
+pub use self::upkeep::UpkeepPolicy;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +30,7 @@ use tokio::runtime::Handle;
 use self::error::{blocking, joined};
 use self::shelf::Shelf;
 use self::table::LanceTable;
+use self::upkeep::Turns;
 use super::{Table, TableError, TablePlace, Tables};
 use crate::io::Disk;
 use crate::model::Offset;
@@ -42,6 +45,8 @@ struct Shared {
     runtime: Handle,
     session: Arc<Session>,
     shelf: Shelf,
+    turns: Arc<Turns>,
+    upkeep_policy: UpkeepPolicy,
     /// A link is made or removed by one at a time: a name can be that of a deleted topic and of a new one.
     links: Mutex<()>,
 }
@@ -56,9 +61,16 @@ impl LanceTables {
     /// Tables whose syncs go through `disk` and whose work runs on `runtime`. At most `open_max` datasets stay open; the
     /// least recently used one is closed and opens again when it is needed.
     pub fn new(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize) -> Self {
-        let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
-        let shelf = Shelf::new(open_max);
-        Self { shared: Arc::new(Shared { disk, runtime, session: Arc::new(session), shelf, links: Mutex::default() }) }
+        Self::with_policy(disk, runtime, open_max, UpkeepPolicy::default())
+    }
+
+    /// The same with other rules for their upkeep.
+    pub fn with_policy(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize, upkeep_policy: UpkeepPolicy) -> Self {
+        let session = Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default()));
+        let (shelf, turns) = (Shelf::new(open_max), Arc::default());
+        Self {
+            shared: Arc::new(Shared { disk, runtime, session, shelf, turns, upkeep_policy, links: Mutex::default() }),
+        }
     }
 }
 
@@ -72,10 +84,14 @@ impl Tables for LanceTables {
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
         let (shared, place) = (Arc::clone(&self.shared), place.clone());
-        let removal = blocking(move || {
-            let _alone = shared.links.lock();
-            place::remove(&*shared.disk, &place)
-        });
+        let removal = async move {
+            shared.turns.stop(&place.dataset).await;
+            blocking(move || {
+                let _alone = shared.links.lock();
+                place::remove(&*shared.disk, &place)
+            })
+            .await
+        };
         joined(self.shared.runtime.spawn(removal).await)
     }
 }

@@ -61,17 +61,19 @@ pub(super) struct Version {
 pub(super) struct Newest {
     pub(super) version: Version,
     pub(super) last_time: Option<Timestamp>,
+    /// How many versions there are.
+    pub(super) versions: u64,
 }
 
 /// A manifest by its file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Listed {
+pub(super) struct Listed {
     version: u64,
     file_name: String,
 }
 
 /// The manifests in `_versions`, newest first.
-fn list_versions(dataset: &Path) -> io::Result<Vec<Listed>> {
+pub(super) fn list_versions(dataset: &Path) -> io::Result<Vec<Listed>> {
     let entries = match fs::read_dir(dataset.join(VERSIONS_FOLDER)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -146,6 +148,13 @@ async fn inspect(dataset: &Path, listed: &Listed) -> Result<Result<Manifest, Str
     let dataset = dataset.to_owned();
     let (manifest, torn) = blocking(move || torn_data(&manifest, &dataset).map(|torn| (manifest, torn))).await?;
     Ok(torn.map_or(Ok(manifest), Err))
+}
+
+/// A version's manifest, as it is on the disk.
+pub(super) async fn manifest_of(dataset: &Path, listed: &Listed) -> Result<Manifest, TableError> {
+    let path = manifest_path(dataset, &listed.file_name);
+    let path = StorePath::from_absolute_path(&path).map_err(|error| TableError::Failed { cause: error.to_string() })?;
+    Ok(read_manifest(&ObjectStore::local(), &path, None).await?)
 }
 
 /// Whether Lance took the length of a part for more than the file has, which it reports like a failed read.
@@ -272,11 +281,13 @@ pub(super) async fn newest(site: &Site) -> Result<Option<Newest>, TableError> {
     })
     .await?;
     let dataset = load(site, listed.version).await?;
-    check(Arc::new(dataset)).await.map(Some)
+    let folder = site.dataset.clone();
+    let versions = blocking(move || list_versions(&folder)).await?.len() as u64;
+    check(Arc::new(dataset), versions).await.map(Some)
 }
 
 /// Checks that rows, order and offsets are what this server has written, whoever committed last.
-async fn check(dataset: Arc<Dataset>) -> Result<Newest, TableError> {
+async fn check(dataset: Arc<Dataset>, versions: u64) -> Result<Newest, TableError> {
     let manifest = dataset.manifest();
     for column in [OFFSET_COLUMN, TIMESTAMP_COLUMN] {
         if dataset.schema().field(column).is_none() {
@@ -309,5 +320,5 @@ async fn check(dataset: Arc<Dataset>) -> Result<Newest, TableError> {
             return Err(foreign(format!("the first row of fragment {} has offset {}", placed.id, first.offset)));
         }
     }
-    Ok(Newest { version: Version { dataset, layout: Arc::new(layout) }, last_time })
+    Ok(Newest { version: Version { dataset, layout: Arc::new(layout) }, last_time, versions })
 }

@@ -1,6 +1,6 @@
 //! Rows by offset and by time, fragment by fragment, without a query plan.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use lance::Dataset;
 use lance::dataset::fragment::FragReadConfig;
 use lance_core::datatypes::Schema as LanceSchema;
@@ -62,6 +62,25 @@ fn own_columns(dataset: &Dataset) -> LanceSchema {
     projection(dataset, &Schema::default(), &[])
 }
 
+/// The batches of a part of one fragment, in order.
+pub(super) async fn part(
+    dataset: &Dataset,
+    projection: &LanceSchema,
+    placed: Placed,
+    from: u64,
+    rows: u64,
+) -> Result<impl Stream<Item = Result<RecordBatch, lance::Error>> + Send + use<>, TableError> {
+    let row = |number: u64| u32::try_from(number).map_err(|_| foreign("a fragment has more than 2^32 rows"));
+    let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
+    let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
+    let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
+    let config = FragReadConfig { file_reader_options: Some(options), ..FragReadConfig::default() };
+    let reader = fragment.open(projection, config).await?;
+    let range = row(from)?..row(from + rows)?;
+    let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;
+    Ok(batches.buffered(1))
+}
+
 /// Reads a part of one fragment, batch by batch, until `each` has enough.
 async fn read_part(
     dataset: &Dataset,
@@ -71,15 +90,8 @@ async fn read_part(
     rows: u64,
     mut each: impl FnMut(RecordBatch) -> Result<bool, TableError>,
 ) -> Result<(), TableError> {
-    let row = |number: u64| u32::try_from(number).map_err(|_| foreign("a fragment has more than 2^32 rows"));
-    let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
-    let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
-    let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
-    let config = FragReadConfig { file_reader_options: Some(options), ..FragReadConfig::default() };
-    let reader = fragment.open(projection, config).await?;
-    let range = row(from)?..row(from + rows)?;
-    let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;
-    let mut batches = batches.buffered(1);
+    let batches = part(dataset, projection, placed, from, rows).await?;
+    futures::pin_mut!(batches);
     while let Some(batch) = batches.try_next().await? {
         if !each(batch)? {
             break;

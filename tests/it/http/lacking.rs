@@ -18,8 +18,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             ("PUT", "tags/t", Some("version_control")),
             ("DELETE", "tags/t", Some("version_control")),
             ("POST", "fork", Some("version_control")),
-            ("POST", "compact", None),
-            ("POST", "retention/preview", None),
             ("GET", "export", None),
             ("GET", "indexes", Some("vector_search")),
             ("POST", "indexes", Some("vector_search")),

@@ -24,6 +24,7 @@ mod retention;
 mod short;
 mod stream;
 mod topics;
+mod upkeep;
 mod writers;
 
 /// All backends that the service brings.

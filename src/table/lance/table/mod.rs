@@ -10,8 +10,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use lance::session::Session;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tracing::warn;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::write::Last;
 use super::commit::Fence;
@@ -22,7 +21,7 @@ use super::{Shared, read, upkeep};
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
-use crate::table::{Table, TableError, TableHead, TablePlace, TableView};
+use crate::table::{Table, TableError, TableHead, TablePlace, TableUsage, TableView};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -45,9 +44,9 @@ pub(super) struct LanceTable {
 }
 
 #[derive(Debug)]
-struct Inner {
-    shared: Arc<Shared>,
-    place: TablePlace,
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: TablePlace,
     fence: Arc<Fence>,
     session: ArcSwap<Session>,
     head: ArcSwap<TableHead>,
@@ -58,14 +57,20 @@ struct Inner {
     unsettled: AtomicBool,
     /// Whether the last commit failed because somebody else's came first, which was then adopted.
     moved: AtomicBool,
-    commits: AtomicU64,
+    pub(super) upkeep: upkeep::State,
     row_bytes: AtomicU64,
 }
 
 impl LanceTable {
+    #[cfg(test)]
+    pub(super) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     pub(super) async fn open(shared: Arc<Shared>, place: TablePlace, base: Offset) -> Result<Self, TableError> {
         let fence = Arc::new(Fence::new(Arc::clone(&shared.disk), place.dataset.clone()));
         let empty = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
+        let policy = shared.upkeep_policy;
         let inner = Inner {
             session: ArcSwap::new(Arc::clone(&shared.session)),
             shared,
@@ -76,10 +81,11 @@ impl LanceTable {
             lane: Arc::new(Semaphore::new(1)),
             unsettled: AtomicBool::new(false),
             moved: AtomicBool::new(false),
-            commits: AtomicU64::new(0),
+            upkeep: upkeep::State::new(policy),
             row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
         };
         if let Some(found) = newest(&inner.site()).await? {
+            inner.upkeep.found(found.versions);
             inner.publish(found.version, found.last_time);
             // A crash may have come between the first commit and its link.
             inner.link().await?;
@@ -105,15 +111,10 @@ impl LanceTable {
         W: FnOnce(Arc<Inner>) -> F + Send + 'static,
     {
         self.run(|inner| async move {
-            let lane = Arc::clone(&inner.lane).acquire_owned().await;
-            let lane = lane.map_err(|error| TableError::Failed { cause: error.to_string() })?;
-            inner.settle().await?;
-            inner.check_in_place().await?;
+            let lane = inner.enter_lane().await?;
             let outcome = work(Arc::clone(&inner)).await;
-            if inner.is_upkeep_due() {
-                // After the answer, but before the next commit.
-                inner.shared.runtime.spawn(Arc::clone(&inner).keep_up(lane));
-            }
+            drop(lane);
+            inner.look_after();
             outcome
         })
         .await
@@ -121,6 +122,15 @@ impl LanceTable {
 }
 
 impl Inner {
+    /// Waits until no commit runs; from then on the state of the dataset is known.
+    pub(super) async fn enter_lane(&self) -> Result<OwnedSemaphorePermit, TableError> {
+        let lane = Arc::clone(&self.lane).acquire_owned().await;
+        let lane = lane.map_err(|error| TableError::Failed { cause: error.to_string() })?;
+        self.settle().await?;
+        self.check_in_place().await?;
+        Ok(lane)
+    }
+
     fn site(&self) -> Site {
         Site {
             disk: Arc::clone(&self.shared.disk),
@@ -130,8 +140,13 @@ impl Inner {
         }
     }
 
-    fn head(&self) -> Arc<TableHead> {
+    pub(super) fn head(&self) -> Arc<TableHead> {
         self.head.load_full()
+    }
+
+    /// The head's version, where it is open.
+    pub(super) fn open_version(&self) -> Option<Version> {
+        self.slot.0.lock().clone()
     }
 
     /// Makes a version the one that is read.
@@ -156,7 +171,7 @@ impl Inner {
     }
 
     /// The head's version, opened again where it was closed; none where there is no dataset.
-    async fn version(&self) -> Result<Option<Version>, TableError> {
+    pub(super) async fn version(&self) -> Result<Option<Version>, TableError> {
         loop {
             let (open, head) = {
                 let slot = self.slot.0.lock();
@@ -197,23 +212,6 @@ impl Inner {
             }
             return outcome;
         }
-    }
-
-    fn is_upkeep_due(&self) -> bool {
-        self.commits.load(Ordering::Relaxed) >= upkeep::COMMITS_BETWEEN
-    }
-
-    async fn keep_up(self: Arc<Self>, lane: tokio::sync::OwnedSemaphorePermit) {
-        self.commits.store(0, Ordering::Relaxed);
-        let outcome = match self.version().await {
-            Ok(Some(version)) => upkeep::remove_old_versions(&version.dataset).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            warn!(dataset = %self.place.dataset.display(), error = %error, "old versions of a dataset could not be removed");
-        }
-        drop(lane);
     }
 }
 
@@ -269,10 +267,24 @@ impl Table for LanceTable {
     }
 
     async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError> {
+        self.inner.upkeep.expire(before);
         self.run_in_lane(move |inner| async move {
             inner.drop_before(before).await?;
             Ok(inner.head())
         })
         .await
+    }
+
+    fn hold(&self, bytes: Option<u64>) {
+        self.inner.upkeep.hold(bytes);
+    }
+
+    fn compact(&self) {
+        self.inner.upkeep.ask();
+        self.inner.look_after();
+    }
+
+    async fn usage(&self) -> Result<TableUsage, TableError> {
+        self.run(|inner| async move { inner.usage().await }).await
     }
 }

@@ -47,7 +47,8 @@ impl Inner {
             Some(Newest { version, .. }) if version.layout.next != head.next || version.layout.base != head.base => {
                 return Err(foreign(format!("the rows end at {} instead of {}", version.layout.next, head.next)));
             }
-            Some(Newest { version, last_time }) => {
+            Some(Newest { version, last_time, versions }) => {
+                self.upkeep.found(versions);
                 self.publish(version, last_time.or(head.last_time));
             }
             None if head.version == 0 => {}

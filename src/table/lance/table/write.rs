@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use lance::Dataset;
 use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
 use lance_file::version::LanceFileVersion;
+use lance_file::writer::FileWriterOptions;
 use lance_table::transaction::{Operation, Transaction};
 use tracing::warn;
 
@@ -25,6 +26,9 @@ use crate::table::{Cause, TableError, TableHead};
 const FILE_BYTES_MAX: usize = 1 << 30;
 /// Chunks are laid out in batches of about so much text.
 const BATCH_TEXT_BYTES: usize = 8 << 20;
+
+/// What the writer of a merged fragment keeps of its columns in memory.
+const MERGE_BUFFER_BYTES: u64 = 32 << 20;
 
 /// A commit that is made: what is announced of it.
 struct Announced {
@@ -56,7 +60,7 @@ impl Inner {
             Ok((dataset, layout)) => {
                 self.fence.disarm();
                 self.unsettled.store(false, Ordering::Release);
-                self.commits.fetch_add(1, Ordering::Relaxed);
+                self.upkeep.committed(cause);
                 let version = Version { dataset: Arc::new(dataset), layout: Arc::new(layout) };
                 self.publish(version.clone(), last_time);
                 Ok(version)
@@ -87,6 +91,35 @@ impl Inner {
             enable_stable_row_ids: false,
             ..WriteParams::default()
         }
+    }
+
+    /// How merged fragments are written: one file each, whatever it has of columns and rows.
+    pub(in crate::table::lance) fn merge_params(&self) -> WriteParams {
+        let buffers = FileWriterOptions { data_cache_bytes: Some(MERGE_BUFFER_BYTES), ..FileWriterOptions::default() };
+        WriteParams {
+            max_rows_per_file: u32::MAX as usize,
+            max_bytes_per_file: usize::MAX,
+            file_writer_options: Some(buffers),
+            ..self.write_params(WriteMode::Append)
+        }
+    }
+
+    /// Commits fragments in place of others with the same rows, or without the first ones, up to `base`.
+    pub(in crate::table::lance) async fn commit_rewrite(
+        &self,
+        present: &Version,
+        transaction: Transaction,
+        base: Option<Offset>,
+    ) -> Result<(), TableError> {
+        let head = self.head();
+        let announced = Announced {
+            cause: Cause::Compact,
+            next: head.next,
+            base: base.unwrap_or(head.base),
+            last_time: head.last_time,
+            posted: None,
+        };
+        self.add_version(present, transaction, announced).await.map(drop)
     }
 
     /// Makes the dataset with its first rows, or none.

@@ -1,0 +1,68 @@
+//! What is no longer kept of a topic's dataset.
+
+use super::lane::Lane;
+use super::storage_error;
+use crate::backend::StorageError;
+use crate::model::Offset;
+
+impl Lane {
+    /// Tells the dataset, now or when it is opened, how many bytes retention leaves.
+    pub(super) fn hold(&self, bytes: Option<u64>) {
+        *self.held_bytes.lock() = bytes;
+        if let Some(table) = self.table.get() {
+            table.hold(bytes);
+        }
+    }
+
+    /// Gives up what lies before the earliest offset: whole fragments at once.
+    pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
+        let levels = self.levels.now();
+        if levels.committed == Offset::ZERO || levels.ending.is_some() {
+            return Ok(());
+        }
+        let _writing = self.writing.lock().await;
+        let table = self.table().await?;
+        table.drop_before(levels.earliest).await.map_err(|err| storage_error(&err))?;
+        Ok(())
+    }
+
+    /// The end of the leading fragments that must go so that the rest holds at most `bytes`.
+    pub(super) async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
+        if self.levels.now().committed == Offset::ZERO {
+            return Ok(None);
+        }
+        let head = self.table().await?.head();
+        let stored: u64 = head.fragments.iter().map(|fragment| fragment.bytes).sum();
+        let mut over = stored.saturating_sub(bytes);
+        let mut keep_from = None;
+        for fragment in head.fragments.iter() {
+            if over == 0 {
+                break;
+            }
+            over = over.saturating_sub(fragment.bytes);
+            keep_from = Some(fragment.next);
+        }
+        Ok(keep_from)
+    }
+
+    /// About how many bytes the records from the earliest offset up to `before` take: on disk where they are committed, in
+    /// memory where they are not.
+    pub(super) async fn bytes_before(&self, before: Offset) -> Result<u64, StorageError> {
+        let levels = self.levels.now();
+        let mut bytes = if before > levels.committed { self.tail.text_before(before) } else { 0 };
+        if levels.committed == Offset::ZERO {
+            return Ok(bytes);
+        }
+        let head = self.table().await?.head();
+        let mut first = head.base;
+        for fragment in head.fragments.iter() {
+            let (from, to) = (first.max(levels.earliest), fragment.next.min(before));
+            if from < to {
+                let share = u128::from(fragment.bytes) * u128::from(to.since(from));
+                bytes += u64::try_from(share / u128::from(fragment.next.since(first).max(1))).unwrap_or(fragment.bytes);
+            }
+            first = fragment.next;
+        }
+        Ok(bytes)
+    }
+}

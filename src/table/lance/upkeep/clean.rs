@@ -1,0 +1,137 @@
+//! What only old versions name goes: each commit makes a version, and opening lists them all.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use lance::Dataset;
+use lance::dataset::cleanup::CleanupPolicyBuilder;
+use lance_table::format::Manifest;
+
+use crate::io::Disk;
+use crate::table::TableError;
+use crate::table::lance::commit::DATA_FOLDER;
+use crate::table::lance::error::blocking;
+use crate::table::lance::open::{list_versions, manifest_of};
+
+/// How many of the newest versions stay, besides those with a tag.
+pub(in crate::table::lance) const VERSIONS_KEPT: usize = 20;
+/// From how many versions on the others go.
+pub(super) const VERSIONS_MAX: u64 = 25;
+
+/// What a clean-up has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cleaned {
+    pub(super) versions: u64,
+    pub(super) bytes: u64,
+}
+
+fn files_of(manifest: &Manifest) -> HashMap<String, u64> {
+    let files = manifest.fragments.iter().flat_map(|fragment| &fragment.files);
+    files.map(|file| (file.path.clone(), file.file_size_bytes.get().map_or(0, u64::from))).collect()
+}
+
+/// The manifests that are there, newest first; what cannot be read is left out.
+async fn manifests(dataset: &Path) -> Result<Vec<Manifest>, TableError> {
+    let folder = dataset.to_owned();
+    let listed = blocking(move || list_versions(&folder)).await?;
+    let mut manifests = Vec::with_capacity(listed.len());
+    for listed in &listed {
+        manifests.extend(manifest_of(dataset, listed).await.ok());
+    }
+    Ok(manifests)
+}
+
+/// How many of the newest versions fit into what history may take.
+fn versions_that_fit(manifests: &[Manifest], history_bytes: u64) -> usize {
+    let Some((newest, older)) = manifests.split_first() else { return VERSIONS_KEPT };
+    let mut known = files_of(newest);
+    let allowed = known.values().sum::<u64>().max(history_bytes);
+    let mut history = 0_u64;
+    let fitting = older.iter().take(VERSIONS_KEPT - 1).take_while(|manifest| {
+        for (path, bytes) in files_of(manifest) {
+            if known.insert(path, bytes).is_none() {
+                history = history.saturating_add(bytes);
+            }
+        }
+        history <= allowed
+    });
+    1 + fitting.count()
+}
+
+/// Whether older versions hold more than they may.
+pub(super) async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Result<bool, TableError> {
+    let manifests = manifests(dataset).await?;
+    Ok(versions_that_fit(&manifests, history_bytes) < manifests.len().min(VERSIONS_KEPT))
+}
+
+/// Removes what only versions before the newest [`VERSIONS_KEPT`] name, or those that fit, except versions with a tag.
+pub(super) async fn remove_old_versions(
+    dataset: &Dataset,
+    path: &Path,
+    history_bytes: u64,
+) -> Result<Cleaned, TableError> {
+    let kept = versions_that_fit(&manifests(path).await?, history_bytes);
+    let policy = CleanupPolicyBuilder::default().retain_n_versions(dataset, kept).await?;
+    let policy = policy.error_if_tagged_old_versions(false).build();
+    let removed = dataset.cleanup_with_policy(policy).await?;
+    Ok(Cleaned { versions: removed.old_versions, bytes: removed.bytes_removed })
+}
+
+/// Removes data files from before `since` that no version names: of commits and merges that a crash has cut short. Lance
+/// itself keeps them for seven days, as nothing tells them from those of a commit under way.
+pub(super) async fn remove_strays(
+    disk: std::sync::Arc<dyn Disk>,
+    path: &Path,
+    since: SystemTime,
+) -> Result<u64, TableError> {
+    let folder = path.to_owned();
+    let listed = blocking(move || list_versions(&folder)).await?;
+    let mut named = HashSet::new();
+    for listed in &listed {
+        // What cannot be read may name anything.
+        named.extend(files_of(&manifest_of(path, listed).await?).into_keys());
+    }
+    let folder = path.join(DATA_FOLDER);
+    blocking(move || {
+        let mut removed = 0;
+        for (name, bytes, changed) in data_files(&folder)? {
+            if changed < since && !named.contains(&name) {
+                disk.remove(&folder.join(name))?;
+                removed += bytes;
+            }
+        }
+        Ok::<_, io::Error>(removed)
+    })
+    .await
+}
+
+/// Name, size and time of the files in a folder; none where it is not there.
+fn data_files(folder: &Path) -> io::Result<Vec<(String, u64, SystemTime)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        match (entry.file_name().into_string(), entry.metadata()) {
+            (Ok(name), Ok(metadata)) if metadata.is_file() => files.push((name, metadata.len(), metadata.modified()?)),
+            // Removed since it was listed.
+            _ => {}
+        }
+    }
+    Ok(files)
+}
+
+/// Bytes of all data files that are there, and how many versions.
+pub(super) async fn usage(path: PathBuf) -> Result<(u64, u64), TableError> {
+    blocking(move || {
+        let versions = list_versions(&path)?.len() as u64;
+        let bytes = data_files(&path.join(DATA_FOLDER))?.iter().map(|(_, bytes, _)| bytes).sum();
+        Ok::<_, io::Error>((bytes, versions))
+    })
+    .await
+}

@@ -1,0 +1,125 @@
+//! Making neighbouring fragments one.
+//!
+//! The rows are read and written beside commits and readers; only the new manifest is committed in the lane. Lance's own
+//! compaction gives its fragments the highest ids, so that an append that comes between would stand before older rows. Here
+//! a merged fragment takes the place and an id of those that it replaces, which go in the same commit.
+
+use std::sync::Arc;
+
+use arrow_schema::Schema as ArrowSchema;
+use futures::{StreamExt as _, TryStreamExt as _};
+use lance::Dataset;
+use lance::dataset::{InsertBuilder, WriteParams};
+use lance::deps::datafusion::error::DataFusionError;
+use lance::deps::datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use lance_table::format::Fragment;
+use lance_table::transaction::{Operation, RewriteGroup, Transaction};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::Run;
+use crate::model::Offset;
+use crate::table::TableError;
+use crate::table::lance::error::foreign;
+use crate::table::lance::offsets::Placed;
+use crate::table::lance::open::Version;
+use crate::table::lance::read::part;
+
+/// Fragments, and those that hold their rows anew; nothing is committed.
+#[derive(Clone, Debug)]
+pub(super) struct Merged {
+    old: Vec<Fragment>,
+    new: Vec<Fragment>,
+    /// The offset of the first row that is kept, where the dataset's first rows were left out.
+    pub(super) base: Option<Offset>,
+    pub(super) bytes_read: u64,
+}
+
+/// Writes the rows of a run anew, less those that have expired at the dataset's beginning.
+pub(super) async fn write_merged(
+    version: &Version,
+    run: Run,
+    expired: Offset,
+    params: WriteParams,
+    stop: &CancellationToken,
+) -> Result<Merged, TableError> {
+    let Version { dataset, layout } = version;
+    let run = widened(&layout.fragments, run);
+    let parts: Vec<Placed> = layout.fragments.get(run.clone()).unwrap_or_default().to_vec();
+    let old: Vec<Fragment> = dataset.fragments().get(run.clone()).unwrap_or_default().to_vec();
+    if parts.is_empty() || old.len() != parts.len() {
+        return Err(foreign("a run of fragments is not there"));
+    }
+    let base = Some(expired).filter(|expired| run.start == 0 && *expired > layout.base);
+    let bytes_read = parts.iter().map(|placed| placed.bytes).sum();
+    let rows = rows_of(Arc::clone(dataset), parts, base.unwrap_or(Offset::ZERO), stop.clone());
+    let insert = InsertBuilder::new(Arc::clone(dataset)).with_params(&params);
+    let Operation::Append { fragments: new } = insert.execute_uncommitted_stream(rows).await?.operation else {
+        return Err(TableError::Failed { cause: "an append is something else".to_owned() });
+    };
+    Ok(Merged { new: placed_like(new, &old)?, old, base, bytes_read })
+}
+
+/// Lance takes a fragment of id 0 for one that has none yet, and would give it the highest. So the first fragment of all is
+/// rewritten together with the one after it.
+fn widened(fragments: &[Placed], run: Run) -> Run {
+    let is_alone_at_zero = run.len() == 1 && fragments.get(run.start).is_some_and(|placed| placed.id == 0);
+    if is_alone_at_zero && run.end < fragments.len() { run.start..run.end + 1 } else { run }
+}
+
+/// New fragments with ids of those that they replace, the last ones, so that all ids stay in order.
+fn placed_like(mut new: Vec<Fragment>, old: &[Fragment]) -> Result<Vec<Fragment>, TableError> {
+    let skipped = old.len().checked_sub(new.len());
+    let skipped = skipped.ok_or_else(|| foreign("a merge has made more fragments than there were"))?;
+    for (fragment, replaced) in new.iter_mut().zip(old.iter().skip(skipped)) {
+        fragment.id = replaced.id;
+    }
+    Ok(new)
+}
+
+fn rows_of(
+    dataset: Arc<Dataset>,
+    parts: Vec<Placed>,
+    from: Offset,
+    stop: CancellationToken,
+) -> lance::deps::datafusion::execution::SendableRecordBatchStream {
+    let schema = Arc::new(ArrowSchema::from(dataset.schema()));
+    let batches = futures::stream::iter(parts)
+        .then(move |placed| {
+            let (dataset, stop) = (Arc::clone(&dataset), stop.clone());
+            async move {
+                let first = from.max(placed.first);
+                let rows = placed.next.since(first);
+                let batches = part(&dataset, dataset.schema(), placed, first.since(placed.first), rows).await;
+                let batches = batches.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Ok::<_, DataFusionError>(batches.map(move |batch| match stop.is_cancelled() {
+                    true => Err(DataFusionError::Execution("the merge was stopped".to_owned())),
+                    false => batch.map_err(|error| DataFusionError::External(Box::new(error))),
+                }))
+            }
+        })
+        .try_flatten();
+    Box::pin(RecordBatchStreamAdapter::new(schema, Box::pin(batches)))
+}
+
+impl Merged {
+    /// The commit that puts the new fragments in place of the old ones; none where these have changed since.
+    pub(super) fn transaction(&self, present: &Dataset) -> Option<Transaction> {
+        let first = self.old.first()?;
+        let fragments = present.fragments();
+        let place = fragments.iter().position(|fragment| fragment.id == first.id)?;
+        let is_same = fragments.get(place..place + self.old.len()) == Some(self.old.as_slice());
+        // What was dropped before the run has moved the base on.
+        let is_in_place = self.base.is_none() || place == 0;
+        (is_same && is_in_place).then(|| {
+            let group = RewriteGroup { old_fragments: self.old.clone(), new_fragments: self.new.clone() };
+            let operation =
+                Operation::Rewrite { groups: vec![group], rewritten_indices: Vec::new(), frag_reuse_index: None };
+            Transaction::new_from_version(present.manifest().version, operation)
+        })
+    }
+
+    /// The files that it has written.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.new.iter().flat_map(|fragment| &fragment.files).map(|file| file.path.as_str())
+    }
+}

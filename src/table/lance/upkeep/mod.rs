@@ -1,0 +1,278 @@
+//! Keeping a dataset small beside its commits: fragments are merged, old versions go.
+//!
+//! Nobody waits for it. Rows are read and written beside everything else; the lane is held for a manifest alone, and for
+//! the removal of what no version names.
+
+mod clean;
+mod merge;
+mod plan;
+mod turns;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::clean::{Cleaned, VERSIONS_MAX};
+use self::merge::Merged;
+pub use self::plan::UpkeepPolicy;
+use self::plan::{Zeal, expired_bytes};
+use self::turns::Turn;
+pub(super) use self::turns::Turns;
+use super::commit::DATA_FOLDER;
+use super::error::blocking;
+use super::table::Inner;
+use crate::io::Disk;
+use crate::model::{Offset, Timestamp};
+use crate::table::{Cause, TableError, TableUsage, Upkeep};
+
+/// Of how many fragments at least what retention by bytes leaves is made up: so exact it is.
+const FRAGMENTS_HELD: u64 = 16;
+
+/// How long upkeep that has failed rests before it tries again.
+const REST: Duration = Duration::from_secs(30);
+
+/// What is known of one table's upkeep.
+#[derive(Debug)]
+pub(super) struct State {
+    policy: UpkeepPolicy,
+    opened_at: SystemTime,
+    /// Whether files that no version names were looked for since it was opened.
+    swept: AtomicBool,
+    /// Whether everything that can be merged is asked for.
+    asked: AtomicBool,
+    /// Whether fragments were dropped or rewritten since the last clean-up.
+    heavier: AtomicBool,
+    /// Records before it are not kept.
+    expired: AtomicU64,
+    /// The size from which on a fragment is left as it is.
+    whole_bytes: AtomicU64,
+    /// How many versions there are.
+    versions: AtomicU64,
+    resting_until: Mutex<Option<Instant>>,
+    last: Mutex<Option<Upkeep>>,
+}
+
+impl State {
+    pub(super) fn new(policy: UpkeepPolicy) -> Self {
+        Self {
+            policy,
+            opened_at: SystemTime::now(),
+            swept: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            heavier: AtomicBool::new(false),
+            expired: AtomicU64::new(0),
+            whole_bytes: AtomicU64::new(policy.whole_bytes),
+            versions: AtomicU64::new(0),
+            resting_until: Mutex::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// A version was made. Where it left out or rewrote what the one before had, older versions hold that alone.
+    pub(super) fn committed(&self, cause: Cause) {
+        self.versions.fetch_add(1, Ordering::Relaxed);
+        if !matches!(cause, Cause::Create | Cause::Append) {
+            self.heavier.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How many versions were found.
+    pub(super) fn found(&self, versions: u64) {
+        self.versions.store(versions, Ordering::Relaxed);
+    }
+
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        *self.resting_until.lock() = None;
+    }
+
+    pub(super) fn expire(&self, before: Offset) {
+        self.expired.fetch_max(before.get(), Ordering::Relaxed);
+    }
+
+    pub(super) fn hold(&self, bytes: Option<u64>) {
+        let whole = bytes.map_or(u64::MAX, |bytes| (bytes / FRAGMENTS_HELD).max(self.policy.tiny_bytes));
+        self.whole_bytes.store(whole.min(self.policy.whole_bytes), Ordering::Relaxed);
+    }
+
+    fn policy(&self) -> UpkeepPolicy {
+        UpkeepPolicy { whole_bytes: self.whole_bytes.load(Ordering::Relaxed), ..self.policy }
+    }
+
+    fn expired(&self) -> Offset {
+        Offset::new(self.expired.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO)
+    }
+
+    fn zeal(&self) -> Zeal {
+        if self.asked.load(Ordering::Acquire) { Zeal::All } else { Zeal::Due }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.resting_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Inner {
+    fn is_clean_up_due(&self) -> bool {
+        self.upkeep.versions.load(Ordering::Relaxed) > VERSIONS_MAX || self.upkeep.heavier.load(Ordering::Relaxed)
+    }
+
+    fn is_upkeep_due(&self) -> bool {
+        if self.upkeep.is_resting() {
+            return false;
+        }
+        let is_merge_due = || {
+            let (policy, expired) = (self.upkeep.policy(), self.upkeep.expired());
+            let open = self.open_version();
+            open.is_some_and(|version| policy.next_run(&version.layout, expired, Zeal::Due).is_some())
+        };
+        self.upkeep.asked.load(Ordering::Acquire) || self.is_clean_up_due() || is_merge_due()
+    }
+
+    /// Starts what is due, if nobody does it.
+    pub(super) fn look_after(self: &Arc<Self>) {
+        if self.is_upkeep_due()
+            && let Some(turn) = self.shared.turns.begin(&self.place.dataset)
+        {
+            self.shared.runtime.spawn(Arc::clone(self).keep_up(turn));
+        }
+    }
+
+    async fn keep_up(self: Arc<Self>, turn: Turn) {
+        while self.is_upkeep_due() && !turn.stop.is_cancelled() {
+            if let Err(error) = self.keep_up_once(&turn.stop).await
+                && !turn.stop.is_cancelled()
+            {
+                warn!(dataset = %self.place.dataset.display(), error = %error, "the upkeep of a dataset failed");
+                *self.upkeep.resting_until.lock() = Some(Instant::now() + REST);
+            }
+        }
+        let stopped = turn.stop.is_cancelled();
+        drop(turn);
+        // Who came between the last look and the end of the turn has left it to this task.
+        if !stopped {
+            self.look_after();
+        }
+    }
+
+    async fn keep_up_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), TableError> {
+        let before = self.head().fragments.len();
+        let (mut merges, mut bytes_merged) = (0, 0);
+        while let Some(bytes) = self.merge_next(stop).await? {
+            merges += 1;
+            bytes_merged += bytes;
+        }
+        self.upkeep.asked.store(false, Ordering::Release);
+        let cleaned = if self.is_clean_up_due() { self.clean_up().await? } else { Cleaned::default() };
+        if merges == 0 && cleaned == Cleaned::default() {
+            return Ok(());
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let done = Upkeep {
+            at: Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+            fragments_before: before as u64,
+            fragments_after: self.head().fragments.len() as u64,
+            merges,
+            bytes_merged,
+            versions_removed: cleaned.versions,
+            bytes_removed: cleaned.bytes,
+        };
+        debug!(dataset = %self.place.dataset.display(), ?done, "upkeep");
+        *self.upkeep.last.lock() = Some(done);
+        Ok(())
+    }
+
+    /// Makes the next merge that is due: how many bytes were read for it; none where none was due.
+    async fn merge_next(self: &Arc<Self>, stop: &CancellationToken) -> Result<Option<u64>, TableError> {
+        let turns = &self.shared.turns;
+        let Ok(_alone) = turns.merging.acquire().await else { return Ok(None) };
+        let Some(version) = self.version().await? else { return Ok(None) };
+        let expired = self.upkeep.expired();
+        let run = self.upkeep.policy().next_run(&version.layout, expired, self.upkeep.zeal());
+        let Some(run) = run.filter(|_| !stop.is_cancelled()) else { return Ok(None) };
+        let merged = merge::write_merged(&version, run, expired, self.merge_params(), stop).await?;
+        drop(version);
+        let committed = match self.sync_merged(&merged).await {
+            Ok(()) => self.commit_merged(&merged, stop).await,
+            Err(error) => Err(error),
+        };
+        if !matches!(committed, Ok(true)) {
+            self.forget_merged(&merged).await;
+        }
+        // One that came too late is planned anew.
+        committed.map(|_| Some(merged.bytes_read))
+    }
+
+    /// Outside the lane, so that the commit has little left to sync.
+    async fn sync_merged(&self, merged: &Merged) -> Result<(), TableError> {
+        let (disk, folder) = (Arc::clone(&self.shared.disk), self.place.dataset.join(DATA_FOLDER));
+        let files: Vec<String> = merged.files().map(str::to_owned).collect();
+        blocking(move || files.iter().try_for_each(|file| disk.sync_file(&folder.join(file)))).await
+    }
+
+    async fn commit_merged(self: &Arc<Self>, merged: &Merged, stop: &CancellationToken) -> Result<bool, TableError> {
+        let _lane = self.enter_lane().await?;
+        if stop.is_cancelled() {
+            return Ok(false);
+        }
+        let Some(present) = self.version().await? else { return Ok(false) };
+        let Some(transaction) = merged.transaction(&present.dataset) else { return Ok(false) };
+        self.commit_rewrite(&present, transaction, merged.base).await?;
+        Ok(true)
+    }
+
+    /// Removes what a merge has written that was not committed.
+    async fn forget_merged(&self, merged: &Merged) {
+        let named = match self.version().await {
+            Ok(Some(version)) => version.dataset.fragments().iter().flat_map(|it| it.files.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let (disk, folder) = (Arc::clone(&self.shared.disk), self.place.dataset.join(DATA_FOLDER));
+        let files: Vec<String> =
+            merged.files().filter(|file| named.iter().all(|named| named.path != *file)).map(str::to_owned).collect();
+        let removed = blocking(move || files.iter().try_for_each(|file| disk.remove(&folder.join(file)))).await;
+        if let Err(error) = removed {
+            warn!(dataset = %self.place.dataset.display(), error = %error, "files of a merge that came to nothing stay");
+        }
+    }
+
+    async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
+        let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
+        let is_many = self.upkeep.versions.load(Ordering::Relaxed) > VERSIONS_MAX;
+        let is_heavy =
+            self.upkeep.heavier.swap(false, Ordering::AcqRel) && clean::is_history_heavy(path, history).await?;
+        let mut cleaned = Cleaned::default();
+        if is_many || is_heavy {
+            let _lane = self.enter_lane().await?;
+            let Some(version) = self.version().await? else { return Ok(cleaned) };
+            cleaned = clean::remove_old_versions(&version.dataset, path, history).await?;
+            if !self.upkeep.swept.swap(true, Ordering::AcqRel) {
+                let disk: Arc<dyn Disk> = Arc::clone(&self.shared.disk);
+                cleaned.bytes += clean::remove_strays(disk, path, self.upkeep.opened_at).await?;
+            }
+        }
+        let (_, versions) = clean::usage(path.clone()).await?;
+        self.upkeep.found(versions);
+        Ok(cleaned)
+    }
+
+    /// What the dataset takes on the disk.
+    pub(super) async fn usage(&self) -> Result<TableUsage, TableError> {
+        let head = self.head();
+        let stored: u64 = head.fragments.iter().map(|fragment| fragment.bytes).sum();
+        let first = self.open_version().and_then(|version| version.layout.fragments.first().copied());
+        let expired = first.map_or(0, |first| expired_bytes(first, self.upkeep.expired()));
+        let (bytes, versions) = clean::usage(self.place.dataset.clone()).await?;
+        let live_bytes = stored.saturating_sub(expired);
+        let dead_bytes = bytes.saturating_sub(live_bytes);
+        let last_upkeep = *self.upkeep.last.lock();
+        Ok(TableUsage { versions, live_bytes, dead_bytes, last_upkeep })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use std::fs;
+
+use super::*;
+use crate::table::lance::LanceTables;
+use crate::table::lance::tests::{Bench, append, chunk_of, files, numbers, schema, somebody_else};
+use crate::table::{TableView as _, Tables as _};
+
+fn data_bytes(bench: &Bench) -> u64 {
+    files(&bench.place().dataset.join("data")).iter().map(|file| fs::metadata(file).unwrap().len()).sum()
+}
+
+/// Merges when a few fragments are there.
+const EAGER: UpkeepPolicy = UpkeepPolicy { tiny_bytes: 64 << 10, tiny_count: 3, count: 3, ..UpkeepPolicy::USUAL };
+
+fn bench_with(policy: UpkeepPolicy) -> Bench {
+    let mut bench = Bench::new();
+    bench.tables = LanceTables::with_policy(Arc::clone(&bench.disk) as _, tokio::runtime::Handle::current(), 8, policy);
+    bench
+}
+
+#[tokio::test]
+async fn fragments_and_versions_stay_few_and_no_row_moves() {
+    let mut bench = bench_with(EAGER);
+    let table = bench.filled(70).await;
+    bench.upkept().await;
+    let head = table.head();
+    assert!(head.fragments.len() <= 3, "{} fragments", head.fragments.len());
+    assert_eq!(numbers(&*table).await, (0..70).collect::<Vec<_>>());
+    let usage = table.usage().await.unwrap();
+    assert!(usage.versions <= VERSIONS_MAX, "{} versions", usage.versions);
+    assert_eq!(usage.versions, bench.manifests().len() as u64);
+    assert!(usage.last_upkeep.is_some(), "{usage:?}");
+    drop(table);
+    assert_eq!(numbers(&*bench.reopened().await.unwrap()).await, (0..70).collect::<Vec<_>>());
+    assert_eq!(somebody_else(&bench).await.count_rows(None).await.unwrap(), 70);
+}
+
+#[tokio::test]
+async fn asked_to_it_merges_what_is_not_due() {
+    let mut bench = Bench::new();
+    let table = bench.filled(5).await;
+    assert_eq!(table.head().fragments.len(), 5);
+    table.compact();
+    bench.upkept().await;
+    assert_eq!(table.head().fragments.len(), 1);
+    append(&*table, 5).await.unwrap();
+    assert_eq!(numbers(&*table).await, [0, 1, 2, 3, 4, 5]);
+}
+
+/// The inside of the bench's table.
+async fn inside(bench: &Bench) -> crate::table::lance::table::LanceTable {
+    crate::table::lance::table::LanceTable::open(Arc::clone(&bench.tables.shared), bench.place(), Offset::ZERO)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn rows_that_come_while_a_merge_is_written_stand_behind_it() {
+    let mut bench = Bench::new();
+    drop(bench.filled(4).await);
+    let table = inside(&bench).await;
+    let inner = Arc::clone(table.inner());
+    let version = inner.version().await.unwrap().unwrap();
+    let go_on = CancellationToken::new();
+    let merged = merge::write_merged(&version, 1..3, Offset::ZERO, inner.merge_params(), &go_on).await.unwrap();
+    append(&table, 4).await.unwrap();
+    append(&table, 5).await.unwrap();
+    assert!(inner.commit_merged(&merged, &go_on).await.unwrap());
+    assert_eq!(table.head().fragments.len(), 5);
+    assert_eq!(numbers(&table).await, [0, 1, 2, 3, 4, 5]);
+    drop((table, inner));
+    assert_eq!(numbers(&*bench.reopened().await.unwrap()).await, [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_merge_of_fragments_that_have_changed_is_not_committed() {
+    let mut bench = Bench::new();
+    drop(bench.filled(4).await);
+    let table = inside(&bench).await;
+    let inner = Arc::clone(table.inner());
+    let version = inner.version().await.unwrap().unwrap();
+    let go_on = CancellationToken::new();
+    let write = |run| merge::write_merged(&version, run, Offset::ZERO, inner.merge_params(), &go_on);
+    let (one, other) = (write(0..2).await.unwrap(), write(1..3).await.unwrap());
+    assert!(inner.commit_merged(&one, &CancellationToken::new()).await.unwrap());
+    assert!(!inner.commit_merged(&other, &go_on).await.unwrap());
+    inner.forget_merged(&other).await;
+    assert_eq!(numbers(&table).await, [0, 1, 2, 3]);
+    go_on.cancel();
+    assert!(write(0..1).await.is_err(), "a merge that is told to stop stops");
+}
+
+#[tokio::test]
+async fn what_has_expired_leaves_the_disk() {
+    let bench = bench_with(UpkeepPolicy { history_bytes: 0, ..UpkeepPolicy::USUAL });
+    let table = bench.tables.open(&bench.place(), Offset::ZERO).await.unwrap();
+    // One fragment with much, of which little is kept, and two small ones.
+    let filler = "x".repeat(1 << 10);
+    let records: Vec<String> = (0..40_000).map(|n| format!("{{\"n\":{n},\"s\":\"{n}{filler}\"}}")).collect();
+    let columns = schema_with_text();
+    table.append(&columns, vec![chunk_of(0, &records)]).await.unwrap();
+    for next in 40_000..40_002 {
+        table.append(&columns, vec![chunk_of(next, &[format!("{{\"n\":{next},\"s\":\"\"}}")])]).await.unwrap();
+    }
+    let before = data_bytes(&bench);
+    table.drop_before(Offset::new(39_990).unwrap()).await.unwrap();
+    bench.upkept().await;
+    assert_eq!(table.head().base, Offset::new(39_990).unwrap());
+    let usage = table.usage().await.unwrap();
+    assert_eq!(usage.live_bytes + usage.dead_bytes, data_bytes(&bench));
+    let last = usage.last_upkeep.unwrap();
+    assert!(last.merges == 1, "{last:?}");
+    assert!(usage.dead_bytes <= usage.live_bytes, "{usage:?} of {before}");
+    assert!(data_bytes(&bench) < before / 100, "{usage:?} of {before}");
+    let read = table.read(&columns, Offset::ZERO, 100, usize::MAX).await.unwrap();
+    let offsets: Vec<u64> =
+        read.iter().flat_map(|chunk| (chunk.first().get()..chunk.next().get()).collect::<Vec<_>>()).collect();
+    assert_eq!(offsets, (39_990..40_002).collect::<Vec<_>>());
+    drop(table);
+}
+
+fn schema_with_text() -> crate::schema::Columns {
+    use crate::schema::DataType;
+    let mut schema = schema();
+    schema.fields.push(crate::table::contract::field("s", DataType::String));
+    crate::table::contract::plain(&schema)
+}
+
+#[tokio::test]
+async fn what_a_crash_has_left_is_removed_and_what_counts_is_not() {
+    let mut bench = Bench::new();
+    drop(bench.filled(3).await);
+    let stray = bench.place().dataset.join("data").join("0101stray.lance");
+    fs::write(&stray, vec![7; 1_000]).unwrap();
+    let table = bench.reopened().await.unwrap();
+    table.compact();
+    bench.upkept().await;
+    for number in 3..30 {
+        append(&*table, number).await.unwrap();
+    }
+    bench.upkept().await;
+    assert!(!stray.exists());
+    assert_eq!(numbers(&*table).await, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_dataset_that_is_removed_stays_removed() {
+    let mut bench = bench_with(EAGER);
+    let table = bench.filled(9).await;
+    table.compact();
+    bench.tables.remove(&bench.place()).await.unwrap();
+    bench.upkept().await;
+    assert!(!bench.place().dataset.exists());
+}
