@@ -8,6 +8,7 @@
 mod commit;
 mod error;
 mod evolve;
+mod held;
 mod offsets;
 mod open;
 mod place;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use self::error::{blocking, joined};
+use self::held::Held;
 use self::shelf::Shelf;
 use self::table::LanceTable;
 use self::upkeep::Turns;
@@ -46,6 +48,8 @@ struct Shared {
     session: Arc<Session>,
     shelf: Shelf,
     turns: Arc<Turns>,
+    /// The tables that somebody holds. A dataset has one at a time: two would each take the head that they know for the newest.
+    held: Held,
     upkeep_policy: UpkeepPolicy,
     /// A link is made or removed by one at a time: a name can be that of a deleted topic and of a new one.
     links: Mutex<()>,
@@ -67,19 +71,21 @@ impl LanceTables {
     /// The same with other rules for their upkeep.
     pub fn with_policy(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize, upkeep_policy: UpkeepPolicy) -> Self {
         let session = Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default()));
-        let (shelf, turns) = (Shelf::new(open_max), Arc::default());
-        Self {
-            shared: Arc::new(Shared { disk, runtime, session, shelf, turns, upkeep_policy, links: Mutex::default() }),
-        }
+        let shelf = Shelf::new(open_max);
+        let (turns, held, links) = (Arc::default(), Held::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { disk, runtime, session, shelf, turns, held, upkeep_policy, links }) }
     }
 }
 
 #[async_trait]
 impl Tables for LanceTables {
     async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError> {
+        if let Some(table) = self.shared.held.find(&place.dataset) {
+            return Ok(Arc::new(table));
+        }
         let opening = LanceTable::open(Arc::clone(&self.shared), place.clone(), base);
         let table = joined(self.shared.runtime.spawn(opening).await)?;
-        Ok(Arc::new(table))
+        Ok(Arc::new(self.shared.held.keep(&place.dataset, table)))
     }
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {

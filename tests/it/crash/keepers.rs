@@ -1,4 +1,4 @@
-//! Those who make, close, trim, flush and delete topics while others write.
+//! Those who make, close, trim, flush, compact and delete topics while others write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub async fn keep(topic: Arc<Topic>, number: u32, load: Load, mut random: Random
             trim(&topic, &load, &mut random).await?;
         } else if topic.flushes {
             flush(&topic, &load).await?;
+        }
+        if topic.flushes && random.once_in(2) {
+            compact(&topic, &load).await?;
         }
         tokio::time::sleep(pause).await;
     }
@@ -69,6 +72,15 @@ async fn call(topic: &Topic, load: &Load, method: Method, path: &str, body: Opti
         }
         Err(Lost(_)) if load.stopping() => Ok(None),
         Err(Lost(err)) => Err(format!("{what} got no answer from a living server: {err}")),
+    }
+}
+
+/// Asks for a merge of all fragments; kills come in the midst of it.
+async fn compact(topic: &Topic, load: &Load) -> Checked {
+    match call(topic, load, Method::POST, "/compact", None).await? {
+        None => Ok(()),
+        Some(answer) if answer.status == 202 => Ok(()),
+        Some(answer) => Err(format!("topic {}: a compaction answered {} {}", topic.name, answer.status, answer.text)),
     }
 }
 

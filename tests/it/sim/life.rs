@@ -12,7 +12,7 @@ use persisting::metrics::Metrics;
 use persisting::model::Timestamp;
 use persisting::runtime::{Health, Tasks};
 use persisting::table::Tables;
-use persisting::table::lance::LanceTables;
+use persisting::table::lance::{LanceTables, UpkeepPolicy};
 use persisting::table::model::ModelTables;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,9 @@ pub struct Machine {
     pub open_max: usize,
 }
 
+/// Fragments are merged, and old versions go, after a few commits of the smallest size.
+const EAGER: UpkeepPolicy = UpkeepPolicy { tiny_count: 3, count: 2, history_bytes: 0, ..UpkeepPolicy::USUAL };
+
 /// A running engine. Everything of it runs on one thread, and only inside [`Life::block_on`]; the log, SQLite and blocking
 /// file operations have threads of their own.
 pub struct Life {
@@ -86,7 +89,8 @@ impl Life {
         let tables: Arc<dyn Tables> = match &machine.datasets {
             Datasets::Model(tables) => Arc::new(tables.clone()),
             Datasets::Lance(disk) => {
-                Arc::new(LanceTables::new(Arc::new(disk.begin_life()), handle.clone(), machine.open_max))
+                let disk = Arc::new(disk.begin_life());
+                Arc::new(LanceTables::with_policy(disk, handle.clone(), machine.open_max, EAGER))
             }
         };
         let disk: Arc<dyn Disk> = Arc::new(LogDisk::new(&machine.disk, &machine.data_dir.join("wal"), machine.skips));

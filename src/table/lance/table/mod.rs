@@ -61,7 +61,22 @@ pub(super) struct Inner {
     row_bytes: AtomicU64,
 }
 
+/// A table that is not held by this.
+#[derive(Clone, Debug)]
+pub(super) struct WeakTable(Weak<Inner>);
+
+impl WeakTable {
+    /// The table, if somebody holds it.
+    pub(super) fn upgrade(&self) -> Option<LanceTable> {
+        self.0.upgrade().map(|inner| LanceTable { inner })
+    }
+}
+
 impl LanceTable {
+    pub(super) fn downgrade(&self) -> WeakTable {
+        WeakTable(Arc::downgrade(&self.inner))
+    }
+
     #[cfg(test)]
     pub(super) const fn inner(&self) -> &Arc<Inner> {
         &self.inner
