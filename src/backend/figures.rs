@@ -13,12 +13,16 @@ pub struct Flushed {
 }
 
 /// Figures of a backend; what it lacks is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BackendStats {
     /// Records in memory.
     pub buffered_records: Option<u64>,
     /// Bytes of records in memory.
     pub buffered_bytes: Option<u64>,
+    /// Bytes of the JSON text of the records that are kept.
+    pub raw_bytes: Option<u64>,
+    /// How many bytes of text one byte of the dataset stands for.
+    pub compression_ratio: Option<f64>,
     /// Bytes of the dataset's data files.
     pub stored_bytes: Option<u64>,
     /// Bytes of the topic's entries in the log.

@@ -101,6 +101,7 @@ impl StorageBackend for MemoryBackend {
         Ok(BackendStats {
             buffered_records: Some(size.records),
             buffered_bytes: Some(size.bytes),
+            raw_bytes: Some(size.text),
             ..BackendStats::default()
         })
     }

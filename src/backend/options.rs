@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::{ErrorCode, Problem};
+use crate::schema::FieldPath;
 
 /// The options of a topic, checked, defaults filled in.
 pub type OptionValues = Map<String, Value>;
@@ -21,6 +22,8 @@ pub enum OptionKind {
     },
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words for each of some fields, by their paths.
+    FieldsOneOf(&'static [&'static str]),
 }
 
 /// One option of a backend.
@@ -44,6 +47,10 @@ impl OptionKind {
             OptionKind::Bool => value.is_boolean(),
             OptionKind::Integer { min, max } => value.as_u64().is_some_and(|n| (*min..=*max).contains(&n)),
             OptionKind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            OptionKind::FieldsOneOf(words) => value.as_object().is_some_and(|fields| {
+                let takes = |word: &Value| word.as_str().is_some_and(|word| words.contains(&word));
+                fields.iter().all(|(path, word)| FieldPath::parse(path).is_ok() && takes(word))
+            }),
         }
     }
 
@@ -52,6 +59,9 @@ impl OptionKind {
             OptionKind::Bool => "true or false".to_owned(),
             OptionKind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
+            OptionKind::FieldsOneOf(words) => {
+                format!("an object of field paths, written as in `fields`, each with one of {}", words.join(", "))
+            }
         }
     }
 
@@ -60,6 +70,7 @@ impl OptionKind {
             OptionKind::Bool => "boolean",
             OptionKind::Integer { .. } => "integer",
             OptionKind::OneOf(_) => "string",
+            OptionKind::FieldsOneOf(_) => "object",
         }
     }
 }
@@ -70,7 +81,9 @@ impl OptionSpec {
         let mut told = json!({
             "name": self.name, "type": self.kind.word(), "default": self.default, "description": self.description,
         });
-        if let (Value::Object(members), OptionKind::OneOf(words)) = (&mut told, &self.kind) {
+        if let (Value::Object(members), OptionKind::OneOf(words) | OptionKind::FieldsOneOf(words)) =
+            (&mut told, &self.kind)
+        {
             members.insert("allowed".to_owned(), json!(words));
         }
         told
@@ -98,7 +111,7 @@ pub fn check_options(specs: &[OptionSpec], given: &Map<String, Value>) -> Result
             let code = if is_out_of_range { ErrorCode::InvalidParameter } else { ErrorCode::InvalidBody };
             let problem = Problem::new(code, detail);
             return Err(match spec.kind {
-                OptionKind::OneOf(words) => problem.allowing(words.iter().copied()),
+                OptionKind::OneOf(words) | OptionKind::FieldsOneOf(words) => problem.allowing(words.iter().copied()),
                 _ => problem,
             });
         }

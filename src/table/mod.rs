@@ -1,5 +1,6 @@
 //! The topic's dataset: what has been committed.
 
+pub mod compression;
 pub mod lance;
 #[doc(hidden)]
 pub mod model;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use self::compression::Compression;
 
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
@@ -45,6 +48,8 @@ pub struct FragmentSummary {
 pub struct TableUsage {
     /// How many versions are kept.
     pub versions: u64,
+    /// About how many bytes of text the rows of the newest version had when they came.
+    pub raw_bytes: u64,
     /// Bytes of data files that hold records of the newest version.
     pub live_bytes: u64,
     /// Bytes of data files besides: what older versions hold alone, what has expired, what a crash has left.
@@ -106,6 +111,16 @@ pub struct TablePlace {
     pub dataset: PathBuf,
     /// The symlink `{topic}.lance`, for other tools.
     pub link: PathBuf,
+}
+
+/// How a table stores what comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableSettings {
+    /// How many bytes retention leaves, so that fragments, which are dropped whole, stay a small part of them; none for no
+    /// bound.
+    pub held_bytes: Option<u64>,
+    /// How columns are compressed.
+    pub compression: Arc<Compression>,
 }
 
 /// Why a version was made.
@@ -188,9 +203,8 @@ pub trait Table: TableView {
     /// [`TableError`]; nothing is dropped then.
     async fn drop_before(&self, before: Offset) -> Result<Arc<TableHead>, TableError>;
 
-    /// Tells how many bytes retention leaves, so that fragments, which are dropped whole, stay a small part of them; none for
-    /// no bound.
-    fn hold(&self, bytes: Option<u64>);
+    /// Says how what comes is to be stored.
+    fn configure(&self, settings: &TableSettings);
 
     /// Merges all fragments that can be, in the background, beside appends and reads; the figures show the outcome.
     fn compact(&self);

@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableUsage, TableView, Tables};
+use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView, Tables};
 use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
@@ -229,7 +229,7 @@ impl Table for ModelTable {
         Ok(Arc::clone(&dataset.head))
     }
 
-    fn hold(&self, _bytes: Option<u64>) {}
+    fn configure(&self, _settings: &TableSettings) {}
 
     fn compact(&self) {}
 

@@ -30,6 +30,8 @@ struct Inner {
     chunks: VecDeque<Held>,
     records: u64,
     bytes: u64,
+    /// Bytes of text alone.
+    text: u64,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct TailSize {
     pub records: u64,
     /// Bytes of memory.
     pub bytes: u64,
+    /// Bytes of the records' text.
+    pub text: u64,
     /// When the oldest chunk came in; none where it is empty.
     pub oldest: Option<Timestamp>,
 }
@@ -66,6 +70,7 @@ impl Tail {
         }
         inner.records += chunk.len() as u64;
         inner.bytes += reservation.bytes();
+        inner.text += chunk.values().bytes() as u64;
         let since = chunk.last_time();
         inner.chunks.push_back(Held { chunk, since, reservation });
         Ok(())
@@ -79,7 +84,8 @@ impl Tail {
     /// What the tail holds.
     pub fn size(&self) -> TailSize {
         let inner = self.inner.lock();
-        TailSize { records: inner.records, bytes: inner.bytes, oldest: inner.chunks.front().map(|held| held.since) }
+        let oldest = inner.chunks.front().map(|held| held.since);
+        TailSize { records: inner.records, bytes: inner.bytes, text: inner.text, oldest }
     }
 
     /// The chunks from `from` on and before `until`, at most `records` records and about `bytes` bytes of text, but at
@@ -157,17 +163,20 @@ impl Tail {
     /// may be added, and what has left since the text was made stays away.
     pub(crate) fn rewrite(&self, chunks: &[Chunk]) {
         let mut inner = self.inner.lock();
-        let mut bytes = 0;
+        let (mut bytes, mut text) = (0, 0);
         for held in &mut inner.chunks {
             let at = chunks.partition_point(|chunk| chunk.next() <= held.chunk.first());
             if let Some(chunk) = chunks.get(at) {
                 let chunk = chunk.from_offset(held.chunk.first(), held.chunk.len());
-                held.chunk = if chunk.len() == held.chunk.len() { chunk } else { continue };
-                held.reservation.resize(held.chunk.bytes() as u64);
+                if chunk.len() == held.chunk.len() {
+                    held.chunk = chunk;
+                    held.reservation.resize(held.chunk.bytes() as u64);
+                }
             }
             bytes += held.reservation.bytes();
+            text += held.chunk.values().bytes() as u64;
         }
-        inner.bytes = bytes;
+        (inner.bytes, inner.text) = (bytes, text);
     }
 
     /// Bytes of the text of the records before an offset.
@@ -187,12 +196,13 @@ impl Tail {
         } else {
             VecDeque::new()
         };
-        let (mut records, mut bytes) = (0, 0);
+        let (mut records, mut bytes, mut text) = (0, 0, 0);
         if let Some(front) = inner.chunks.front_mut()
             && front.chunk.first() < until
         {
             records = until.since(front.chunk.first());
             let left = front.chunk.from_offset(until, usize::MAX);
+            text = (front.chunk.values().bytes() - left.values().bytes()) as u64;
             // Text that nobody reads any more is not held for the sake of what is left of it.
             let is_small = left.values().bytes() < front.chunk.values().held_bytes() / 2;
             front.chunk = if is_small { left.compacted() } else { left };
@@ -201,9 +211,11 @@ impl Tail {
         drop(inner);
         records += gone.iter().map(|held| held.chunk.len() as u64).sum::<u64>();
         bytes += gone.iter().map(|held| held.reservation.bytes()).sum::<u64>();
+        text += gone.iter().map(|held| held.chunk.values().bytes() as u64).sum::<u64>();
         let mut inner = self.inner.lock();
         inner.records = inner.records.saturating_sub(records);
         inner.bytes = inner.bytes.saturating_sub(bytes);
+        inner.text = inner.text.saturating_sub(text);
         drop(inner);
         drop(gone);
     }

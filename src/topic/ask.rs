@@ -366,8 +366,10 @@ pub struct TopicStats {
     pub buffered_records: Option<u64>,
     /// Bytes of records in memory.
     pub buffered_bytes: Option<u64>,
-    /// Bytes of JSON text appended since the server started.
+    /// Bytes of the JSON text of the records that are kept.
     pub raw_bytes: Option<u64>,
+    /// How many bytes of text one byte of the dataset stands for.
+    pub compression_ratio: Option<f64>,
     /// Bytes on disk of the dataset's data files.
     pub stored_bytes: Option<u64>,
     /// Bytes of the topic's entries in the log.

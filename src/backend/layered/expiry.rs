@@ -6,14 +6,6 @@ use crate::backend::StorageError;
 use crate::model::Offset;
 
 impl Lane {
-    /// Tells the dataset, now or when it is opened, how many bytes retention leaves.
-    pub(super) fn hold(&self, bytes: Option<u64>) {
-        *self.held_bytes.lock() = bytes;
-        if let Some(table) = self.table.get() {
-            table.hold(bytes);
-        }
-    }
-
     /// Gives up what lies before the earliest offset: whole fragments at once.
     pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
         let levels = self.levels.now();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::backend::layered::{Admission, CommitQueue, Lane, Layered};
+use crate::backend::layered::{Admission, CommitQueue, Lane, Layered, compression};
 use crate::backend::options::with_defaults;
 use crate::backend::{
     AckLevels, BackendFactory, Capabilities, EpochRule, OpenTopic, Opened, OptionKind, OptionSpec, OptionValues,
@@ -55,6 +55,7 @@ impl PersistingFactory {
 }
 
 fn commit_options(flush_interval_ms: u64) -> Vec<OptionSpec> {
+    let [compression, level, fields] = compression::options();
     vec![
         OptionSpec {
             name: "batch_size",
@@ -70,6 +71,9 @@ fn commit_options(flush_interval_ms: u64) -> Vec<OptionSpec> {
             description: "Age of the oldest pending record, in milliseconds, that makes a commit due: a target.",
             changeable: true,
         },
+        compression,
+        level,
+        fields,
     ]
 }
 
@@ -84,6 +88,7 @@ fn flag(options: &OptionValues, name: &str) -> bool {
 /// Applies options that can be changed on a living topic.
 fn configure(lane: &Lane, options: &OptionValues, default_ack: Ack) {
     let reads_committed = default_ack == Ack::Committed;
+    lane.store_as(|settings| settings.compression = Arc::new(compression::of(options)));
     lane.configure(number(options, "batch_size"), number(options, "flush_interval_ms"), reads_committed);
 }
 
@@ -125,9 +130,9 @@ async fn open(
 /// Makes the dataset of a topic that declares its columns.
 async fn prepare(services: &LayeredServices, topic: &OpenTopic) -> Result<(), StorageError> {
     let (Some(place), true) = (topic.place.clone(), topic.schema.load().is_some()) else { return Ok(()) };
-    Lane::new(topic, place, Arc::clone(&services.tables), Arc::clone(&services.queue), topic.is_settled)
-        .create_table()
-        .await
+    let lane = Lane::new(topic, place, Arc::clone(&services.tables), Arc::clone(&services.queue), topic.is_settled);
+    lane.store_as(|settings| settings.compression = Arc::new(compression::of(&topic.options)));
+    lane.create_table().await
 }
 
 async fn remove(services: &LayeredServices, place: Option<&TablePlace>) -> Result<(), StorageError> {
@@ -148,7 +153,7 @@ impl BackendFactory for LanceFactory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { persistence: true, schema_evolution: Some(false), ..Capabilities::default() }
+        Capabilities { persistence: true, compression: true, schema_evolution: Some(false), ..Capabilities::default() }
     }
 
     fn options(&self) -> Vec<OptionSpec> {
@@ -200,6 +205,7 @@ impl BackendFactory for PersistingFactory {
         Capabilities {
             persistence: true,
             wal: true,
+            compression: true,
             metrics: true,
             schema_evolution: Some(true),
             exactly_once: true,

@@ -11,7 +11,7 @@ use crate::backend::layered::pace::{Due, FAILURES_MAX, Pace};
 use crate::backend::layered::{CommitQueue, storage_error};
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
 use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
-use crate::table::{Table, TableError, TablePlace, Tables};
+use crate::table::{Table, TableError, TablePlace, TableSettings, Tables};
 use crate::tail::{Levels, LevelsWatch, Tail};
 
 /// The most text that one commit takes (at least one chunk).
@@ -23,9 +23,9 @@ pub struct Lane {
     name: TopicName,
     place: TablePlace,
     tables: Arc<dyn Tables>,
-    pub(super) table: tokio::sync::OnceCell<Arc<dyn Table>>,
-    /// How many bytes of the dataset retention leaves.
-    pub(super) held_bytes: Mutex<Option<u64>>,
+    table: tokio::sync::OnceCell<Arc<dyn Table>>,
+    /// How the dataset stores what comes.
+    settings: Mutex<TableSettings>,
     pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
     pub(super) levels: LevelsWatch,
@@ -72,7 +72,7 @@ impl Lane {
             place,
             tables,
             table: tokio::sync::OnceCell::new(),
-            held_bytes: Mutex::default(),
+            settings: Mutex::default(),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
             levels: LevelsWatch::new(levels),
@@ -93,6 +93,15 @@ impl Lane {
         self.pace.lock().configure(batch_size, flush_interval_ms);
         self.reads_committed.store(reads_committed, Ordering::Relaxed);
         self.levels.change(|levels| self.settle_readable(levels));
+    }
+
+    /// Tells the dataset, now or when it is opened, how to store what comes.
+    pub(super) fn store_as(&self, change: impl FnOnce(&mut TableSettings)) {
+        let mut settings = self.settings.lock();
+        change(&mut settings);
+        if let Some(table) = self.table.get() {
+            table.configure(&settings);
+        }
     }
 
     /// The topic's identity.
@@ -160,7 +169,7 @@ impl Lane {
             .get_or_try_init(|| async {
                 let table = self.tables.open(&self.place, Offset::ZERO).await?;
                 self.check_head(table.head().next)?;
-                table.hold(*self.held_bytes.lock());
+                table.configure(&self.settings.lock());
                 Ok::<_, TableError>(table)
             })
             .await?;

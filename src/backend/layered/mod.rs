@@ -1,6 +1,7 @@
 //! `lance` and `persisting`: a tail over a table, with or without a write-ahead log in front.
 
 mod admission;
+mod compression;
 mod expiry;
 mod factory;
 mod lane;
@@ -123,6 +124,11 @@ impl Layered {
     }
 }
 
+/// How many bytes of text one on the disk stands for.
+fn ratio(raw: u64, stored: u64) -> Option<f64> {
+    (raw > 0 && stored > 0).then(|| (raw as f64 / stored as f64 * 100.0).round() / 100.0)
+}
+
 fn storage_error(err: &TableError) -> StorageError {
     match err {
         TableError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull },
@@ -221,6 +227,8 @@ impl StorageBackend for Layered {
         Ok(BackendStats {
             buffered_records: Some(size.records),
             buffered_bytes: Some(size.bytes),
+            raw_bytes: Some(size.text + usage.map_or(0, |usage| usage.raw_bytes)),
+            compression_ratio: usage.and_then(|usage| ratio(usage.raw_bytes, usage.live_bytes)),
             stored_bytes: head.as_ref().map(|head| head.fragments.iter().map(|fragment| fragment.bytes).sum()),
             wal_bytes: self.wal.as_ref().map(|wal| wal.topic_bytes(self.lane.id())),
             fragments: head.as_ref().map(|head| head.fragments.len() as u64),
@@ -290,7 +298,7 @@ impl StorageBackend for Layered {
     }
 
     fn hold(&self, bytes: Option<u64>) {
-        self.lane.hold(bytes);
+        self.lane.store_as(|settings| settings.held_bytes = bytes);
     }
 
     async fn bytes_before(&self, before: Offset) -> Result<u64, StorageError> {

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn held(records: u64, bytes: u64) -> TailSize {
-        TailSize { records, bytes, oldest: Some(Timestamp::from_micros(1_000_000)) }
+        TailSize { records, bytes, text: bytes, oldest: Some(Timestamp::from_micros(1_000_000)) }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, VERSION_KEY};
+use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, VERSION_KEY};
 use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::Disk;
@@ -37,6 +37,8 @@ pub(super) struct Ticket {
     pub(super) base: Offset,
     /// The offset past its last row.
     pub(super) next: Offset,
+    /// About how many bytes of text its rows had when they came.
+    pub(super) raw_bytes: u64,
     /// How far its columns have followed what was posted; none where that stays as it is.
     pub(super) posted: Option<Progress>,
     /// The fragments of the version before: their files are synced.
@@ -180,6 +182,7 @@ impl CommitHandler for Fence {
         stored.insert(BASE_KEY.to_owned(), ticket.base.to_string());
         stored.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
         stored.insert(VERSION_KEY.to_owned(), version.to_string());
+        stored.insert(RAW_KEY.to_owned(), ticket.raw_bytes.to_string());
         stored.insert(CAUSE_KEY.to_owned(), ticket.cause.as_str().to_owned());
         if let Some(posted) = ticket.posted {
             stored.insert(POSTED_KEY.to_owned(), posted.to_string());

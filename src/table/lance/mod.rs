@@ -6,6 +6,7 @@
 //! version that was synced before.
 
 mod commit;
+mod encoding;
 mod error;
 mod evolve;
 mod held;

@@ -16,6 +16,8 @@ pub(super) const BASE_KEY: &str = "queue.base_offset";
 pub(super) const NEXT_KEY: &str = "queue.next_offset";
 /// Where a manifest says which version it was when this server wrote it; a later commit by somebody else inherits it.
 pub(super) const VERSION_KEY: &str = "queue.version";
+/// Where a manifest says about how many bytes of text its rows had when they came.
+pub(super) const RAW_KEY: &str = "queue.raw_bytes";
 /// Where a manifest says why this server wrote it.
 pub(super) const CAUSE_KEY: &str = "queue.cause";
 /// Where a manifest says how far its columns have followed what was posted; none before the first.

@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::*;
-use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::io::{DiskFile, RealDisk};
 use crate::schema::{DataType, IntType, Schema};
@@ -129,12 +128,6 @@ pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
 
 pub(super) fn schema() -> Schema {
     Schema { fields: vec![field("n", DataType::Int(IntType::I64))] }
-}
-
-/// Records from an offset on.
-pub(super) fn chunk_of(first: u64, records: &[String]) -> Chunk {
-    let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    chunk(first, i64::try_from(first).unwrap(), &records)
 }
 
 pub(super) async fn append(table: &dyn Table, number: u64) -> Result<Arc<TableHead>, TableError> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::api::{JSON, allowed};
+use crate::support::api::allowed;
 use crate::support::local::shared;
 
 #[tokio::test]
@@ -42,20 +42,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
         let problem = topic.call("POST", "records", &arrow, "ARROW").await.problem(400, "unsupported_by_backend");
         assert_eq!(problem["capability"], "arrow");
-        for options in [
-            json!({"compression": "zstd"}),
-            json!({"compression_level": 3}),
-            json!({"field_compression": {"a": "zstd"}}),
-        ] {
-            let body = json!({"backend": backend, "backend_options": options}).to_string();
-            for answer in [
-                api.put("/v1/topics/compressed", body).await,
-                topic.call("PATCH", "", JSON, json!({"backend_options": options}).to_string()).await,
-            ] {
-                let problem = answer.problem(400, "unsupported_by_backend");
-                assert_eq!((&problem["capability"], allowed(&problem).len()), (&json!("compression"), 0));
-            }
-        }
         let body = json!({"backend": backend, "on_invalid": "quarantine"}).to_string();
         api.put("/v1/topics/compressed", body).await.problem(400, "unsupported_by_backend");
         api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
@@ -81,6 +67,8 @@ async fn what_memory_lacks_names_the_backends_that_have_it() {
         (json!({"backend_options": {"batch_size": 1}}), vec!["lance", "persisting"]),
         (json!({"backend_options": {"enable_wal": true}}), vec!["persisting"]),
         (json!({"backend_options": {"ack": "accepted"}}), vec!["persisting"]),
+        (json!({"backend_options": {"compression": "zstd"}}), vec!["lance", "persisting"]),
+        (json!({"backend_options": {"field_compression": {"a": "zstd"}}}), vec!["lance", "persisting"]),
     ] {
         let mut body = body;
         body["backend"] = "memory".into();
@@ -102,7 +90,7 @@ async fn the_comparison_table_is_served() {
     let backends = listed["backends"].as_array().unwrap();
     let names: Vec<&str> = backends.iter().map(|backend| backend["name"].as_str().unwrap()).collect();
     assert_eq!(names, super::BACKENDS);
-    // As it is today: compression, vector_search and the like are not served yet.
+    // As it is today: vector_search and the like are not served yet.
     for (name, row) in [
         (
             "memory",
@@ -111,12 +99,12 @@ async fn the_comparison_table_is_served() {
         ),
         (
             "lance",
-            json!({"persistence": true, "wal": false, "compression": false, "metrics": false, "schema_evolution": false,
+            json!({"persistence": true, "wal": false, "compression": true, "metrics": false, "schema_evolution": false,
             "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": false}),
         ),
         (
             "persisting",
-            json!({"persistence": true, "wal": true, "compression": false, "metrics": true, "schema_evolution": true,
+            json!({"persistence": true, "wal": true, "compression": true, "metrics": true, "schema_evolution": true,
             "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
         ),
     ] {
@@ -142,8 +130,23 @@ async fn the_comparison_table_is_served() {
             .collect()
     };
     assert_eq!(options("memory"), Vec::<Value>::new());
-    assert_eq!(options("lance"), ["batch_size", "flush_interval_ms"]);
-    assert_eq!(options("persisting"), ["batch_size", "flush_interval_ms", "ack", "enable_metrics", "enable_wal"]);
+    assert_eq!(
+        options("lance"),
+        ["batch_size", "flush_interval_ms", "compression", "compression_level", "field_compression"]
+    );
+    assert_eq!(
+        options("persisting"),
+        [
+            "batch_size",
+            "flush_interval_ms",
+            "compression",
+            "compression_level",
+            "field_compression",
+            "ack",
+            "enable_metrics",
+            "enable_wal",
+        ]
+    );
     let problem = api.get("/v1/backends/kafka").await.problem(404, "backend_not_found");
     assert_eq!(allowed(&problem), super::BACKENDS);
 }

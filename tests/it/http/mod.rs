@@ -4,6 +4,7 @@ mod acks;
 mod append;
 mod bodies;
 mod columns;
+mod compression;
 mod cursors;
 mod evolve;
 mod faults;

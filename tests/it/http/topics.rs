@@ -58,11 +58,16 @@ async fn an_absent_body_means_defaults_and_null_is_omitted() {
         assert_eq!(description["retention"], json!({"max_age_secs": null, "max_records": null, "max_bytes": null}));
         assert_eq!(
             description["backend_options"],
-            json!({"batch_size": 65536, "flush_interval_ms": 5000, "ack": "wal", "enable_metrics": true, "enable_wal": true})
+            json!({"batch_size": 65536, "flush_interval_ms": 5000, "compression": "none", "compression_level": null,
+                "field_compression": {}, "ack": "wal", "enable_metrics": true, "enable_wal": true})
         );
     }
     let lance = api.topic("lance").await.get("").await.json();
-    assert_eq!(lance["backend_options"], json!({"batch_size": 65536, "flush_interval_ms": 1000}));
+    assert_eq!(
+        lance["backend_options"],
+        json!({"batch_size": 65536, "flush_interval_ms": 1000, "compression": "none", "compression_level": null,
+            "field_compression": {}})
+    );
     assert_eq!(lance["schema_mode"], "strict");
     let memory = api.topic("memory").await.get("").await.json();
     assert_eq!(memory["backend_options"], json!({}));

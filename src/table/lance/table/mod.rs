@@ -15,13 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::write::Last;
 use super::commit::Fence;
 use super::error::joined;
-use super::offsets::Layout;
+use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::{Shared, read, upkeep};
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
-use crate::table::{Table, TableError, TableHead, TablePlace, TableUsage, TableView};
+use crate::table::compression::Compression;
+use crate::table::{Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -58,6 +59,10 @@ pub(super) struct Inner {
     /// Whether the last commit failed because somebody else's came first, which was then adopted.
     moved: AtomicBool,
     pub(super) upkeep: upkeep::State,
+    /// How what is written is compressed.
+    compression: ArcSwap<Compression>,
+    /// About how many bytes of text the rows had.
+    pub(super) raw_bytes: AtomicU64,
     row_bytes: AtomicU64,
 }
 
@@ -97,6 +102,8 @@ impl LanceTable {
             unsettled: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             upkeep: upkeep::State::new(policy),
+            compression: ArcSwap::default(),
+            raw_bytes: AtomicU64::new(0),
             row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
         };
         if let Some(found) = newest(&inner.site()).await? {
@@ -173,6 +180,8 @@ impl Inner {
             fragments: version.layout.summaries(),
             last_time,
         });
+        let raw_bytes = stored(version.dataset.manifest(), RAW_KEY).unwrap_or(0);
+        self.raw_bytes.store(raw_bytes, Ordering::Relaxed);
         let mut slot = self.slot.0.lock();
         *slot = Some(version);
         self.head.store(Arc::clone(&head));
@@ -265,7 +274,7 @@ impl Table for LanceTable {
         self.run_in_lane(|inner| async move {
             let head = inner.head();
             if head.version == 0 {
-                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, time: None }).await?;
+                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, text: 0, time: None }).await?;
             }
             Ok(inner.head())
         })
@@ -290,8 +299,9 @@ impl Table for LanceTable {
         .await
     }
 
-    fn hold(&self, bytes: Option<u64>) {
-        self.inner.upkeep.hold(bytes);
+    fn configure(&self, settings: &TableSettings) {
+        self.inner.upkeep.hold(settings.held_bytes);
+        self.inner.compression.store(Arc::clone(&settings.compression));
     }
 
     fn compact(&self) {

@@ -17,6 +17,8 @@ use crate::codec::columns::{arrow_schema, to_batch};
 use crate::model::{Offset, Timestamp};
 use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
+use crate::table::lance::encoding::{self, encoded};
+use crate::table::lance::error::foreign;
 use crate::table::lance::offsets::Layout;
 use crate::table::lance::open::Version;
 use crate::table::lance::posted::{Progress, next};
@@ -35,6 +37,8 @@ struct Announced {
     cause: Cause,
     next: Offset,
     base: Offset,
+    /// Bytes of text of the rows that are added.
+    text: u64,
     last_time: Option<Timestamp>,
     /// How far the columns have followed what was posted; none where that stays as it is.
     posted: Option<Progress>,
@@ -48,10 +52,11 @@ impl Inner {
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { cause, next, base, last_time, posted } = announced;
+        let Announced { cause, next, base, text, last_time, posted } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
-        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, posted, known });
+        let raw_bytes = self.raw_bytes_from(&head, base) + text;
+        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, raw_bytes, posted, known });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -79,6 +84,13 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// About how many bytes of text the rows from `base` on had when they came.
+    fn raw_bytes_from(&self, head: &TableHead, base: Offset) -> u64 {
+        let (kept, rows) = (head.next.since(base.min(head.next)), head.next.since(head.base));
+        let raw_bytes = self.raw_bytes.load(Ordering::Relaxed);
+        u64::try_from(u128::from(raw_bytes) * u128::from(kept) / u128::from(rows.max(1))).unwrap_or(raw_bytes)
     }
 
     fn write_params(&self, mode: WriteMode) -> WriteParams {
@@ -116,6 +128,7 @@ impl Inner {
             cause: Cause::Compact,
             next: head.next,
             base: base.unwrap_or(head.base),
+            text: 0,
             last_time: head.last_time,
             posted: None,
         };
@@ -134,14 +147,16 @@ impl Inner {
         self.link().await?;
         let cause = if batches.is_empty() { Cause::Create } else { Cause::Append };
         if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(Arc::new(arrow_schema(&columns.schema))));
+            let schema = encoded(arrow_schema(&columns.schema), &self.compression.load())?;
+            batches.push(RecordBatch::new_empty(Arc::new(schema)));
         }
         let uri = self.site();
         let uri =
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
         let params = self.write_params(WriteMode::Create);
         let posted = Progress::all_of(columns);
-        let announced = Announced { cause, next: last.next, base: head.base, last_time: last.time, posted };
+        let announced =
+            Announced { cause, next: last.next, base: head.base, text: last.text, last_time: last.time, posted };
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
         })
@@ -167,16 +182,45 @@ impl Inner {
     async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
         while let Some((transaction, posted)) = next(&version.dataset, columns).await? {
             let head = self.head();
-            let announced =
-                Announced { cause: Cause::Evolve, next: head.next, base: head.base, last_time: head.last_time, posted };
+            let announced = Announced {
+                cause: Cause::Evolve,
+                next: head.next,
+                base: head.base,
+                text: 0,
+                last_time: head.last_time,
+                posted,
+            };
             version = self.add_version(&version, transaction, announced).await?;
         }
         Ok(version)
     }
 
+    /// The head with fields that say how what comes is compressed.
+    async fn compressed(&self, version: Version) -> Result<Version, TableError> {
+        let Some(operation) = encoding::change(version.dataset.schema(), &self.compression.load()) else {
+            return Ok(version);
+        };
+        let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
+        let (cause, head) = (Cause::Evolve, self.head());
+        let (base, next, last_time) = (head.base, head.next, head.last_time);
+        self.add_version(&version, transaction, Announced { cause, next, base, text: 0, last_time, posted: None }).await
+    }
+
     async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
-        let Some(version) = self.version().await? else { return self.make_dataset(columns, batches, last).await };
+        let version = match self.version().await? {
+            Some(version) => version,
+            None if self.compression.load().is_plain() || batches.is_empty() => {
+                return self.make_dataset(columns, batches, last).await;
+            }
+            // Rows are compressed as the dataset's fields say, which are there before them.
+            None => {
+                let head = self.head();
+                self.make_dataset(columns, Vec::new(), Last { next: head.next, text: 0, time: None }).await?;
+                self.version().await?.ok_or_else(|| foreign("the dataset is gone"))?
+            }
+        };
         let version = self.evolved(version, columns).await?;
+        let version = self.compressed(version).await?;
         if batches.is_empty() {
             return Ok(());
         }
@@ -184,8 +228,14 @@ impl Inner {
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
         let posted = Progress::all_of(columns);
-        let announced =
-            Announced { cause: Cause::Append, next: last.next, base: self.head().base, last_time: last.time, posted };
+        let announced = Announced {
+            cause: Cause::Append,
+            next: last.next,
+            base: self.head().base,
+            text: last.text,
+            last_time: last.time,
+            posted,
+        };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
@@ -221,6 +271,7 @@ impl Inner {
             cause: Cause::Retention,
             next: head.next,
             base: last.next,
+            text: 0,
             last_time: head.last_time,
             posted: None,
         };
@@ -233,18 +284,21 @@ impl Inner {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
     pub(super) next: Offset,
+    /// Bytes of their text.
+    pub(super) text: u64,
     pub(super) time: Option<Timestamp>,
 }
 
 /// Checks that chunks follow the head without gap or overlap.
 fn dense(chunks: &[Chunk], head: &TableHead) -> Result<Last, TableError> {
-    let mut last = Last { next: head.next, time: head.last_time };
+    let mut last = Last { next: head.next, text: 0, time: head.last_time };
     for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
         if chunk.first() != last.next || last.next.after(chunk.len() as u64).is_none() {
             let cause = format!("records from {} were to follow {}", chunk.first(), last.next);
             return Err(TableError::Failed { cause });
         }
-        last = Last { next: chunk.next(), time: Some(chunk.last_time()) };
+        let text = last.text + chunk.values().bytes() as u64;
+        last = Last { next: chunk.next(), text, time: Some(chunk.last_time()) };
     }
     Ok(last)
 }

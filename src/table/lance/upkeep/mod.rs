@@ -270,7 +270,8 @@ impl Inner {
         let live_bytes = stored.saturating_sub(expired);
         let dead_bytes = bytes.saturating_sub(live_bytes);
         let last_upkeep = *self.upkeep.last.lock();
-        Ok(TableUsage { versions, live_bytes, dead_bytes, last_upkeep })
+        let raw_bytes = self.raw_bytes.load(Ordering::Relaxed);
+        Ok(TableUsage { versions, raw_bytes, live_bytes, dead_bytes, last_upkeep })
     }
 }
 

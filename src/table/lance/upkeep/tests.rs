@@ -2,11 +2,17 @@ use std::fs;
 
 use super::*;
 use crate::table::lance::LanceTables;
-use crate::table::lance::tests::{Bench, append, chunk_of, files, numbers, schema, somebody_else};
+use crate::table::lance::tests::{Bench, append, files, numbers, schema, somebody_else};
 use crate::table::{TableView as _, Tables as _};
 
 fn data_bytes(bench: &Bench) -> u64 {
     files(&bench.place().dataset.join("data")).iter().map(|file| fs::metadata(file).unwrap().len()).sum()
+}
+
+/// Records from an offset on.
+fn chunk_of(first: u64, records: &[String]) -> crate::codec::Chunk {
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    crate::table::contract::chunk(first, i64::try_from(first).unwrap(), &records)
 }
 
 /// Merges when a few fragments are there.
