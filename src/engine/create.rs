@@ -8,6 +8,7 @@ use crate::backend::{BackendFactory, OpenTopic, RecordForm};
 use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, Tombstone, TopicDefinition, TopicRow};
 use crate::engine::entry::Entry;
 use crate::engine::{Core, Remains};
+use crate::io::point;
 use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::{InvalidSchema, Schema};
 use crate::topic::catalog_answer;
@@ -225,6 +226,7 @@ impl Core {
     async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {
         let definition = &entry.row().definition;
         self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
+        point::passed("delete", "buried");
         let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
         self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
         Ok(())

@@ -9,6 +9,7 @@ mod clock;
 #[doc(hidden)]
 pub mod fault;
 mod lock;
+pub mod point;
 mod real;
 
 pub use clock::{Clock, SystemClock};

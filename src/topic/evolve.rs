@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::backend::VersionedSchema;
 use crate::catalog::SchemaCause;
 use crate::codec::Evolution;
+use crate::io::point;
 use crate::model::{Ack, Problem, SchemaVersion};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
@@ -54,6 +55,7 @@ impl Topic {
                 let cause = if first { SchemaCause::Inferred } else { SchemaCause::Evolved };
                 let row = schema_row(version, &schema, cause, &changes, topic.services.clock.now());
                 let stored = topic.services.catalog.insert_schema(topic.id, row).await;
+                point::passed("evolve", "stored");
                 let step = match stored {
                     Ok(()) => {
                         let versioned = Arc::new(VersionedSchema { version, schema: Arc::new(schema), lineage });

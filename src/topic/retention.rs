@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::backend::StorageError;
+use crate::io::point;
 use crate::model::{Ack, ErrorCode, Offset, Problem, Retention, Timestamp};
 use crate::topic::configure::merge_retention;
 use crate::topic::{RetentionPreview, Topic};
@@ -37,6 +38,7 @@ impl Topic {
             self.backend.reached(to, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
         }
         self.services.catalog.set_earliest(self.id, to).await.map_err(|err| self.catalog_problem(&err))?;
+        point::passed("retention", "stored");
         self.backend.levels().change(|levels| levels.earliest = to);
         if let Err(err) = self.backend.trim().await {
             tracing::warn!(topic = %self.name, error = %err, "records of {} are still to be removed", self.name);

@@ -17,7 +17,7 @@ use super::error::blocking;
 use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, VERSION_KEY};
 use super::posted::Progress;
 use super::vouch::note_settled;
-use crate::io::Disk;
+use crate::io::{Disk, point};
 use crate::model::Offset;
 use crate::table::{Cause, TableError};
 
@@ -188,6 +188,7 @@ impl CommitHandler for Fence {
             stored.insert(POSTED_KEY.to_owned(), posted.to_string());
         }
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
+        point::passed(ticket.cause.as_str(), "synced");
 
         self.state.lock().outcome.attempted = Some(version);
         let put = ConditionalPutCommitHandler
@@ -195,7 +196,9 @@ impl CommitHandler for Fence {
             .await;
         match put {
             Ok(location) => {
+                point::passed(ticket.cause.as_str(), "put");
                 self.sync_after(&location, version).await.map_err(as_commit_error)?;
+                point::passed(ticket.cause.as_str(), "committed");
                 Ok(location)
             }
             Err(CommitError::CommitConflict) => {

@@ -92,7 +92,7 @@ impl Tables for LanceTables {
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
         let (shared, place) = (Arc::clone(&self.shared), place.clone());
         let removal = async move {
-            shared.turns.stop(&place.dataset).await;
+            let _stopped = shared.turns.stop(&place.dataset).await;
             blocking(move || {
                 let _alone = shared.links.lock();
                 place::remove(&*shared.disk, &place)

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use crate::io::Disk;
+use crate::io::{Disk, point};
 use crate::table::TablePlace;
 
 fn folder_of(path: &Path) -> io::Result<&Path> {
@@ -82,12 +82,14 @@ pub(super) fn remove(disk: &dyn Disk, place: &TablePlace) -> io::Result<()> {
         disk.remove(&place.link)?;
     }
     let synced = sync_if_there(disk, folder);
+    point::passed("delete", "unlinked");
     synced.inspect_err(|_| {
         if ours {
             drop(make_link(disk, place, &target))
         }
     })?;
     let there = remove_dataset(&place.dataset)?;
+    point::passed("delete", "removed");
     let synced = sync_if_there(disk, folder_of(&place.dataset)?);
     synced.inspect_err(|_| {
         if there {

@@ -14,6 +14,7 @@ mod client;
 mod cycles;
 mod keepers;
 mod ledger;
+mod points;
 mod posted;
 mod proxy;
 mod pylance;

@@ -17,6 +17,7 @@ pub struct Launch {
     data_dir: PathBuf,
     listen: String,
     arguments: Vec<OsString>,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A running server; killed when it is dropped.
@@ -29,13 +30,25 @@ pub struct Server {
 impl Launch {
     /// Servers that keep their data in this folder, on any free port.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), listen: "127.0.0.1:0".to_owned(), arguments: Vec::new() }
+        Self {
+            data_dir: data_dir.into(),
+            listen: "127.0.0.1:0".to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// Adds options of the command line.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(OsString::from));
+        self
+    }
+
+    /// Sets a variable of the environment.
+    #[must_use]
+    pub fn setting(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -74,6 +87,7 @@ impl Launch {
             .arg(&self.data_dir)
             .args(&self.arguments)
             .env("PERSISTING_LOG", std::env::var("PERSISTING_LOG").unwrap_or_else(|_| "error".to_owned()))
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null());
         command
     }

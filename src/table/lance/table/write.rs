@@ -14,6 +14,7 @@ use tracing::warn;
 use super::Inner;
 use crate::codec::Chunk;
 use crate::codec::columns::{arrow_schema, to_batch};
+use crate::io::point;
 use crate::model::{Offset, Timestamp};
 use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
@@ -181,6 +182,7 @@ impl Inner {
     /// The head with these columns.
     async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
         while let Some((transaction, posted)) = next(&version.dataset, columns).await? {
+            point::passed("evolve", "written");
             let head = self.head();
             let announced = Announced {
                 cause: Cause::Evolve,
@@ -227,6 +229,7 @@ impl Inner {
         let params = self.write_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
+        point::passed("append", "written");
         let posted = Progress::all_of(columns);
         let announced = Announced {
             cause: Cause::Append,

@@ -28,6 +28,13 @@ pub(super) struct Cleaned {
     pub(super) bytes: u64,
 }
 
+impl std::ops::AddAssign for Cleaned {
+    fn add_assign(&mut self, other: Self) {
+        self.versions += other.versions;
+        self.bytes += other.bytes;
+    }
+}
+
 fn files_of(manifest: &Manifest) -> HashMap<String, u64> {
     let files = manifest.fragments.iter().flat_map(|fragment| &fragment.files);
     files.map(|file| (file.path.clone(), file.file_size_bytes.get().map_or(0, u64::from))).collect()

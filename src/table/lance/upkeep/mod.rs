@@ -25,7 +25,7 @@ pub(super) use self::turns::Turns;
 use super::commit::DATA_FOLDER;
 use super::error::blocking;
 use super::table::Inner;
-use crate::io::Disk;
+use crate::io::{Disk, point};
 use crate::model::{Offset, Timestamp};
 use crate::table::{Cause, TableError, TableUsage, Upkeep};
 
@@ -107,10 +107,6 @@ impl State {
         Offset::new(self.expired.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO)
     }
 
-    fn zeal(&self) -> Zeal {
-        if self.asked.load(Ordering::Acquire) { Zeal::All } else { Zeal::Due }
-    }
-
     fn is_resting(&self) -> bool {
         self.resting_until.lock().is_some_and(|until| Instant::now() < until)
     }
@@ -160,21 +156,25 @@ impl Inner {
     }
 
     async fn keep_up_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), TableError> {
-        let before = self.head().fragments.len();
-        let (mut merges, mut bytes_merged) = (0, 0);
-        while let Some(bytes) = self.merge_next(stop).await? {
-            merges += 1;
-            bytes_merged += bytes;
+        let before = self.head();
+        let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
+        let (mut merges, mut bytes_merged, mut cleaned) = (0, 0, Cleaned::default());
+        for zeal in asked.map(Zeal::All).into_iter().chain([Zeal::Due]) {
+            while let Some(bytes) = self.merge_next(zeal, stop).await? {
+                merges += 1;
+                bytes_merged += bytes;
+                // Between merges: where commits come fast, there is always one more due.
+                cleaned += self.clean_up_if_due().await?;
+            }
         }
-        self.upkeep.asked.store(false, Ordering::Release);
-        let cleaned = if self.is_clean_up_due() { self.clean_up().await? } else { Cleaned::default() };
+        cleaned += self.clean_up_if_due().await?;
         if merges == 0 && cleaned == Cleaned::default() {
             return Ok(());
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let done = Upkeep {
             at: Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
-            fragments_before: before as u64,
+            fragments_before: before.fragments.len() as u64,
             fragments_after: self.head().fragments.len() as u64,
             merges,
             bytes_merged,
@@ -187,14 +187,15 @@ impl Inner {
     }
 
     /// Makes the next merge that is due: how many bytes were read for it; none where none was due.
-    async fn merge_next(self: &Arc<Self>, stop: &CancellationToken) -> Result<Option<u64>, TableError> {
+    async fn merge_next(self: &Arc<Self>, zeal: Zeal, stop: &CancellationToken) -> Result<Option<u64>, TableError> {
         let turns = &self.shared.turns;
         let Ok(_alone) = turns.merging.acquire().await else { return Ok(None) };
         let Some(version) = self.version().await? else { return Ok(None) };
         let expired = self.upkeep.expired();
-        let run = self.upkeep.policy().next_run(&version.layout, expired, self.upkeep.zeal());
+        let run = self.upkeep.policy().next_run(&version.layout, expired, zeal);
         let Some(run) = run.filter(|_| !stop.is_cancelled()) else { return Ok(None) };
         let merged = merge::write_merged(&version, run, expired, self.merge_params(), stop).await?;
+        point::passed("compact", "written");
         drop(version);
         let committed = match self.sync_merged(&merged).await {
             Ok(()) => self.commit_merged(&merged, stop).await,
@@ -240,6 +241,10 @@ impl Inner {
         }
     }
 
+    async fn clean_up_if_due(self: &Arc<Self>) -> Result<Cleaned, TableError> {
+        if self.is_clean_up_due() { self.clean_up().await } else { Ok(Cleaned::default()) }
+    }
+
     async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
         let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
         let is_many = self.upkeep.versions.load(Ordering::Relaxed) > VERSIONS_MAX;
@@ -249,10 +254,13 @@ impl Inner {
         if is_many || is_heavy {
             let _lane = self.enter_lane().await?;
             let Some(version) = self.version().await? else { return Ok(cleaned) };
+            point::passed("clean-up", "begun");
             cleaned = clean::remove_old_versions(&version.dataset, path, history).await?;
+            point::passed("clean-up", "removed");
             if !self.upkeep.swept.swap(true, Ordering::AcqRel) {
                 let disk: Arc<dyn Disk> = Arc::clone(&self.shared.disk);
                 cleaned.bytes += clean::remove_strays(disk, path, self.upkeep.opened_at).await?;
+                point::passed("clean-up", "swept");
             }
         }
         let (_, versions) = clean::usage(path.clone()).await?;

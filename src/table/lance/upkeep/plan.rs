@@ -57,8 +57,8 @@ const MERGE_ROWS: u64 = 1 << 30;
 pub(super) enum Zeal {
     /// What has piled up.
     Due,
-    /// All that can be merged.
-    All,
+    /// All that can be merged of what lies before an offset: what comes meanwhile waits until it is due.
+    All(Offset),
 }
 
 /// Neighbours to be made one, by their place in the layout.
@@ -95,7 +95,10 @@ impl UpkeepPolicy {
         }
         let end = begin..fragments.len();
         match zeal {
-            Zeal::All => self.shortened(fragments, end),
+            Zeal::All(until) => {
+                let asked = fragments.partition_point(|placed| placed.next <= until);
+                self.shortened(fragments, end.start..asked.max(end.start))
+            }
             Zeal::Due => {
                 let due = self.left_behind(fragments, end.clone()).or_else(|| self.piled_up(fragments, end));
                 due.and_then(|run| self.shortened(fragments, run))
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_large_enough_is_left_alone_and_what_lies_between_is_merged_once() {
         let whole = POLICY.whole_bytes;
-        assert_eq!(run(&[whole, whole, whole], Zeal::All), None);
+        assert_eq!(run(&[whole, whole, whole], Zeal::All(Offset::MAX)), None);
         assert_eq!(run(&[whole, 1 << 20, 1 << 10, whole, 1], Zeal::Due), Some(1..3));
         assert_eq!(run(&[whole, 1 << 20, whole, 1], Zeal::Due), None);
     }
@@ -214,10 +217,10 @@ mod tests {
     #[test]
     fn asked_for_all_it_merges_any_two_neighbours_but_no_more_than_one_merge_takes() {
         assert_eq!(run(&[1, 1], Zeal::Due), None);
-        assert_eq!(run(&[1, 1], Zeal::All), Some(0..2));
-        assert_eq!(run(&[1], Zeal::All), None);
+        assert_eq!(run(&[1, 1], Zeal::All(Offset::MAX)), Some(0..2));
+        assert_eq!(run(&[1], Zeal::All(Offset::MAX)), None);
         let large = 100 << 20;
-        assert_eq!(run(&[large, large, large], Zeal::All), Some(0..2));
+        assert_eq!(run(&[large, large, large], Zeal::All(Offset::MAX)), Some(0..2));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who works on a dataset beside its commits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,22 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::table::lance) struct Turns {
     pub(super) merging: Semaphore,
     running: Mutex<HashMap<PathBuf, CancellationToken>>,
+    /// Datasets that are being removed.
+    closed: Mutex<HashSet<PathBuf>>,
     ended: Notify,
+}
+
+/// Nobody works on a dataset, and nobody begins to, until it is dropped.
+#[derive(Debug)]
+pub(in crate::table::lance) struct Stopped {
+    turns: Arc<Turns>,
+    dataset: PathBuf,
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.turns.closed.lock().remove(&self.dataset);
+    }
 }
 
 /// The right to work on one dataset, until it is dropped.
@@ -26,25 +41,28 @@ pub(super) struct Turn {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { merging: Semaphore::new(1), running: Mutex::default(), ended: Notify::new() }
+        Self { merging: Semaphore::new(1), running: Mutex::default(), closed: Mutex::default(), ended: Notify::new() }
     }
 }
 
 impl Turns {
-    /// Takes the turn of a dataset; none where somebody has it.
+    /// Takes the turn of a dataset; none where somebody has it, or where there is nothing to work on any more.
     pub(super) fn begin(self: &Arc<Self>, dataset: &Path) -> Option<Turn> {
         let stop = CancellationToken::new();
         let mut running = self.running.lock();
-        if running.contains_key(dataset) {
+        if running.contains_key(dataset) || self.closed.lock().contains(dataset) || !dataset.exists() {
             return None;
         }
         running.insert(dataset.to_owned(), stop.clone());
         Some(Turn { turns: Arc::clone(self), dataset: dataset.to_owned(), stop })
     }
 
-    /// Tells whoever works on a dataset to stop; returns when nobody does.
-    pub(in crate::table::lance) async fn stop(&self, dataset: &Path) {
+    /// Tells whoever works on a dataset to stop; returns when nobody does, and keeps it so.
+    pub(in crate::table::lance) async fn stop(self: &Arc<Self>, dataset: &Path) -> Stopped {
+        self.closed.lock().insert(dataset.to_owned());
+        let stopped = Stopped { turns: Arc::clone(self), dataset: dataset.to_owned() };
         self.ended(dataset, CancellationToken::cancel).await;
+        stopped
     }
 
     /// Returns when nobody works on a dataset, of who does meanwhile each is told something.

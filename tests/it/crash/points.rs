@@ -1,0 +1,216 @@
+//! A kill at each named point between two steps: two writers bring fields of their own, and wider numbers, to one topic while
+//! a reader follows it and it is flushed, merged, trimmed and cleaned up. After the restart every acknowledged record is there
+//! once, with the bytes that were read before, both writers' fields are, and schema versions are dense.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use persisting::io::point::POINTS;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Api, Lost};
+use crate::support::process::{Launch, PATIENCE, Server};
+
+const TOPIC: &str = "/v1/topics/busy";
+const VICTIM: &str = "/v1/topics/victim";
+/// How many points are tried at the same time.
+const AT_ONCE: usize = 3;
+
+/// What clients know of the topic.
+#[derive(Debug, Default)]
+struct Known {
+    /// Texts of records by offset, as they were read or acknowledged.
+    read: Mutex<BTreeMap<u64, String>>,
+    /// Offsets of acknowledged records: whose, and the how manieth.
+    acknowledged: Mutex<BTreeMap<u64, (usize, u64)>>,
+    /// Everything before it was asked to be trimmed.
+    trimmed: AtomicU64,
+    over: AtomicBool,
+}
+
+async fn send(api: &Api, method: Method, path: &str, body: String) -> Result<Answer, Lost> {
+    api.send(method, path, &[], Some(body)).await
+}
+
+/// A writer's record: its own fields, one after the other, and a number that widens to a float.
+fn record(writer: usize, number: u64) -> String {
+    let name = ["left", "right"][writer % 2];
+    let wide = if number % 5 == 4 { format!("{number}.5") } else { number.to_string() };
+    json!({
+        "writer": writer, "number": number, format!("{name}{}", number / 4 % 40): number,
+        "nested": {format!("{name}{}", number / 8 % 20): [number]},
+    })
+    .to_string()
+    .replacen('{', &format!("{{\"{name}_wide\":{wide},"), 1)
+}
+
+async fn write(api: Api, known: Arc<Known>, writer: usize) {
+    for number in 0.. {
+        let body = record(writer, number);
+        match send(&api, Method::POST, &format!("{TOPIC}/records"), body).await {
+            Ok(answer) if answer.status == 200 => {
+                let offset = answer.json()["first_offset"].as_u64().expect("an offset");
+                known.acknowledged.lock().insert(offset, (writer, number));
+            }
+            Ok(answer) => assert!(answer.status >= 500, "{answer:?}"),
+            Err(_) => break,
+        }
+        if known.over.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+}
+
+/// Follows the topic as lines and notes the bytes of each record.
+async fn follow(api: Api, known: Arc<Known>) {
+    let lines = [("Accept", "application/x-ndjson".to_owned())];
+    let Ok(answer) = api.open(&format!("{TOPIC}/stream?offset=earliest"), &lines).await else { return };
+    let (mut stream, mut rest) = (answer.bytes_stream(), Vec::new());
+    while let Some(Ok(bytes)) = stream.next().await {
+        rest.extend_from_slice(&bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            note(&known, String::from_utf8(line).expect("UTF-8").trim_end());
+        }
+    }
+}
+
+/// Notes a line of a read; what was noted before must be the same.
+fn note(known: &Known, line: &str) {
+    if line.is_empty() || line.starts_with("{\"event\":") {
+        return;
+    }
+    let offset = serde_json::from_str::<Value>(line).expect("a record")["offset"].as_u64().expect("its offset");
+    let earlier = known.read.lock().insert(offset, line.to_owned());
+    assert!(earlier.as_ref().is_none_or(|earlier| earlier == line), "{earlier:?} has become {line}");
+}
+
+/// Keeps the topic busy until the server has ended.
+async fn keep(api: Api, known: Arc<Known>) {
+    let ask = async |method: Method, path: &str, body: &str| send(&api, method, path, body.to_owned()).await;
+    for round in 0.. {
+        for path in ["flush", "compact", "flush"] {
+            if ask(Method::POST, &format!("{TOPIC}/{path}"), "").await.is_err() {
+                return;
+            }
+        }
+        // Older records expire, some of them with their whole fragment.
+        let before = known.acknowledged.lock().keys().max().map_or(0, |last| last / 3);
+        known.trimmed.fetch_max(before, Ordering::SeqCst);
+        let trim = json!({ "before": before }).to_string();
+        let victim = json!({"backend": "persisting"}).to_string();
+        let steps = [
+            (Method::POST, format!("{TOPIC}/trim"), trim),
+            (Method::PUT, VICTIM.to_owned(), victim),
+            (Method::POST, format!("{VICTIM}/records?ack=committed"), format!("{{\"round\":{round}}}")),
+            (Method::DELETE, VICTIM.to_owned(), String::new()),
+        ];
+        for (method, path, body) in steps {
+            if ask(method, &path, &body).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Works on a server until it is killed at the point.
+async fn work(mut server: Server, known: &Arc<Known>, point: &str) {
+    let api = Api::direct(server.base());
+    let options = json!({"batch_size": 2, "flush_interval_ms": 5, "field_compression": {"nested": "zstd"}});
+    let body = json!({"backend_options": options}).to_string();
+    // A point can come this early.
+    drop(send(&api, Method::PUT, TOPIC, body).await);
+    let writers = (0..2).map(|writer| tokio::spawn(write(api.clone(), Arc::clone(known), writer)));
+    let mut tasks: Vec<_> = writers.collect();
+    tasks.push(tokio::spawn(follow(api.clone(), Arc::clone(known))));
+    tasks.push(tokio::spawn(keep(api.clone(), Arc::clone(known))));
+    let ended = tokio::task::spawn_blocking(move || server.wait()).await.expect("the server's end");
+    assert_eq!(ended.signal(), Some(9), "{point} is passed, and ends the server: {ended:?}");
+    known.over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        tokio::time::timeout(PATIENCE, task).await.expect("clients end").expect("nothing is wrong");
+    }
+}
+
+/// Everything that the topic has, from its earliest record on.
+async fn read_all(api: &Api, known: &Known) -> (u64, u64) {
+    let description = api.fetch(TOPIC).await.expect("the topic").json();
+    let number = |name: &str| description[name].as_u64().expect("an offset");
+    let (earliest, tail) = (number("earliest_offset"), number("tail_offset"));
+    let lines = [("Accept", "application/x-ndjson".to_owned())];
+    let answer = api.send(Method::GET, &format!("{TOPIC}/records"), &lines, None).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut next = earliest;
+    for line in answer.text.lines() {
+        note(known, line);
+        let record: Value = serde_json::from_str(line).expect("a record");
+        assert_eq!(record["offset"], next, "offsets are dense");
+        if let Some((writer, number)) = known.acknowledged.lock().get(&next) {
+            let value = &record["value"];
+            assert_eq!((&value["writer"], &value["number"]), (&json!(writer), &json!(number)), "{line}");
+        }
+        next += 1;
+    }
+    assert_eq!(next, tail);
+    (earliest, tail)
+}
+
+async fn check(server: &Server, known: &Known, point: &str) {
+    let api = Api::direct(server.base());
+    let topic = api.get(TOPIC).await.expect("an answer");
+    if topic.status == 404 {
+        assert!(known.acknowledged.lock().is_empty(), "{point}: the topic is gone");
+        return;
+    }
+    let (earliest, tail) = read_all(&api, known).await;
+    let last = known.acknowledged.lock().keys().max().copied();
+    assert!(last.is_none_or(|last| last < tail), "{point}: {last:?} is gone, the tail is {tail}");
+    assert!(earliest <= known.trimmed.load(Ordering::SeqCst), "{point}: {earliest} was never asked for");
+    let schemas = api.fetch(&format!("{TOPIC}/schemas")).await.expect("the versions").json();
+    let versions: Vec<u64> =
+        schemas["schemas"].as_array().into_iter().flatten().map(|it| it["version"].as_u64().expect("one")).collect();
+    assert_eq!(versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{point}");
+    let written: Vec<usize> = known.acknowledged.lock().values().map(|(writer, _)| *writer).collect();
+    let fields = schemas["schemas"].as_array().and_then(|all| all.last()).map(Value::to_string).unwrap_or_default();
+    for (writer, name) in ["left0", "right0"].into_iter().enumerate() {
+        assert!(!written.contains(&writer) || fields.contains(&format!("\"{name}\"")), "{point}: {name} is gone");
+    }
+    // It goes on, and what is on disk reads as what was in memory.
+    for number in [0, 1] {
+        let body = record(2 + number, 4 + number as u64);
+        let answer =
+            send(&api, Method::POST, &format!("{TOPIC}/records?ack=committed"), body).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{point}: {answer:?}");
+    }
+    assert_eq!(send(&api, Method::POST, &format!("{TOPIC}/compact"), String::new()).await.expect("one").status, 202);
+    read_all(&api, known).await;
+    for status in [201, 204] {
+        let method = if status == 201 { Method::PUT } else { Method::DELETE };
+        let answer = send(&api, method, VICTIM, String::new()).await.expect("an answer");
+        assert!(answer.status == status || answer.status == 200, "{point}: {answer:?}");
+    }
+}
+
+async fn try_point(what: &str, step: &str) {
+    let point = format!("{what}/{step}");
+    let folder = tempfile::Builder::new().prefix("persisting-points-").tempdir().expect("a folder");
+    let launch = Launch::new(folder.path());
+    let known = Arc::new(Known::default());
+    work(launch.clone().setting("PERSISTING_KILL_AT", &point).start_ready().await, &known, &point).await;
+    let server = launch.start_ready().await;
+    check(&server, &known, &point).await;
+    let (acknowledged, read) = (known.acknowledged.lock().len(), known.read.lock().len());
+    println!("{point}: {acknowledged} acknowledged, {read} read: all there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_any_two_steps_loses_and_changes_nothing() {
+    let one = std::env::var("PERSISTING_POINT").ok();
+    let points = POINTS.iter().filter(|(what, step)| one.as_ref().is_none_or(|one| *one == format!("{what}/{step}")));
+    futures::stream::iter(points).for_each_concurrent(AT_ONCE, |(what, step)| try_point(what, step)).await;
+}
