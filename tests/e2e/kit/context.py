@@ -16,6 +16,8 @@ class Context:
     step: str
     binary: Path
     topics: int
+    commits: int
+    upkeep_topics: int
     tools: Tools = field(init=False)
     folder: Path = field(init=False)
     begun: float = field(default_factory=time.monotonic)
