@@ -123,6 +123,14 @@ pub struct Chunk {
     values: Values,
 }
 
+/// A record's value that could not be had in another form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value of the record at offset {offset} could not be had in another form")]
+pub struct Unmappable {
+    /// The record.
+    pub offset: Offset,
+}
+
 impl Chunk {
     /// Records appended at one time.
     pub fn new(first: Offset, time: Timestamp, values: Values) -> Self {
@@ -188,6 +196,25 @@ impl Chunk {
     #[must_use]
     pub fn compacted(&self) -> Self {
         Self { first: self.first, times: self.times.clone(), values: self.values.compacted() }
+    }
+
+    /// The chunk with other values, which `write` appends one by one; offsets and times are kept.
+    ///
+    /// # Errors
+    /// [`Unmappable`] where `write` gives false or the text passes 4 GiB.
+    pub fn map_values(&self, mut write: impl FnMut(&str, &mut Vec<u8>) -> bool) -> Result<Self, Unmappable> {
+        let mut out = Vec::new();
+        let mut ends = Vec::with_capacity(self.len());
+        for index in 0..self.len() {
+            let unmappable = || Unmappable { offset: self.first.saturating_after(index as u64) };
+            let text = std::str::from_utf8(self.value(index)).map_err(|_| unmappable())?;
+            if !write(text, &mut out) {
+                return Err(unmappable());
+            }
+            out.push(b'\n');
+            ends.push(u32::try_from(out.len()).map_err(|_| unmappable())?);
+        }
+        Ok(Self { first: self.first, times: self.times.clone(), values: Values::new(Bytes::from(out), ends) })
     }
 
     /// The records from index `from` on, at most `count`; shares the text.

@@ -20,12 +20,14 @@ mod scalar;
 mod text;
 mod transcode;
 mod values;
+mod view;
 mod walk;
 
-pub use chunk::{Chunk, Times, Values};
+pub use chunk::{Chunk, Times, Unmappable, Values};
 pub use decode::{DecodeLimits, Decoded, Evolution, Records, Target, decode};
 pub use error::DecodeError;
 pub use form::Form;
 pub use pieces::{Piece, Pieces};
 pub use plan::PreparedSchema;
 pub use project::{FieldSelection, InvalidFields};
+pub use view::SchemaView;

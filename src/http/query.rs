@@ -22,7 +22,6 @@ pub(crate) struct StrictQuery {
 /// Parameters of the contract that no backend serves yet, with the capability that they belong to.
 const LACKING: &[(&str, Option<&str>)] = &[
     ("filter", Some("filter")),
-    ("schema_version", Some("schema_evolution")),
     ("version", Some("version_control")),
     ("tag", Some("version_control")),
     ("as_of", Some("version_control")),

@@ -40,8 +40,12 @@ pub(crate) async fn read(
         accept::negotiate(&headers, &[ARROW]).map_err(|_| refusal.allowing([JSON, NDJSON, ARROW]))
     })?;
     let mut ask = ask(&query, media_type == JSON)?;
+    let version = query.integer("schema_version", 1..=MAX_SAFE_INTEGER)?;
     let topic = state.engine.topic(&name).await?;
     query.refuse_lacking()?;
+    if let Some(number) = version {
+        ask.version = Some(topic.schema_as_of(number).await?);
+    }
     match media_type {
         ARROW => Err(lacking("No backend gives Arrow yet; ask for JSON or NDJSON.", Some("arrow"))),
         NDJSON => {
@@ -84,6 +88,7 @@ fn ask(query: &StrictQuery, paged: bool) -> Result<ReadRequest, Problem> {
         limit: limit.or(std::num::NonZeroU64::new(PAGE_RECORDS).filter(|_| paged)),
         bytes_max: None,
         wait: query.seconds("wait", 0..=60)?,
+        version: None,
         fields: query.fields()?,
     })
 }

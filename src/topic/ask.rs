@@ -13,7 +13,7 @@ use crate::model::{
     TopicName, Writer,
 };
 use crate::table::Upkeep;
-use crate::topic::SharedRun;
+use crate::topic::{AsOfSchema, SharedRun};
 
 /// An append of one body, stored whole or not at all.
 #[derive(Clone, Debug)]
@@ -159,6 +159,9 @@ pub struct ReadRequest {
     pub bytes_max: Option<usize>,
     /// How long to wait at the tail for a record.
     pub wait: Option<Duration>,
+    /// The schema version to read under, which [`Topic::schema_as_of`](crate::topic::Topic::schema_as_of) has found; none for
+    /// the newest.
+    pub version: Option<AsOfSchema>,
     /// The fields to keep of each value.
     pub fields: Option<FieldSelection>,
 }

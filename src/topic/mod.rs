@@ -18,6 +18,7 @@ mod retention;
 mod runs;
 mod services;
 mod stream;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
+pub use view::AsOfSchema;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::CatalogError;

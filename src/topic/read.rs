@@ -9,6 +9,7 @@ use crate::codec::{Chunk, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::tail::Levels;
 use crate::topic::log::topic_gone;
+use crate::topic::view::Puller;
 use crate::topic::{Page, ReadRequest, Start, Topic};
 
 /// How much one pull from the backend asks for.
@@ -26,12 +27,13 @@ impl Topic {
         if let Some(patience) = ask.wait {
             self.wait_at_tail(from, patience).await?;
         }
+        let mut puller = Puller::new(ask.version);
         let mut chunks = Vec::new();
         let mut next = from;
         let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
         let mut bytes_left = ask.bytes_max.unwrap_or(usize::MAX);
         while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
-            let found = self.get(next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
+            let found = puller.get(self, next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
             if found.is_empty() {
                 break;
             }
@@ -91,10 +93,11 @@ impl Topic {
         let end = self.backend.levels().now().readable;
         let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
         let topic = Arc::clone(self);
+        let mut puller = Puller::new(ask.version);
         Ok(Box::pin(async_stream::try_stream! {
             while next < end {
                 let records = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_RECORDS);
-                let chunks = topic.get(next, records, PULL_BYTES).await?;
+                let chunks = puller.get(&topic, next, records, PULL_BYTES).await?;
                 let Some(last) = chunks.last() else { break };
                 next = last.next();
                 yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();

@@ -31,7 +31,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         }
         for (parameter, capability) in [
             ("filter=a%3D1", Some("filter")),
-            ("schema_version=1", Some("schema_evolution")),
             ("version=1", Some("version_control")),
             ("tag=t", Some("version_control")),
             ("as_of=2026-01-01T00:00:00Z", Some("version_control")),

@@ -22,6 +22,7 @@ mod registry;
 mod registry_times;
 mod resume;
 mod retention;
+mod schema_version;
 mod short;
 mod stream;
 mod topics;

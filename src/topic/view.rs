@@ -1,0 +1,86 @@
+//! Reads under a schema version that a caller names.
+
+use crate::codec::{Chunk, SchemaView, Unmappable};
+use crate::model::{ErrorCode, Offset, Problem, SchemaVersion};
+use crate::schema::{Lineage, Schema};
+use crate::topic::Topic;
+
+/// A schema version that records are read under.
+#[derive(Clone, Debug)]
+pub struct AsOfSchema {
+    version: SchemaVersion,
+    schema: Schema,
+}
+
+/// Pulls records in the form that is asked for.
+pub(super) struct Puller {
+    wanted: Option<AsOfSchema>,
+    /// What the version shows, and the posted version that it was made for.
+    view: Option<(Option<SchemaVersion>, SchemaView)>,
+}
+
+impl Puller {
+    /// Records under a version; none for the newest.
+    pub(super) fn new(wanted: Option<AsOfSchema>) -> Self {
+        Self { wanted, view: None }
+    }
+
+    /// Records from the backend, failures as problems.
+    pub(super) async fn get(
+        &mut self,
+        topic: &Topic,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, Problem> {
+        let Some(wanted) = &self.wanted else { return topic.get(from, records, bytes).await };
+        loop {
+            let lineage = topic.lineage();
+            let chunks = topic.get(from, records, bytes).await?;
+            // A version posted meanwhile has rewritten what was read, or has not.
+            if topic.lineage().newest() != lineage.newest() {
+                continue;
+            }
+            let view = match self.view.take() {
+                Some((made_for, view)) if made_for == lineage.newest() => view,
+                _ => SchemaView::new(&wanted.schema, lineage.after(Some(wanted.version))),
+            };
+            let shown: Result<_, Unmappable> = chunks.iter().map(|chunk| view.apply(chunk)).collect();
+            self.view = Some((lineage.newest(), view));
+            return shown.map_err(|err| {
+                tracing::error!(topic = %topic.name, error = %err, "a stored value of {} cannot be read", topic.name);
+                Problem::internal()
+            });
+        }
+    }
+}
+
+impl Topic {
+    /// A version to read under, by its number.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend` without columns; `not_found` where there never was one of this number.
+    pub async fn schema_as_of(&self, number: u64) -> Result<AsOfSchema, Problem> {
+        self.check_columns()?;
+        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        let Some(row) = rows.iter().find(|row| u64::from(row.version.get()) == number) else {
+            let detail = match rows.last() {
+                Some(newest) => format!("The topic has no schema version {number}: it has 1 to {}.", newest.version),
+                None => format!("The topic has no schema version {number}: it has none before its first column."),
+            };
+            return Err(Problem::new(ErrorCode::NotFound, detail));
+        };
+        let schema = Schema::from_json(&serde_json::json!({ "fields": row.fields })).map_err(|err| {
+            tracing::error!(topic = %self.name, error = %err, "a stored schema cannot be read");
+            Problem::internal()
+        })?;
+        Ok(AsOfSchema { version: row.version, schema })
+    }
+
+    /// What was posted so far. Taken under the lock under which the tail is rewritten, so that what is read between two
+    /// looks that find the same has the form of that time.
+    fn lineage(&self) -> std::sync::Arc<Lineage> {
+        let _log = self.log.lock();
+        self.schema.load().as_ref().map(|versioned| std::sync::Arc::clone(&versioned.lineage)).unwrap_or_default()
+    }
+}
