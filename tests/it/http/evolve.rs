@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{JSON, Topic};
 use crate::support::local::shared;
+use crate::support::sse::Sse;
 
 async fn fields(topic: &Topic) -> Value {
     topic.get("schemas/latest").await.expect(200).json()["fields"].clone()
@@ -183,4 +184,62 @@ async fn appends_that_evolve_at_once_all_find_their_place() {
     let again: Vec<Value> = topic.values(0).await.iter().map(|value| serde_json::from_str(value).unwrap()).collect();
     let first: Vec<Value> = values.iter().map(|value| serde_json::from_str(value).unwrap()).collect();
     assert_eq!(again, first);
+}
+
+#[tokio::test]
+async fn two_writers_evolve_one_topic_while_a_reader_streams() {
+    const ROUNDS: u64 = 20;
+    let topic = shared().await.topic("persisting").await;
+    topic.append(r#"{"writer":"none"}"#).await;
+    let mut stream = Sse::open(&topic, &format!("?offset=0&limit={}", 1 + 2 * ROUNDS), &[]).await;
+    let writing = ["left", "right"].map(|writer| {
+        let topic = topic.clone();
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for round in 0..ROUNDS {
+                // Each record has a field of its own, a member of its own in the struct that both share, and a wider number.
+                let record = json!({"writer": writer, (format!("{writer}{round}")): round, "s": {(format!("{writer}{round}")): true},
+                    "n": if round == ROUNDS / 2 { json!(0.5) } else { json!(round) }});
+                let receipt = topic.append(record.to_string()).await;
+                sent.push((receipt["first_offset"].as_u64().unwrap(), receipt["schema_version"].as_u64().unwrap(), record));
+            }
+            sent
+        })
+    });
+    let mut sent = Vec::new();
+    for writer in writing {
+        sent.extend(writer.await.unwrap());
+    }
+    sent.sort_by_key(|(offset, ..)| *offset);
+    // Each record at the offset that its writer was told, under a version that never goes back.
+    assert!(sent.iter().map(|(offset, ..)| *offset).eq(1..=2 * ROUNDS));
+    assert!(sent.is_sorted_by_key(|(_, version, _)| *version));
+    let events = stream.rest().await;
+    let records: Vec<Value> = events
+        .iter()
+        .filter(|event| event.name().is_none() && event.id().is_some())
+        .map(|event| event.data())
+        .collect();
+    assert!(records[1..].iter().map(|record| &record["value"]).eq(sent.iter().map(|(.., record)| record)));
+    let told: Vec<u64> = events
+        .iter()
+        .filter(|event| event.name() == Some("schema"))
+        .map(|event| event.data()["schema_version"].as_u64().unwrap())
+        .collect();
+    assert!(told.is_sorted_by(|one, next| one < next), "{told:?}");
+    // Versions are dense, each with something new, and the last has all fields.
+    let schemas = topic.get("schemas").await.json()["schemas"].as_array().unwrap().clone();
+    let newest = sent.last().unwrap().1;
+    assert!(schemas.iter().map(|schema| schema["version"].as_u64().unwrap()).eq(1..=newest));
+    assert!(schemas[1..].iter().all(|schema| !schema["changes"].as_array().unwrap().is_empty()));
+    let all = fields(&topic).await;
+    assert_eq!(all.as_array().unwrap().len() as u64, 3 + 2 * ROUNDS);
+    let members = all.as_array().unwrap().iter().find(|field| field["name"] == "s").unwrap();
+    assert_eq!(members["fields"].as_array().unwrap().len() as u64, 2 * ROUNDS);
+    for _ in 0..2 {
+        let values: Vec<Value> =
+            topic.values(1).await.iter().map(|value| serde_json::from_str(value).unwrap()).collect();
+        assert!(values.iter().eq(sent.iter().map(|(.., record)| record)));
+        topic.post("flush", "").await.expect(200);
+    }
 }

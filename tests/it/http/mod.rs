@@ -13,6 +13,7 @@ mod load;
 mod manners;
 mod metrics;
 mod origins;
+mod outcomes;
 mod patch;
 mod phases;
 mod races;
