@@ -24,7 +24,7 @@ use persisting::table::{TablePlace, Tables};
 use persisting::tail::{Reservation, Tail};
 use persisting::wal::{SegmentedWal, Wal, WalEntry, WalOptions};
 
-const LIMITS: DecodeLimits = DecodeLimits { record_bytes_max: 1 << 20, records_max: 1 << 20 };
+const LIMITS: DecodeLimits = DecodeLimits { record_bytes_max: 1 << 20, records_max: 1 << 20, errors_max: 100 };
 
 fn record(number: usize) -> String {
     format!(
@@ -80,6 +80,7 @@ fn decoding(criterion: &mut Criterion) {
 
 fn entry(number: u64, values: &Values) -> WalEntry {
     WalEntry {
+        beside: None,
         topic: TopicId::from_bytes([7; 16]),
         first: Offset::new(number).expect("small"),
         count: 1,

@@ -93,6 +93,15 @@ pub trait StorageBackend: Send + Sync {
     /// resolves when the batch has reached `ack`.
     fn put_batch(&self, batch: Sequenced, ack: Ack) -> Commit;
 
+    /// Stores a batch, and with it one of another topic of the same backend: after a crash both are there, or neither. The
+    /// batch itself may be empty. Otherwise as [`StorageBackend::put_batch`]; backends that keep a quarantine for topics
+    /// ([`BackendFactory::quarantines`]) have it.
+    fn put_beside(&self, batch: Sequenced, beside: (Arc<Lane>, Sequenced), ack: Ack) -> Commit {
+        let _ = (batch, beside, ack);
+        let cause = "the backend has no entries of two topics".to_owned();
+        Box::pin(std::future::ready(Err(StorageError::Failed { cause })))
+    }
+
     /// Records from `offset` on, in order, dense, at most `limit` of them and about `bytes` of text (but at least one
     /// record). Empty at and past the readable tail.
     ///
@@ -346,6 +355,12 @@ pub trait BackendFactory: Send + Sync {
     fn exactly_once(&self, options: &OptionValues) -> bool {
         let _ = options;
         self.capabilities().exactly_once
+    }
+
+    /// Whether a topic with these options can have a quarantine for records that do not fit its columns.
+    fn quarantines(&self, options: &OptionValues) -> bool {
+        let _ = options;
+        false
     }
 
     /// Whether storage series of a topic with these options are on `/metrics`.

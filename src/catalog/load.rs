@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 
 use crate::catalog::decode::Reader;
 use crate::catalog::{CatalogError, DatasetPlace, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
-use crate::model::{SchemaMode, TopicId, TopicName};
+use crate::model::{OnInvalid, SchemaMode, TopicId, TopicName};
 
 /// Everything, in one read transaction.
 pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
@@ -56,6 +56,8 @@ fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>) -> Result<TopicRow, Catal
         declared_schema: declared.map(|_| row.json("declared_schema")).transpose()?,
         schema_mode: mode.transpose()?,
         retention: row.json("retention")?,
+        on_invalid: OnInvalid::parse(row.plain("on_invalid")?)
+            .ok_or_else(|| row.damaged("on_invalid", "an unknown word"))?,
         created_at: row.time("created_at")?,
     };
     Ok(TopicRow {

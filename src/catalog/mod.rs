@@ -14,7 +14,7 @@ use std::path::Path;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{CursorName, Epoch, Offset, Retention, SchemaMode, Timestamp, TopicId};
+use crate::model::{CursorName, Epoch, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId};
 use crate::runtime::Tasks;
 
 mod cursors;
@@ -121,8 +121,9 @@ impl Catalog {
         retention: Retention,
         options: serde_json::Map<String, serde_json::Value>,
         mode: Option<SchemaMode>,
+        on_invalid: OnInvalid,
     ) -> Result<(), CatalogError> {
-        self.submit(topics::SetConfig { id, retention, options, mode }).await
+        self.submit(topics::SetConfig { id, retention, options, mode, on_invalid }).await
     }
 
     /// Begins a new epoch of each topic at the offset of its next record, in one transaction; the epochs come in the order

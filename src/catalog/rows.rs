@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::model::{CursorName, Epoch, Offset, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::model::{
+    CursorName, Epoch, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+};
 
 /// What a topic is: all of it but the retention, the options and the mode stays as it was created.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +30,8 @@ pub struct TopicDefinition {
     pub schema_mode: Option<SchemaMode>,
     /// How long records are kept.
     pub retention: Retention,
+    /// What becomes of records that do not fit.
+    pub on_invalid: OnInvalid,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -183,6 +187,8 @@ pub struct StoredReceipt {
     pub count: u64,
     /// The schema version that they were written under.
     pub schema: Option<SchemaVersion>,
+    /// How many more went to the quarantine.
+    pub quarantined: u64,
 }
 
 /// What is known of a producer.

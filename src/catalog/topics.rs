@@ -10,7 +10,7 @@ use crate::catalog::decode::{offset_to_sql, to_json, to_sql};
 use crate::catalog::schemas::store_schema;
 use crate::catalog::writer::Change;
 use crate::catalog::{CatalogError, NewTopic};
-use crate::model::{Epoch, Offset, Retention, SchemaMode, TopicId};
+use crate::model::{Epoch, Offset, OnInvalid, Retention, SchemaMode, TopicId};
 
 pub(super) struct Create(pub(super) NewTopic);
 
@@ -27,8 +27,8 @@ impl Change for Create {
         };
         let made = sqlx::query(
             "INSERT INTO topics (id, name, backend, options, storage_path, dataset, link, declared_schema, schema_mode,
-                                 retention, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) WHERE deleted = 0 DO NOTHING",
+                                 retention, on_invalid, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) WHERE deleted = 0 DO NOTHING",
         )
         .bind(&id)
         .bind(topic.name.as_str())
@@ -40,6 +40,7 @@ impl Change for Create {
         .bind(topic.declared_schema.as_ref().map(to_json).transpose()?)
         .bind(topic.schema_mode.map(SchemaMode::as_str))
         .bind(to_json(&topic.retention)?)
+        .bind(topic.on_invalid.as_str())
         .bind(topic.created_at.as_micros())
         .execute(&mut *connection)
         .await?;
@@ -145,6 +146,7 @@ pub(super) struct SetConfig {
     pub(super) retention: Retention,
     pub(super) options: Map<String, Value>,
     pub(super) mode: Option<SchemaMode>,
+    pub(super) on_invalid: OnInvalid,
 }
 
 #[async_trait]
@@ -153,10 +155,11 @@ impl Change for SetConfig {
 
     async fn apply(self, connection: &mut SqliteConnection) -> Result<(), CatalogError> {
         let set =
-            sqlx::query("UPDATE topics SET retention = ?, options = ?, schema_mode = ? WHERE id = ? AND deleted = 0")
+            sqlx::query("UPDATE topics SET retention = ?, options = ?, schema_mode = ?, on_invalid = ? WHERE id = ? AND deleted = 0")
                 .bind(to_json(&self.retention)?)
                 .bind(to_json(&self.options)?)
                 .bind(self.mode.map(SchemaMode::as_str))
+                .bind(self.on_invalid.as_str())
                 .bind(self.id.to_string())
                 .execute(connection)
                 .await?;

@@ -33,11 +33,13 @@ const PRODUCERS_GONE: &str = "DELETE FROM producers WHERE (topic, producer) IN (
     SELECT j.value ->> 0, j.value ->> 1 FROM json_each(?) AS j)";
 
 const KEYS: &str =
-    "INSERT INTO idempotency_keys (topic, key, body_hash, first_offset, count, schema_version, created_at)
-    SELECT topics.id, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6
+    "INSERT INTO idempotency_keys (topic, key, body_hash, first_offset, count, schema_version, created_at, quarantined)
+    SELECT topics.id, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6,
+        j.value ->> 7
     FROM json_each(?) AS j CROSS JOIN topics ON topics.id = j.value ->> 0 AND deleted = 0 WHERE true
     ON CONFLICT (topic, key) DO UPDATE SET body_hash = excluded.body_hash, first_offset = excluded.first_offset,
-        count = excluded.count, schema_version = excluded.schema_version, created_at = excluded.created_at";
+        count = excluded.count, schema_version = excluded.schema_version, created_at = excluded.created_at,
+        quarantined = excluded.quarantined";
 
 const KEYS_GONE: &str = "DELETE FROM idempotency_keys WHERE (topic, key) IN (
     SELECT j.value ->> 0, j.value ->> 1 FROM json_each(?) AS j)";
@@ -74,8 +76,10 @@ impl Checkpoint {
         statements.add(PRODUCERS, producers)?;
         let keys = topics.iter().flat_map(|(id, topic)| topic.keys.iter().map(move |row| (id, row)));
         let keys = keys.map(|(id, row)| {
-            let ReceiptForm(first, count, schema) = (&row.receipt).into();
-            (id, &*row.key, hex(&row.body_hash), first, count, schema, row.created_at.as_micros())
+            let StoredReceipt { first, count, schema, quarantined } = row.receipt;
+            let schema = schema.map(SchemaVersion::get);
+            let made = row.created_at.as_micros();
+            (id, &*row.key, hex(&row.body_hash), first.get(), count, schema, made, quarantined)
         });
         statements.add(KEYS, keys)?;
         Ok(statements)
@@ -102,23 +106,36 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
-/// A receipt as stored: first offset, count, schema version.
+/// A receipt as stored: first offset, count, schema version, and the number of quarantined records where there are any.
 #[derive(Serialize, serde::Deserialize)]
-struct ReceiptForm(u64, u64, Option<u32>);
+#[serde(untagged)]
+enum ReceiptForm {
+    Whole(u64, u64, Option<u32>),
+    Quarantined(u64, u64, Option<u32>, u64),
+}
 
 impl From<&StoredReceipt> for ReceiptForm {
     fn from(receipt: &StoredReceipt) -> Self {
-        Self(receipt.first.get(), receipt.count, receipt.schema.map(SchemaVersion::get))
+        let StoredReceipt { first, count, schema, quarantined } = *receipt;
+        let schema = schema.map(SchemaVersion::get);
+        match quarantined {
+            0 => Self::Whole(first.get(), count, schema),
+            quarantined => Self::Quarantined(first.get(), count, schema, quarantined),
+        }
     }
 }
 
 impl ReceiptForm {
     fn decode(&self) -> Option<StoredReceipt> {
-        let schema = match self.2 {
+        let (first, count, schema, quarantined) = match *self {
+            Self::Whole(first, count, schema) => (first, count, schema, 0),
+            Self::Quarantined(first, count, schema, quarantined) => (first, count, schema, quarantined),
+        };
+        let schema = match schema {
             Some(number) => Some(SchemaVersion::new(number)?),
             None => None,
         };
-        Some(StoredReceipt { first: Offset::new(self.0)?, count: self.1, schema })
+        Some(StoredReceipt { first: Offset::new(first)?, count, schema, quarantined })
     }
 }
 
@@ -183,6 +200,7 @@ fn key_of(row: &SqliteRow) -> Result<KeyRow, CatalogError> {
             first: row.offset("first_offset")?,
             count: row.count("count")?,
             schema: row.version("schema_version")?,
+            quarantined: row.count("quarantined")?,
         },
         created_at: row.time("created_at")?,
     })

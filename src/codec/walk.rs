@@ -1,12 +1,14 @@
 //! The records of a body, one after the other.
 
+use std::ops::Range;
+
 use jiter::Peek;
 
 use crate::codec::copy::Copier;
 use crate::codec::fault::{Fault, Stop};
 use crate::codec::read::{Malformed, Reader};
 use crate::codec::{DecodeError, DecodeLimits, Form};
-use crate::model::{Problem, RecordError};
+use crate::model::RecordError;
 
 /// What takes records.
 pub(super) trait Sink<'j> {
@@ -35,13 +37,15 @@ impl From<Malformed> for Break {
     }
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'l> {
     text: &'a str,
-    limits: &'a DecodeLimits,
+    limits: &'l DecodeLimits,
     records: u64,
     errors: Vec<RecordError>,
     /// Where the first refused record begins.
     first_refused: usize,
+    /// Where each record begins and ends, where that is wanted.
+    spans: Option<Vec<Range<usize>>>,
 }
 
 /// Gives each record of a body to a sink. Refused records do not stop it, so that a client learns of many at once, and
@@ -52,13 +56,8 @@ pub(super) fn walk<'j>(
     limits: &DecodeLimits,
     sink: &mut impl Sink<'j>,
 ) -> Result<Walked, DecodeError> {
-    let mut walk = Walk { text, limits, records: 0, errors: Vec::new(), first_refused: 0 };
-    let walked = match form {
-        Form::Json => walk.json(text, sink),
-        Form::Ndjson => walk.lines(text, sink),
-        Form::Sequence => walk.sequence(text, sink),
-    };
-    match walked {
+    let mut walk = Walk { text, limits, records: 0, errors: Vec::new(), first_refused: 0, spans: None };
+    match walk.all(form, sink) {
         Ok(()) if !walk.errors.is_empty() => {
             Err(DecodeError::InvalidRecords { errors: walk.errors, line: line_of(text, walk.first_refused) })
         }
@@ -68,6 +67,20 @@ pub(super) fn walk<'j>(
         Err(Break::Error(error)) => Err(error),
         Err(Break::Malformed(malformed)) => Err(invalid_json(text.as_bytes(), malformed)),
     }
+}
+
+/// Where each record of a body begins and ends, the refused ones too; of a body that is no JSON those before the fault.
+pub(super) fn spans(text: &str, form: Form, limits: &DecodeLimits) -> Vec<Range<usize>> {
+    struct Skip;
+    impl<'j> Sink<'j> for Skip {
+        fn record(&mut self, reader: &mut Reader<'j>) -> Result<(), Stop> {
+            Ok(reader.skip()?)
+        }
+    }
+    let mut walk = Walk { text, limits, records: 0, errors: Vec::new(), first_refused: 0, spans: Some(Vec::new()) };
+    // Whatever ends it was told when the body was decoded.
+    drop(walk.all(form, &mut Skip));
+    walk.spans.unwrap_or_default()
 }
 
 /// The error for malformed text in a body.
@@ -99,7 +112,15 @@ fn text_fault(reader: &mut Reader<'_>, peek: Peek, from: usize) -> Result<Option
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a, '_> {
+    fn all(&mut self, form: Form, sink: &mut impl Sink<'a>) -> Result<(), Break> {
+        match form {
+            Form::Json => self.json(self.text, sink),
+            Form::Ndjson => self.lines(self.text, sink),
+            Form::Sequence => self.sequence(self.text, sink),
+        }
+    }
+
     /// An object, or an array of them.
     fn json<'j>(&mut self, text: &'j str, sink: &mut impl Sink<'j>) -> Result<(), Break> {
         let mut reader = Reader::new(text, 0, text.len());
@@ -161,7 +182,7 @@ impl Walk<'_> {
         if self.records > self.limits.records_max {
             return Err(Break::Error(DecodeError::TooManyRecords { limit: self.limits.records_max }));
         }
-        if self.errors.len() >= Problem::ERRORS_MAX {
+        if self.errors.len() >= self.limits.errors_max {
             reader.skip()?;
         } else {
             let taken = if peek == Peek::Object { sink.record(reader) } else { Err(Stop::no_object(peek)) };
@@ -174,6 +195,9 @@ impl Walk<'_> {
                     self.refuse(reader, *fault, record, from)?;
                 }
             }
+        }
+        if let Some(spans) = &mut self.spans {
+            spans.push(from..reader.index());
         }
         let limit = self.limits.record_bytes_max;
         if (reader.index() - from) as u64 > limit {

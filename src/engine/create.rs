@@ -9,10 +9,12 @@ use crate::catalog::{CatalogError, EpochStart, NewTopic, SchemaCause, Tombstone,
 use crate::engine::entry::Entry;
 use crate::engine::{Core, Remains};
 use crate::io::point;
-use crate::model::{ErrorCode, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName};
+use crate::model::{
+    ErrorCode, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+};
 use crate::schema::{InvalidSchema, Schema};
 use crate::topic::catalog_answer;
-use crate::topic::configure::{check_mode, merge_retention, schema_row};
+use crate::topic::configure::{check_mode, check_on_invalid, merge_retention, schema_row};
 use crate::topic::{CreateTopic, Description, Topic};
 
 /// The backend of topics that name none.
@@ -24,6 +26,7 @@ struct Checked {
     options: Map<String, Value>,
     mode: Option<SchemaMode>,
     retention: Retention,
+    on_invalid: OnInvalid,
     schema: Option<Schema>,
 }
 
@@ -37,13 +40,27 @@ impl Core {
             let detail = "Names that end in \".quarantine\" are the service's own.";
             return Err(Problem::new(ErrorCode::InvalidTopicName, detail));
         }
+        // One that a topic of the name has left holds records of that one.
+        let left = self.quarantine_id(name);
+        if self.entry(name).is_none() {
+            self.delete_quarantine(name, left).await?;
+        }
         let _alone = self.name_lock(name).lock().await;
+        self.create_alone(name, ask).await
+    }
+
+    /// The same under the name's lock, for any name.
+    pub(super) async fn create_alone(
+        self: &Arc<Self>,
+        name: &TopicName,
+        ask: CreateTopic,
+    ) -> Result<(Description, bool), Problem> {
         if let Some(entry) = self.entry(name) {
             let topic = self.open(&entry).await?;
             self.compare(&entry, &topic, &ask)?;
             return Ok((topic.description(), false));
         }
-        let checked = self.check(&ask)?;
+        let checked = self.check(name, &ask)?;
         let row = self.store(name, &ask, &checked).await?;
         let entry = Arc::new(Entry::new(row, None, Timestamp::default(), false));
         let made = async {
@@ -65,7 +82,7 @@ impl Core {
         }
     }
 
-    fn check(&self, ask: &CreateTopic) -> Result<Checked, Problem> {
+    fn check(&self, name: &TopicName, ask: &CreateTopic) -> Result<Checked, Problem> {
         let backend = ask.backend.as_deref().unwrap_or(DEFAULT_BACKEND);
         let Some(factory) = self.services.registry.get(backend).cloned() else {
             let detail = format!("There is no backend \"{backend}\".");
@@ -73,6 +90,8 @@ impl Core {
         };
         let given = self.services.check_options(&*factory, &ask.backend_options)?;
         let options = factory.complete(&given)?;
+        let on_invalid = ask.on_invalid.unwrap_or_default();
+        check_on_invalid(&self.services, &*factory, &options, name, on_invalid)?;
         let form = factory.form();
         let mode = check_mode(&self.services, form, ask.schema_mode)?;
         if form == RecordForm::Documents && (ask.schema.is_some() || ask.storage_path.is_some()) {
@@ -85,7 +104,7 @@ impl Core {
             Some(members) => merge_retention(Retention::default(), members)?,
             None => Retention::default(),
         };
-        Ok(Checked { factory, options, mode, retention, schema })
+        Ok(Checked { factory, options, mode, retention, on_invalid, schema })
     }
 
     async fn store(&self, name: &TopicName, ask: &CreateTopic, checked: &Checked) -> Result<TopicRow, Problem> {
@@ -105,6 +124,7 @@ impl Core {
             declared_schema: checked.schema.as_ref().map(Schema::to_json),
             schema_mode: checked.mode,
             retention: checked.retention,
+            on_invalid: checked.on_invalid,
             created_at: now,
         };
         let schema = checked
@@ -161,7 +181,7 @@ impl Core {
         let mut differs = Vec::new();
         if ask.backend.as_ref().is_some_and(|backend| *backend != present.backend) {
             if self.services.registry.get(ask.backend.as_deref().unwrap_or_default()).is_none() {
-                self.check(ask)?;
+                self.check(&row.definition.name, ask)?;
             }
             differs.push("backend".to_owned());
         } else {
@@ -192,6 +212,9 @@ impl Core {
                 differs.push("retention".to_owned());
             }
         }
+        if ask.on_invalid.is_some_and(|choice| choice != present.on_invalid.unwrap_or_default()) {
+            differs.push("on_invalid".to_owned());
+        }
         if differs.is_empty() {
             return Ok(());
         }
@@ -199,10 +222,22 @@ impl Core {
         Err(Problem::new(ErrorCode::TopicConflict, detail))
     }
 
+    /// Deletes a topic, and its quarantine behind it.
     pub(super) async fn delete(self: &Arc<Self>, name: &TopicName) -> Result<(), Problem> {
+        let quarantine = self.quarantine_id(name);
+        self.delete_one(name, None).await?;
+        // A crash in between leaves it to the next start, or to the next topic of the name.
+        self.delete_quarantine(name, quarantine).await
+    }
+
+    /// Deletes one topic, if it is this one.
+    pub(super) async fn delete_one(self: &Arc<Self>, name: &TopicName, which: Option<TopicId>) -> Result<(), Problem> {
         let _alone = self.name_lock(name).lock().await;
         let missing = || Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\"."));
         let entry = self.entry(name).ok_or_else(missing)?;
+        if which.is_some_and(|id| entry.row().definition.id != id) {
+            return Err(missing());
+        }
         // A topic whose store cannot be opened can be deleted all the same.
         let topic = self.open(&entry).await.ok();
         let before = match &topic {

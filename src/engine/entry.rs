@@ -7,18 +7,20 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
-use crate::catalog::{CatalogError, TopicRow, WriterRows};
+use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
 use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, decode};
 use crate::engine::{Core, schemas};
-use crate::model::{Epoch, ErrorCode, Offset, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer};
+use crate::model::{
+    Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer,
+};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
 use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all};
 
 /// What was stored was within the limits of its time.
-const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
+const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX, errors_max: 1 };
 
 /// How much of a dataset is read at once to look through it.
 const READ_RECORDS: usize = 8_192;
@@ -86,7 +88,7 @@ impl Entry {
             Some(factory) => factory.complete(&definition.options).ok()?,
             None => definition.options.clone(),
         };
-        let etag = Settings::etag(&options, definition.schema_mode, definition.retention);
+        let etag = Settings::etag(&options, definition.schema_mode, definition.retention, definition.on_invalid);
         Some(Description {
             topic: definition.name.clone(),
             id: definition.id,
@@ -97,6 +99,7 @@ impl Entry {
             schema_mode: definition.schema_mode,
             schema_version: *schema_version,
             retention: definition.retention,
+            on_invalid: self.on_invalid(factory),
             state: TopicState::Degraded,
             created_at: definition.created_at,
             earliest_offset: *earliest,
@@ -104,6 +107,13 @@ impl Entry {
             dataset_uri: self.place().map(|place| place.link.display().to_string()),
             etag,
         })
+    }
+
+    /// What is told of what becomes of records that do not fit.
+    fn on_invalid(&self, factory: Option<&dyn BackendFactory>) -> Option<OnInvalid> {
+        let TopicDefinition { name, options, on_invalid, .. } = &self.row.definition;
+        let factory = factory.filter(|_| !name.is_reserved())?;
+        factory.complete(options).is_ok_and(|options| factory.quarantines(&options)).then_some(*on_invalid)
     }
 
     /// Whether the log still has records of it that wait for being opened.
@@ -128,7 +138,7 @@ impl Core {
         Box::pin(self.services.detach(async move { core.open_once(&entry).await })).await
     }
 
-    async fn open_once(&self, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
+    async fn open_once(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
         if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
             return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }
@@ -142,9 +152,11 @@ impl Core {
                     }
                 }));
             }
-            Ok(topic)
+            Ok::<_, Problem>(topic)
         });
-        opening.await.cloned()
+        let topic = opening.await?;
+        self.settle_replay(topic);
+        Ok(Arc::clone(topic))
     }
 
     async fn open_entry(&self, entry: &Entry) -> Result<Topic, Problem> {
@@ -162,7 +174,10 @@ impl Core {
             return Err(Problem::new(ErrorCode::TopicDegraded, detail));
         };
         let options = factory.complete(&definition.options)?;
-        let settings = Settings::new(&*factory, options.clone(), definition.schema_mode, definition.retention);
+        let settings = {
+            let (mode, retention) = (definition.schema_mode, definition.retention);
+            Settings::new(&*factory, options.clone(), mode, retention, definition.on_invalid)
+        };
         let schema = match row.schema_version {
             Some(_) => self.newest_schema(definition.id).await.map_err(fail)??,
             None => None,

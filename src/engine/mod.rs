@@ -5,6 +5,7 @@ mod create;
 mod cursors;
 mod entry;
 mod place;
+mod quarantine;
 mod recover;
 mod schemas;
 mod shutdown;

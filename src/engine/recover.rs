@@ -16,13 +16,13 @@ use crate::engine::entry::{Entry, Replayed};
 use crate::engine::place::Places;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
-use crate::model::{Offset, Timestamp, TopicId};
+use crate::model::{Offset, Problem, Timestamp, TopicId, Writer};
 use crate::runtime::Tasks;
 use crate::table::Tables;
 use crate::tail::Budget;
 use crate::topic::producers::StoredReceipt;
-use crate::topic::{RUNS_BYTES_MAX, TopicServices};
-use crate::wal::{self, SegmentedWal, WalEntry, WalError, WalOptions};
+use crate::topic::{Quarantines, RUNS_BYTES_MAX, TopicServices};
+use crate::wal::{self, Beside, SegmentedWal, WalEntry, WalError, WalOptions};
 
 /// Locks that creations and deletions share by their name's hash.
 const NAME_LOCKS: usize = 64;
@@ -109,6 +109,7 @@ impl Engine {
         let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
         core.restore(loaded, replay).await?;
         core.look_at_disk().await;
+        core.delete_orphans().await;
         // Nothing has been accepted before, so a start that ends earlier leaves the last stop as it was.
         core.catalog.set_clean(false).await?;
         self.core.send_replace(Some(Arc::clone(&core)));
@@ -147,8 +148,11 @@ fn assemble(
         registry.register(factory)?;
     }
     engine.set_registry(&registry);
-    let decode_limits =
-        DecodeLimits { record_bytes_max: options.record_bytes_max, records_max: options.batch_records_max };
+    let decode_limits = DecodeLimits {
+        record_bytes_max: options.record_bytes_max,
+        records_max: options.batch_records_max,
+        errors_max: Problem::ERRORS_MAX,
+    };
     let services = Arc::new(TopicServices {
         runs_budget: Budget::new(RUNS_BYTES_MAX),
         catalog: catalog.clone(),
@@ -159,8 +163,9 @@ fn assemble(
         draining: engine.draining(),
         decode_limits,
         cursors_max: options.cursors_max,
+        quarantines: std::sync::OnceLock::new(),
     });
-    Ok(Arc::new(Core {
+    let core = Arc::new(Core {
         options,
         services,
         catalog,
@@ -175,7 +180,11 @@ fn assemble(
         tasks: parts.tasks.child(),
         checkpointing: tokio::sync::Mutex::default(),
         unsettled: Mutex::default(),
-    }))
+    });
+    let quarantines: std::sync::Weak<dyn Quarantines> = Arc::downgrade(&core) as _;
+    // Set once, here.
+    drop(core.services.quarantines.set(quarantines));
+    Ok(core)
 }
 
 /// Collects what the log holds.
@@ -199,20 +208,36 @@ impl Replay {
     }
 
     /// Takes an entry by its offset, not by its position: relocated copies are repeats.
-    fn take(&mut self, entry: WalEntry) -> Result<(), WalError> {
+    fn take(&mut self, mut entry: WalEntry) -> Result<(), WalError> {
+        let beside = entry.beside.take();
+        let quarantined = beside.as_ref().map_or(0, |beside| u64::from(beside.count));
+        if let Some(beside) = beside {
+            let Beside { topic, first, count, schema, time, values } = *beside;
+            let (writer, beside) = (Writer::Plain, None);
+            let (close, relocated) = (false, entry.relocated);
+            self.take_part(WalEntry { topic, first, count, schema, time, close, relocated, writer, beside, values }, 0);
+        }
+        self.take_part(entry, quarantined);
+        Ok(())
+    }
+
+    /// Takes the part of an entry that belongs to its own topic; so many records of its request went to another.
+    fn take_part(&mut self, entry: WalEntry, quarantined: u64) {
         self.newest = self.newest.max(entry.time);
         let Some(committed) = self.committed.get(&entry.topic) else {
             if !self.buried.contains(&entry.topic) {
                 self.unknown.get_or_insert(entry.topic);
             }
-            return Ok(());
+            return;
         };
         let found = self.found.entry(entry.topic).or_default();
-        let receipt = StoredReceipt { first: entry.first, count: u64::from(entry.count), schema: entry.schema };
+        let (first, count, schema) = (entry.first, u64::from(entry.count), entry.schema);
+        let receipt = StoredReceipt { first, count, schema, quarantined };
         found.writers.push((entry.writer, receipt, entry.time));
         found.closed |= entry.close;
-        if entry.first.saturating_after(u64::from(entry.count)) <= *committed {
-            return Ok(());
+        // An entry may have nothing but its writer.
+        if count == 0 || first.saturating_after(count) <= *committed {
+            return;
         }
         match Values::from_text(entry.values).filter(|values| values.len() as u64 == u64::from(entry.count)) {
             Some(values) => {
@@ -222,7 +247,6 @@ impl Replay {
             // Its checksum holds, so no disk has done this.
             None => found.has_hole = true,
         }
-        Ok(())
     }
 }
 

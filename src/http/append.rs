@@ -175,10 +175,15 @@ fn form(headers: &HeaderMap) -> Result<Records, Problem> {
     }
 }
 
-/// The answer to a receipt; 202 where a crash could still lose the records.
+/// The answer to a receipt; 202 where a crash could still lose the records, 207 where some went to the quarantine.
 fn answered(receipt: &Receipt) -> Response {
     let safe = receipt.complete || receipt.durability > Ack::Accepted;
-    bytes(if safe { StatusCode::OK } else { StatusCode::ACCEPTED }, "application/json", receipt_json(receipt))
+    let status = match (receipt.quarantined > 0, safe) {
+        (true, _) => StatusCode::MULTI_STATUS,
+        (false, true) => StatusCode::OK,
+        (false, false) => StatusCode::ACCEPTED,
+    };
+    bytes(status, "application/json", receipt_json(receipt))
 }
 
 /// Written by hand: it is most of what many requests are answered, and nothing in it needs escaping.
@@ -192,9 +197,14 @@ fn receipt_json(receipt: &Receipt) -> Vec<u8> {
     out.extend_from_slice(b"{\"topic\":\"");
     out.extend_from_slice(receipt.topic.as_str().as_bytes());
     member(&mut out, "\",\"epoch\":", receipt.epoch.get());
-    member(&mut out, ",\"first_offset\":", receipt.first_offset.get());
-    member(&mut out, ",\"last_offset\":", receipt.last_offset.get());
-    member(&mut out, ",\"next_offset\":", receipt.last_offset.saturating_after(1).get());
+    if receipt.count > 0 {
+        member(&mut out, ",\"first_offset\":", receipt.first_offset.get());
+        member(&mut out, ",\"last_offset\":", receipt.last_offset.get());
+        member(&mut out, ",\"next_offset\":", receipt.next_offset().get());
+    } else {
+        // All went to the quarantine.
+        out.extend_from_slice(b",\"first_offset\":null,\"last_offset\":null,\"next_offset\":null");
+    }
     member(&mut out, ",\"count\":", receipt.count);
     match receipt.schema_version {
         Some(version) => member(&mut out, ",\"schema_version\":", version.get().into()),
@@ -202,7 +212,11 @@ fn receipt_json(receipt: &Receipt) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"durability\":\"");
     out.extend_from_slice(receipt.durability.as_str().as_bytes());
-    out.extend_from_slice(if receipt.duplicate { b"\",\"duplicate\":true}" } else { b"\"}" });
+    out.push(b'"');
+    if receipt.quarantined > 0 {
+        member(&mut out, ",\"quarantined\":", receipt.quarantined);
+    }
+    out.extend_from_slice(if receipt.duplicate { b",\"duplicate\":true}" } else { b"}" });
     out
 }
 
@@ -244,6 +258,7 @@ mod tests {
             last_offset: Offset::new(2).unwrap(),
             count: 3,
             schema_version: Some(SchemaVersion::FIRST),
+            quarantined: 0,
             durability: Ack::Wal,
             complete: false,
             duplicate: false,
@@ -261,6 +276,13 @@ mod tests {
         assert_eq!(answered(&receipt).status(), StatusCode::OK);
         receipt.duplicate = true;
         assert!(text(&receipt).ends_with("\"durability\":\"accepted\",\"duplicate\":true}"));
+        receipt.quarantined = 2;
+        assert_eq!(answered(&receipt).status(), StatusCode::MULTI_STATUS);
+        assert!(text(&receipt).ends_with("\"durability\":\"accepted\",\"quarantined\":2,\"duplicate\":true}"));
+        receipt.count = 0;
+        assert!(
+            text(&receipt).contains("\"first_offset\":null,\"last_offset\":null,\"next_offset\":null,\"count\":0,")
+        );
         receipt.schema_version = None;
         assert!(serde_json::from_str::<serde_json::Value>(&text(&receipt)).unwrap()["schema_version"].is_null());
     }

@@ -18,7 +18,7 @@ use crate::http::{ApiState, topics};
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 use crate::table::Upkeep;
-use crate::topic::TopicStats;
+use crate::topic::{Replayed, TopicStats};
 
 /// `POST …/flush`
 pub(crate) async fn flush(
@@ -79,6 +79,27 @@ pub(crate) async fn trim(
     let before = before.ok_or_else(|| invalid_body("The member \"before\", an offset, is missing."))?;
     let earliest = topic.trim(before).await?.get();
     Ok(ok(json!({ "earliest_offset": earliest })).into_response())
+}
+
+/// `POST …/quarantine/replay`
+pub(crate) async fn replay_quarantine(
+    State(state): State<ApiState>,
+    TopicPath(name): TopicPath,
+    _query: StrictQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let declared = topics::head(&state, &headers)?;
+    let topic = state.engine.topic(&name).await?;
+    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
+    Members::parse(&text, &[])?;
+    #[derive(Serialize)]
+    struct Answer {
+        replayed: u64,
+        left: u64,
+    }
+    let Replayed { replayed, left } = topic.replay_quarantine().await?;
+    Ok(ok(Answer { replayed, left }).into_response())
 }
 
 /// `GET …/count`

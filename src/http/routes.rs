@@ -75,6 +75,7 @@ const STREAM: &str = "/v1/topics/{topic}/stream";
 const TOPIC: &str = "/v1/topics/{topic}";
 const RECORDS: &str = "/v1/topics/{topic}/records";
 const PREVIEW: &str = "/v1/topics/{topic}/retention/preview";
+const REPLAY: &str = "/v1/topics/{topic}/quarantine/replay";
 const CURSOR: &str = "/v1/topics/{topic}/cursors/{name}";
 
 const READ_QUERY: &[&str] = &[
@@ -155,7 +156,7 @@ pub static ROUTES: &[Route] = &[
     served("compactTopic", Verb::Post, "/v1/topics/{topic}/compact", &[], |verb| on(verb, upkeep::compact)),
     served("previewRetention", Verb::Post, PREVIEW, &[], |verb| on(verb, upkeep::preview_retention)),
     lacking("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, None),
-    lacking("replayQuarantine", Verb::Post, "/v1/topics/{topic}/quarantine/replay", &[], None),
+    served("replayQuarantine", Verb::Post, REPLAY, &[], |verb| on(verb, ops::replay_quarantine)),
     lacking("listIndexes", Verb::Get, "/v1/topics/{topic}/indexes", &[], VECTORS),
     lacking("createIndex", Verb::Post, "/v1/topics/{topic}/indexes", &[], VECTORS),
     lacking("getIndex", Verb::Get, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),

@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use crate::http::answer::{Json, ok};
 use crate::http::body::{Declared, read_whole};
 use crate::http::extract::{Members, TopicPath, check_json_type, if_match, invalid_body};
-use crate::http::query::{StrictQuery, lacking};
+use crate::http::query::StrictQuery;
 use crate::http::{ApiState, accept};
-use crate::model::{ErrorCode, Problem, Retention, SchemaMode};
-use crate::topic::{CreateTopic, Description, TopicPatch};
+use crate::model::{ErrorCode, OnInvalid, Problem, Retention, SchemaMode};
+use crate::topic::{CreateTopic, Description, TopicPatch, read_on_invalid};
 
 /// Members of a description that a client cannot set at all.
 const TOLD: &[&str] =
@@ -41,7 +41,6 @@ pub(crate) async fn create(
         return Err(Problem::new(ErrorCode::InvalidTopicName, "Names that end in .quarantine are the service's own."));
     }
     let mut members = members(&state, &headers, body, MADE).await?;
-    refuse_quarantine(&mut members)?;
     let ask = CreateTopic {
         backend: members.string("backend")?,
         backend_options: members.object("backend_options")?.unwrap_or_default(),
@@ -49,6 +48,7 @@ pub(crate) async fn create(
         schema: members.value("schema"),
         schema_mode: members.string("schema_mode")?.map(|word| schema_mode(&word)).transpose()?,
         retention: members.object("retention")?,
+        on_invalid: members.value("on_invalid").map(|value| read_on_invalid(&value)).transpose()?,
     };
     let (description, made) = state.engine.create(&name, ask).await?;
     let mut response = describe(&description, if made { StatusCode::CREATED } else { StatusCode::OK });
@@ -87,13 +87,13 @@ pub(crate) async fn patch(
     let fixed = members.names().find(|name| !CHANGED.contains(name)).map(str::to_owned);
     if let Some(fixed) = fixed {
         return Err(Problem::new(ErrorCode::Immutable, format!("The member \"{fixed}\" cannot be changed."))
-            .allowing(["retention", "backend_options", "schema_mode"]));
+            .allowing(CHANGED.iter().copied()));
     }
-    refuse_quarantine(&mut members)?;
     let change = TopicPatch {
         retention: members.take("retention"),
         backend_options: members.take("backend_options"),
         schema_mode: members.take("schema_mode"),
+        on_invalid: members.take("on_invalid"),
     };
     let description = topic.patch(change, condition).await?;
     Ok(describe(&description, StatusCode::OK))
@@ -145,14 +145,6 @@ pub(crate) async fn members(
     Members::parse(&text, known)
 }
 
-fn refuse_quarantine(members: &mut Members) -> Result<(), Problem> {
-    match members.string("on_invalid")?.as_deref() {
-        None | Some("reject") => Ok(()),
-        Some("quarantine") => Err(lacking("No backend has a quarantine yet.", None)),
-        Some(_) => Err(invalid_body("The member \"on_invalid\" is reject.").allowing(["reject"])),
-    }
-}
-
 fn schema_mode(word: &str) -> Result<SchemaMode, Problem> {
     SchemaMode::parse(word)
         .ok_or_else(|| invalid_body("The member \"schema_mode\" is strict or evolve.").allowing(["strict", "evolve"]))
@@ -189,6 +181,7 @@ struct DescriptionBody<'a> {
     schema_mode: Option<&'static str>,
     schema_version: Option<u32>,
     retention: Retention,
+    on_invalid: Option<&'static str>,
     state: &'static str,
     created_at: String,
     earliest_offset: u64,
@@ -208,6 +201,7 @@ impl<'a> DescriptionBody<'a> {
             schema_mode: description.schema_mode.map(SchemaMode::as_str),
             schema_version: description.schema_version.map(|version| version.get()),
             retention: description.retention,
+            on_invalid: description.on_invalid.map(OnInvalid::as_str),
             state: description.state.as_str(),
             created_at: description.created_at.to_string(),
             earliest_offset: description.earliest_offset.get(),
@@ -235,6 +229,7 @@ mod tests {
             schema_mode: None,
             schema_version: None,
             retention: Retention::default(),
+            on_invalid: None,
             state: TopicState::Open,
             created_at: Timestamp::from_micros(0),
             earliest_offset: Offset::ZERO,
@@ -246,7 +241,7 @@ mod tests {
             serde_json::to_string(&DescriptionBody::of(&description)).unwrap(),
             "{\"topic\":\"events\",\"id\":\"00000000-0000-0000-0000-000000000000\",\"epoch\":7,\"backend\":\"memory\",\
              \"backend_options\":{},\"storage_path\":null,\"schema_mode\":null,\"schema_version\":null,\
-             \"retention\":{\"max_age_secs\":null,\"max_records\":null,\"max_bytes\":null},\"state\":\"open\",\
+             \"retention\":{\"max_age_secs\":null,\"max_records\":null,\"max_bytes\":null},\"on_invalid\":null,\"state\":\"open\",\
              \"created_at\":\"1970-01-01T00:00:00.000000Z\",\"earliest_offset\":0,\"tail_offset\":3,\"dataset_uri\":null}"
         );
         let response = describe(&description, StatusCode::OK);

@@ -16,6 +16,6 @@ pub use ids::{SchemaVersion, TopicId};
 pub use name::{CursorName, InvalidCursorName, InvalidTopicName, TopicName};
 pub use offset::{Epoch, MAX_SAFE_INTEGER, Offset};
 pub use problem::{ErrorCode, Problem, RecordError, StoredBefore};
-pub use spec::{Retention, SchemaMode};
+pub use spec::{OnInvalid, Retention, SchemaMode};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use writer::{KeyedWrite, ProducerWrite, Writer};

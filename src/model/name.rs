@@ -51,6 +51,16 @@ impl TopicName {
         &self.0
     }
 
+    /// The name of the topic's quarantine; none where it would be too long.
+    pub fn quarantine(&self) -> Option<Self> {
+        Self::parse(&format!("{}{}", self.0, Self::QUARANTINE_ENDING)).ok()
+    }
+
+    /// The topic whose quarantine has this name; none for all other names.
+    pub fn quarantined(&self) -> Option<Self> {
+        Self::parse(self.0.strip_suffix(Self::QUARANTINE_ENDING)?).ok()
+    }
+
     /// Whether the ending is the service's own, so that nobody else can create the topic.
     pub fn is_reserved(&self) -> bool {
         self.0.ends_with(Self::QUARANTINE_ENDING)

@@ -28,6 +28,35 @@ impl SchemaMode {
     }
 }
 
+/// What becomes of records that do not fit a topic's columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnInvalid {
+    /// The request is refused.
+    #[default]
+    Reject,
+    /// They are kept in the topic's quarantine, and the others are stored.
+    Quarantine,
+}
+
+impl OnInvalid {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnInvalid::Reject => "reject",
+            OnInvalid::Quarantine => "quarantine",
+        }
+    }
+
+    /// The choice that a word of the API names.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "reject" => Some(OnInvalid::Reject),
+            "quarantine" => Some(OnInvalid::Quarantine),
+            _ => None,
+        }
+    }
+}
+
 /// How long records are kept; each bound that is absent does not apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
-use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, PreparedSchema, Records, Target, decode};
-use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
+use crate::backend::{Commit, StorageError, VersionedSchema};
+use crate::codec::{Chunk, DecodeError, Decoded, PreparedSchema, Sifted};
+use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
 use crate::topic::close::stored_all_the_same;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
+use crate::topic::quarantine::{Batch, Misfits, is_the_services};
 use crate::topic::{AppendRequest, Receipt, Topic};
-
-/// Bodies from this size on are decoded on a thread of their own, so that they hold up nobody else.
-const DECODE_INLINE_BYTES: usize = 64 << 10;
 
 /// Why an append is refused.
 pub(super) enum Refusal {
@@ -61,25 +59,15 @@ pub(super) enum Step {
     Refused(Problem, Offset, u64),
 }
 
-/// Refuses what a topic that is made for this append with defaults would refuse, so that none is made for nothing.
-///
-/// # Errors
-/// As those of [`Topic::append`].
-pub(crate) fn check_first(ask: &AppendRequest, limits: &DecodeLimits, now: Timestamp) -> Result<(), Problem> {
-    if let Ruling::Refuse(problem) = Log::empty().rule(ask, now) {
-        return Err(problem);
-    }
-    let (form, mode) = (RecordForm::EvolvingColumns, SchemaMode::Evolve);
-    let decoded = decode_body(ask, form, mode, None, &WideColumns::default(), limits);
-    decoded.map(drop).map_err(DecodeError::into_problem)
-}
-
 impl Topic {
     /// Refuses what the backend cannot do, before the body is read.
     ///
     /// # Errors
     /// `ack_unsupported` and `unsupported_by_backend`.
     pub fn check_append(&self, ack: Option<Ack>, writer: &Writer) -> Result<(), Problem> {
+        if self.name.is_reserved() {
+            return Err(is_the_services());
+        }
         let settings = self.settings.load();
         if let Some(ack) = ack
             && !settings.acks.available.contains(&ack)
@@ -104,19 +92,24 @@ impl Topic {
         if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
-            let appending = async move { topic.append_and_settle(ask).await.map_err(Problem::from) };
+            let appending = async move { topic.append_and_settle(ask, Misfits::AsSet).await.map_err(Problem::from) };
             Box::pin(self.services.detach(appending)).await
         } else {
-            self.append_and_settle(ask).await.map_err(Problem::from)
+            self.append_and_settle(ask, Misfits::AsSet).await.map_err(Problem::from)
         }
     }
 
     /// As [`Topic::append`], for an append that does not close; a fault of the body can still be placed in a larger one.
     pub(super) async fn append_or_fault(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
-        self.append_and_settle(ask).await
+        self.append_and_settle(ask, Misfits::AsSet).await
     }
 
-    async fn append_and_settle(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
+    /// The same, whatever becomes of records that do not fit.
+    pub(super) async fn append_and_settle(
+        self: &Arc<Self>,
+        ask: AppendRequest,
+        misfits: Misfits,
+    ) -> Result<Receipt, Refusal> {
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
         // Nearly every append passes, and then without waiting.
         let admitted = matches!(self.log.lock().rule(&ask, self.services.clock.now()), Ruling::Admit);
@@ -126,16 +119,21 @@ impl Topic {
         let mut room: Option<Reservation> = None;
         loop {
             let basis = self.basis();
-            let decoded = self.decode(&ask, &basis).await.map_err(Refusal::Body)?;
+            let sifts = matches!(misfits, Misfits::Return(_)) || self.quarantines();
+            let Sifted { taken: decoded, refused } = self.decode(&ask, &basis, sifts).await.map_err(Refusal::Body)?;
+            let quarantined = match refused.is_empty() {
+                true => None,
+                false => Some(Box::pin(self.set_aside(&ask, &misfits, refused)).await?),
+            };
             let reservation = match room.take() {
                 Some(room) => room,
                 None => self.reserve(&decoded).await?,
             };
             let step = match decoded {
-                Decoded::Fits(records) => self.sequence(&ask, ack, &basis, records, reservation),
+                Decoded::Fits(records) => self.sequence(&ask, ack, &basis, Batch { records, reservation, quarantined }),
                 Decoded::Evolves(evolution) => match self.may_evolve(&ask, &basis, reservation) {
                     Step::Evolve(reservation) => {
-                        Box::pin(self.evolve(&ask, ack, &basis, *evolution, reservation)).await?
+                        Box::pin(self.evolve(&ask, ack, &basis, *evolution, (reservation, quarantined))).await?
                     }
                     other => other,
                 },
@@ -156,7 +154,7 @@ impl Topic {
                         return Ok(answer);
                     }
                 }
-                Step::Again(back) => room = Some(back),
+                Step::Again(back) => room = Some(back).filter(|back| back.bytes() > 0),
                 Step::Busy(back) => {
                     room = Some(back);
                     self.evolved().await;
@@ -205,7 +203,13 @@ impl Topic {
         rewinds: u64,
     ) -> Result<Option<Receipt>, Problem> {
         let next = receipt.first.saturating_after(receipt.count);
-        let reached = self.settled(next, ack, rewinds).await?;
+        let mut reached = self.settled(next, ack, rewinds).await?;
+        if receipt.quarantined > 0 && reached.is_some() {
+            let kept = self.quarantined_reached(ack).await?;
+            reached = reached.zip(kept).map(|(stored, kept)| stored.min(kept));
+            // Whoever takes the quarantine's records back takes back what was known of the request first.
+            reached = reached.filter(|_| self.log.lock().rewinds == rewinds);
+        }
         Ok(reached.map(|reached| self.receipt(receipt, reached, true)))
     }
 
@@ -241,6 +245,7 @@ impl Topic {
             first_offset: stored.first,
             last_offset: stored.first.saturating_after(stored.count.saturating_sub(1)),
             count: stored.count,
+            quarantined: stored.quarantined,
             schema_version: stored.schema,
             durability,
             complete: self.settings.load().acks.complete,
@@ -248,7 +253,7 @@ impl Topic {
         }
     }
 
-    fn basis(&self) -> Basis {
+    pub(super) fn basis(&self) -> Basis {
         let (schema, wide) = {
             let log = self.log.lock();
             (self.schema.load_full(), log.wide.clone())
@@ -269,22 +274,7 @@ impl Topic {
         prepared
     }
 
-    async fn decode(&self, ask: &AppendRequest, basis: &Basis) -> Result<Decoded, DecodeError> {
-        let limits = self.services.decode_limits;
-        let form = self.factory.form();
-        let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
-        if ask.body.len() < DECODE_INLINE_BYTES {
-            return decode_body(ask, form, mode, basis.prepared.as_deref(), &basis.wide, &limits);
-        }
-        let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
-        let decoding = move || decode_body(&ask, form, mode, schema.as_deref(), &wide, &limits);
-        match tokio::task::spawn_blocking(decoding).await {
-            Ok(decoded) => decoded,
-            Err(err) => std::panic::resume_unwind(err.into_panic()),
-        }
-    }
-
-    async fn reserve(&self, decoded: &Decoded) -> Result<Reservation, Problem> {
+    pub(super) async fn reserve(&self, decoded: &Decoded) -> Result<Reservation, Problem> {
         let values = match decoded {
             Decoded::Fits(records) => &records.values,
             Decoded::Evolves(evolution) => &evolution.records.values,
@@ -302,22 +292,15 @@ impl Topic {
     }
 
     /// The ruling under the lock; then offsets, and the batch is handed on in their order.
-    fn sequence(
-        &self,
-        ask: &AppendRequest,
-        ack: Ack,
-        basis: &Basis,
-        records: Records,
-        reservation: Reservation,
-    ) -> Step {
+    fn sequence(&self, ask: &AppendRequest, ack: Ack, basis: &Basis, batch: Batch) -> Step {
         let mut log = self.log.lock();
         if log.evolving {
-            return Step::Busy(reservation);
+            return Step::Busy(batch.reservation);
         }
         if !self.schema_is(basis) {
-            return Step::Again(reservation);
+            return Step::Again(batch.reservation);
         }
-        self.sequence_in(&mut log, ask, ack, basis, records, reservation)
+        self.sequence_in(&mut log, ask, ack, basis, batch)
     }
 
     pub(super) fn sequence_in(
@@ -326,8 +309,7 @@ impl Topic {
         ask: &AppendRequest,
         ack: Ack,
         basis: &Basis,
-        records: Records,
-        reservation: Reservation,
+        Batch { records, reservation, quarantined }: Batch,
     ) -> Step {
         let now = self.services.clock.now();
         match log.rule(ask, now) {
@@ -338,27 +320,26 @@ impl Topic {
         let bytes = records.values.bytes() as u64;
         let (before, rewinds) = (log.next, log.rewinds);
         let durable = self.backend.levels().now().durable;
-        match log.assign(ask, records, basis.schema.as_deref(), reservation, (now, durable)) {
-            Ok((batch, receipt)) => {
+        let schema = basis.schema.as_deref();
+        let sequenced = match quarantined {
+            None => log
+                .assign(ask, records, schema, reservation, (now, durable), None)
+                .map(|(batch, receipt)| (receipt, self.backend.put_batch(batch, ack))),
+            Some(quarantined) => {
+                let assign =
+                    |log: &mut Log, aside| log.assign(ask, records, schema, reservation, (now, durable), Some(aside));
+                match quarantined.sequence(self, log, (ask, ack), assign) {
+                    Some(sequenced) => sequenced,
+                    None => return Step::Again(Reservation::none()),
+                }
+            }
+        };
+        match sequenced {
+            Ok((receipt, commit)) => {
                 self.count(receipt.count, bytes);
-                Step::Sequenced { receipt, commit: self.backend.put_batch(batch, ack) }
+                Step::Sequenced { receipt, commit }
             }
             Err(problem) => Step::Refused(problem, before, rewinds),
         }
     }
-}
-
-fn decode_body(
-    ask: &AppendRequest,
-    form: RecordForm,
-    mode: SchemaMode,
-    schema: Option<&PreparedSchema>,
-    wide: &WideColumns,
-    limits: &DecodeLimits,
-) -> Result<Decoded, DecodeError> {
-    let target = match form {
-        RecordForm::Documents => Target::Documents,
-        RecordForm::StrictColumns | RecordForm::EvolvingColumns => Target::Columns { schema, mode, wide },
-    };
-    decode(&ask.body, ask.form, target, limits)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::codec::Chunk;
 use crate::codec::{FieldSelection, Form};
 use crate::model::{
-    Ack, CursorName, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
+    Ack, CursorName, Epoch, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
     TopicName, Writer,
 };
 use crate::table::Upkeep;
@@ -47,6 +47,8 @@ pub struct CreateTopic {
     pub schema_mode: Option<SchemaMode>,
     /// How long records are kept; a null member is an omitted one.
     pub retention: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What becomes of records that do not fit.
+    pub on_invalid: Option<OnInvalid>,
 }
 
 /// A JSON Merge Patch (RFC 7396) of a topic's configuration: the outer option is absence, null is the default.
@@ -58,6 +60,8 @@ pub struct TopicPatch {
     pub backend_options: Option<serde_json::Value>,
     /// The mode to change to.
     pub schema_mode: Option<serde_json::Value>,
+    /// What is to become of records that do not fit.
+    pub on_invalid: Option<serde_json::Value>,
 }
 
 /// Which configurations a change may be made to (`If-Match`, RFC 9110).
@@ -81,29 +85,6 @@ pub struct SchemaListing {
 pub struct SchemaCheck {
     /// The object of the API: `compatible`, `changes`, `problems`.
     pub json: serde_json::Value,
-}
-
-/// The answer to an append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The topic.
-    pub topic: TopicName,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// The first record's offset.
-    pub first_offset: Offset,
-    /// The last record's offset.
-    pub last_offset: Offset,
-    /// How many records were stored, at least 1. A load in pieces can have others' records between its own.
-    pub count: u64,
-    /// The schema version that they were written under; none on backends without columns or before the first version.
-    pub schema_version: Option<SchemaVersion>,
-    /// The level reached.
-    pub durability: Durability,
-    /// Whether the level is all that the backend can ever give, so that the answer is final (200) all the same.
-    pub complete: bool,
-    /// Whether the records had been stored by an earlier request.
-    pub duplicate: bool,
 }
 
 /// Where a read begins.
@@ -327,6 +308,8 @@ pub struct Description {
     pub schema_version: Option<SchemaVersion>,
     /// How long records are kept.
     pub retention: Retention,
+    /// What becomes of records that do not fit; none where there can be no quarantine.
+    pub on_invalid: Option<OnInvalid>,
     /// Whether it takes records.
     pub state: TopicState,
     /// When it was made.

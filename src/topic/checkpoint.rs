@@ -17,7 +17,7 @@ impl Topic {
     pub(crate) async fn checkpoint(&self) -> Result<Option<TopicCheckpoint>, StorageError> {
         // The committed offset of this very moment: records that are sequenced and committed while this waits may be wide,
         // and recovery looks for that only in what lies past it.
-        let (next, committed, rewinds, wide, producers, keys) = {
+        let (next, committed, rewinds, wide, producers, keys, quarantine) = {
             let mut log = self.log.lock();
             let committed = self.backend.levels().now().committed;
             let now = self.services.clock.now();
@@ -26,11 +26,17 @@ impl Topic {
                 return Ok(None);
             }
             let wide = log.wide.to_stored(self.posted());
-            (log.next, committed, log.rewinds, wide, log.producers.take_dirty(), log.keys.take_dirty())
+            let quarantine = self.quarantine_position();
+            (log.next, committed, log.rewinds, wide, log.producers.take_dirty(), log.keys.take_dirty(), quarantine)
+        };
+        // A request may have records there alone.
+        let is_logged = match quarantine {
+            Some((quarantine, next, refusals)) => quarantine.is_logged(next, refusals).await,
+            None => true,
         };
         let reached = self.backend.reached_since(next, self.durable_level(), rewinds).await.and_then(|_| {
             let as_before = self.log.lock().rewinds == rewinds;
-            if as_before { Ok(()) } else { Err(StorageError::Unwritable { code: ErrorCode::DiskFull }) }
+            if as_before && is_logged { Ok(()) } else { Err(StorageError::Unwritable { code: ErrorCode::DiskFull }) }
         });
         if let Err(err) = reached {
             let mut log = self.log.lock();

@@ -7,6 +7,7 @@ use crate::model::{Ack, ErrorCode, Offset, Problem, StoredBefore};
 use crate::topic::Topic;
 use crate::topic::log::{Phase, topic_gone};
 use crate::topic::producers::StoredReceipt;
+use crate::topic::quarantine::is_the_services;
 
 /// Why a topic could not be closed.
 pub(super) struct NotClosed {
@@ -29,6 +30,9 @@ impl Topic {
     /// # Errors
     /// 503 where records in flight could not be made durable, 500 where the catalog failed: closing can be repeated.
     pub async fn close(self: &Arc<Self>) -> Result<Offset, Problem> {
+        if self.name.is_reserved() {
+            return Err(is_the_services());
+        }
         let topic = Arc::clone(self);
         self.services
             .detach(async move {

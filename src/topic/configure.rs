@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm};
 use crate::catalog::{SchemaCause, SchemaRow};
-use crate::model::{ErrorCode, Problem, Retention, SchemaMode, SchemaVersion, Timestamp};
+use crate::model::{ErrorCode, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicName};
 use crate::schema::{Schema, SchemaChange};
+use crate::topic::quarantine::is_the_services;
 use crate::topic::services::TopicServices;
 use crate::topic::{Description, IfMatch, SchemaListing, Topic, TopicPatch};
 
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) options: OptionValues,
     pub(crate) schema_mode: Option<SchemaMode>,
     pub(crate) retention: Retention,
+    pub(crate) on_invalid: OnInvalid,
     pub(crate) acks: AckLevels,
     pub(crate) exactly_once: bool,
     pub(crate) etag: Arc<str>,
@@ -29,11 +31,13 @@ impl Settings {
         options: OptionValues,
         schema_mode: Option<SchemaMode>,
         retention: Retention,
+        on_invalid: OnInvalid,
     ) -> Self {
         Self {
             acks: factory.acks(&options),
             exactly_once: factory.exactly_once(&options),
-            etag: Self::etag(&options, schema_mode, retention),
+            etag: Self::etag(&options, schema_mode, retention, on_invalid),
+            on_invalid,
             options,
             schema_mode,
             retention,
@@ -41,9 +45,15 @@ impl Settings {
     }
 
     /// The validator of a configuration.
-    pub(crate) fn etag(options: &OptionValues, schema_mode: Option<SchemaMode>, retention: Retention) -> Arc<str> {
+    pub(crate) fn etag(
+        options: &OptionValues,
+        schema_mode: Option<SchemaMode>,
+        retention: Retention,
+        on_invalid: OnInvalid,
+    ) -> Arc<str> {
         let told = json!({
             "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
+            "on_invalid": on_invalid.as_str(),
         });
         let hash = blake3::hash(told.to_string().as_bytes()).to_hex();
         hash.chars().take(16).collect::<String>().into()
@@ -76,6 +86,35 @@ pub(crate) fn check_mode(
             Err(services.unsupported(detail, "schema_evolution", |able| able.schema_evolution == Some(true)))
         }
         (_, mode) => Ok(mode),
+    }
+}
+
+/// Reads what is to become of records that do not fit; null is the default.
+pub(crate) fn read_on_invalid(value: &Value) -> Result<OnInvalid, Problem> {
+    let choice = if value.is_null() { Some(OnInvalid::default()) } else { value.as_str().and_then(OnInvalid::parse) };
+    choice.ok_or_else(|| {
+        let detail = "\"on_invalid\" takes \"reject\", \"quarantine\" or null.";
+        Problem::new(ErrorCode::InvalidBody, detail).allowing(["reject", "quarantine"])
+    })
+}
+
+/// Checks that a topic can have the quarantine that is asked for.
+pub(crate) fn check_on_invalid(
+    services: &TopicServices,
+    factory: &dyn BackendFactory,
+    options: &OptionValues,
+    name: &TopicName,
+    choice: OnInvalid,
+) -> Result<(), Problem> {
+    match choice {
+        OnInvalid::Reject => Ok(()),
+        OnInvalid::Quarantine if !factory.quarantines(options) => Err(services.no_quarantine()),
+        OnInvalid::Quarantine if name.quarantine().is_none() => {
+            let longest = TopicName::BYTES_MAX - TopicName::QUARANTINE_ENDING.len();
+            let detail = format!("A topic with a quarantine has a name of at most {longest} characters.");
+            Err(Problem::new(ErrorCode::InvalidBody, detail).with_limit(longest as u64))
+        }
+        OnInvalid::Quarantine => Ok(()),
     }
 }
 
@@ -172,6 +211,9 @@ impl Topic {
             let detail = "The configuration has another ETag by now.";
             return Err(Problem::new(ErrorCode::PreconditionFailed, detail));
         }
+        if self.name.is_reserved() && (patch.schema_mode.is_some() || patch.on_invalid.is_some()) {
+            return Err(is_the_services());
+        }
         let form = self.factory.form();
         let retention = match &patch.retention {
             None => present.retention,
@@ -193,11 +235,19 @@ impl Topic {
                 check_mode(&self.services, form, Some(mode))?
             }
         };
-        let stored = self.services.catalog.set_config(self.id, retention, options.clone(), mode).await;
+        let on_invalid = match &patch.on_invalid {
+            None => present.on_invalid,
+            Some(value) => {
+                let choice = read_on_invalid(value)?;
+                check_on_invalid(&self.services, &*self.factory, &options, &self.name, choice)?;
+                choice
+            }
+        };
+        let stored = self.services.catalog.set_config(self.id, retention, options.clone(), mode, on_invalid).await;
         stored.map_err(|err| self.catalog_problem(&err))?;
         self.factory.reconfigure(&*self.backend, &options);
         self.backend.hold(retention.max_bytes);
-        self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention)));
+        self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention, on_invalid)));
         Ok(self.description())
     }
 

@@ -12,6 +12,7 @@ use crate::tail::Reservation;
 use crate::topic::append::{Basis, Step};
 use crate::topic::configure::schema_row;
 use crate::topic::log::Ruling;
+use crate::topic::quarantine::{Batch, Quarantined};
 use crate::topic::{AppendRequest, Topic};
 
 impl Topic {
@@ -42,7 +43,7 @@ impl Topic {
         ack: Ack,
         basis: &Basis,
         evolution: Evolution,
-        reservation: Reservation,
+        (reservation, quarantined): (Reservation, Option<Quarantined>),
     ) -> Result<Step, Problem> {
         let topic = Arc::clone(self);
         let ask = ask.clone();
@@ -65,7 +66,8 @@ impl Topic {
                         log.versions.push((version, starts));
                         log.evolving = false;
                         let basis = Basis { schema: Some(versioned), prepared: None, wide: WideColumns::default() };
-                        Ok(topic.sequence_in(&mut log, &ask, ack, &basis, records, reservation))
+                        let batch = Batch { records, reservation, quarantined };
+                        Ok(topic.sequence_in(&mut log, &ask, ack, &basis, batch))
                     }
                     Err(err) => {
                         topic.log.lock().evolving = false;

@@ -26,9 +26,12 @@ impl Progress {
     fn add(&mut self, receipt: Receipt) {
         self.stored = Some(match self.stored.take() {
             None => receipt,
+            // A piece may have gone to the quarantine whole.
             Some(before) => Receipt {
-                first_offset: before.first_offset,
+                first_offset: if before.count > 0 { before.first_offset } else { receipt.first_offset },
+                last_offset: if receipt.count > 0 { receipt.last_offset } else { before.last_offset },
                 count: before.count + receipt.count,
+                quarantined: before.quarantined + receipt.quarantined,
                 durability: before.durability.min(receipt.durability),
                 ..receipt
             },
@@ -108,10 +111,11 @@ impl Topic {
 
     fn stopped(&self, mut problem: Problem, progress: &Progress) -> Problem {
         let next_offset = match &progress.stored {
-            Some(receipt) => receipt.last_offset.saturating_after(1),
+            Some(receipt) => receipt.next_offset(),
             None => self.log.lock().next,
         };
-        let first_offset = progress.stored.as_ref().map(|receipt| receipt.first_offset);
+        let stored = progress.stored.as_ref().filter(|receipt| receipt.count > 0);
+        let first_offset = stored.map(|receipt| receipt.first_offset);
         let count = progress.count();
         if count > 0 {
             problem.detail =

@@ -1,8 +1,10 @@
 //! The order of a topic: offsets, times, phase, who has written what. Pure: no I/O, no waiting.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::backend::{Sequenced, VersionedSchema};
+use crate::backend::{Sequenced, StorageBackend, VersionedSchema};
 use crate::codec::{Chunk, Records};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, Timestamp, Writer};
 use crate::schema::WideColumns;
@@ -58,11 +60,43 @@ pub(super) struct Log {
     pub(super) versions: Vec<(SchemaVersion, Offset)>,
     /// Whether something has changed that the catalog's checkpoint should hold.
     pub(super) dirty: bool,
-    /// What requests in flight have changed, oldest first, each with the offset past its records.
-    pub(super) undo: VecDeque<(Offset, Undo)>,
+    /// What requests in flight have changed, oldest first, each with where its records end.
+    pub(super) undo: VecDeque<(End, Undo)>,
     /// How often records in flight were refused and what they had changed was taken back. Whoever has looked at the log and
     /// then waited must look again where this has changed.
     pub(super) rewinds: u64,
+}
+
+/// Where a request's records end.
+pub(super) struct End {
+    /// The offset past them.
+    next: Offset,
+    /// Those that went to the quarantine: what stores them, and the offset past them. They stand or fall together.
+    beside: Option<(Arc<dyn StorageBackend>, Offset)>,
+}
+
+impl End {
+    /// Whether the records are durable, where all before `durable` is.
+    fn is_durable(&self, durable: Offset) -> bool {
+        let is_there = |(backend, next): &(Arc<dyn StorageBackend>, Offset)| backend.levels().now().durable >= *next;
+        self.next <= durable && self.beside.as_ref().is_none_or(is_there)
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// The quarantined records of a request.
+pub(super) struct Aside {
+    /// How many there are.
+    pub(super) count: u64,
+    /// What stores them.
+    pub(super) backend: Arc<dyn StorageBackend>,
+    /// The offset past them.
+    pub(super) next: Offset,
 }
 
 /// What a request has changed beside the offset.
@@ -155,20 +189,23 @@ impl Log {
         schema: Option<&VersionedSchema>,
         reservation: Reservation,
         (now, durable): (Timestamp, Offset),
+        aside: Option<Aside>,
     ) -> Result<(Sequenced, StoredReceipt), Problem> {
         let count = records.values.len() as u64;
         let Some(next) = self.next.after(count) else {
             return Err(Problem::new(ErrorCode::OffsetOutOfRange, "The topic has no offsets left."));
         };
         let version = schema.map(|versioned| versioned.version);
-        let receipt = StoredReceipt { first: self.next, count, schema: version };
+        let quarantined = aside.as_ref().map_or(0, |aside| aside.count);
+        let receipt = StoredReceipt { first: self.next, count, schema: version, quarantined };
         let undo = match &ask.writer {
             Writer::Plain => None,
             Writer::Producer(write) => Some(Undo::Producer(self.producers.record(write, receipt, now))),
             Writer::Keyed(write) => Some(Undo::Key(self.keys.record(write, receipt, now))),
         };
-        while self.undo.pop_front_if(|(past, _)| *past <= durable).is_some() {}
-        self.undo.extend(undo.map(|undo| (next, undo)));
+        while self.undo.pop_front_if(|(end, _)| end.is_durable(durable)).is_some() {}
+        let end = End { next, beside: aside.map(|aside| (aside.backend, aside.next)) };
+        self.undo.extend(undo.map(|undo| (end, undo)));
         self.last_time = self.last_time.max(now);
         let chunk = Chunk::new(self.next, self.last_time, records.values);
         self.wide.union(&records.wide);
@@ -194,13 +231,14 @@ impl Log {
     /// Takes back all that records from `durable` on have changed: they were refused, and nothing of them is stored. Their
     /// offsets were shown to nobody, so that they are given out again.
     pub(super) fn rewind(&mut self, durable: Offset) {
-        if self.next <= durable {
+        // A request may have records in the quarantine alone.
+        if self.next <= durable && self.undo.iter().all(|(end, _)| end.is_durable(durable)) {
             return;
         }
-        self.next = durable;
+        self.next = self.next.min(durable);
         self.rewinds += 1;
         self.dirty = true;
-        while let Some((_, undo)) = self.undo.pop_back_if(|(past, _)| *past > durable) {
+        while let Some((_, undo)) = self.undo.pop_back_if(|(end, _)| !end.is_durable(durable)) {
             match undo {
                 Undo::Producer(undo) => self.producers.take_back(undo),
                 Undo::Key(undo) => self.keys.take_back(undo),

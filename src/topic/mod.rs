@@ -7,13 +7,17 @@ mod checkpoint;
 mod close;
 pub(crate) mod configure;
 mod cursors;
+mod decode;
 mod epoch;
 mod evolve;
 mod load;
 mod log;
 mod post;
 pub mod producers;
+mod quarantine;
 mod read;
+mod receipt;
+mod replay;
 mod retention;
 mod runs;
 mod services;
@@ -29,15 +33,18 @@ use parking_lot::Mutex;
 
 pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
-pub(crate) use append::check_first;
 pub use ask::{
     AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
-    Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch,
-    TopicState, TopicStats,
+    Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState,
+    TopicStats,
 };
-pub(crate) use configure::{RETENTION_MEMBERS, Settings};
+pub(crate) use configure::{RETENTION_MEMBERS, Settings, read_on_invalid};
+pub(crate) use decode::check_first;
 pub use epoch::Epochs;
 pub(crate) use post::{follow_all, schema_etag};
+pub(crate) use quarantine::{Quarantines, quarantine_schema};
+pub use receipt::Receipt;
+pub use replay::Replayed;
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
@@ -50,7 +57,7 @@ use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
-use crate::tail::{Ending, Levels};
+use crate::tail::Ending;
 use crate::topic::log::{Log, Phase};
 use crate::topic::producers::{IdempotencyKeys, Producers};
 
@@ -106,6 +113,10 @@ pub struct Topic {
     appended: [AtomicU64; 2],
     /// The committed offset that the catalog has.
     checkpointed: AtomicU64,
+    /// Where records go that do not fit, once that is known.
+    quarantine: ArcSwapOption<Topic>,
+    /// One replay of the quarantine at a time.
+    replaying: tokio::sync::Mutex<()>,
     services: Arc<TopicServices>,
 }
 
@@ -157,6 +168,8 @@ impl Topic {
             runs: runs::Runs::default(),
             appended: [AtomicU64::new(0), AtomicU64::new(0)],
             checkpointed: AtomicU64::new(parts.checkpointed.get()),
+            quarantine: ArcSwapOption::empty(),
+            replaying: tokio::sync::Mutex::new(()),
             services: parts.services,
         }
     }
@@ -254,6 +267,7 @@ impl Topic {
             schema_mode: settings.schema_mode,
             schema_version: self.schema.load().as_ref().map(|versioned| versioned.version),
             retention: settings.retention,
+            on_invalid: self.told_on_invalid(),
             state: self.state(),
             created_at: self.created_at,
             earliest_offset: levels.earliest,
@@ -336,25 +350,6 @@ impl Topic {
         let before = std::mem::replace(&mut self.log.lock().phase, Phase::Deleting);
         self.evolved().await;
         Before(before)
-    }
-
-    /// Waits until the log has taken or refused every record that was sequenced; false where it has failed. For a topic that
-    /// is being deleted, which sequences nothing more.
-    pub(crate) async fn has_settled(&self) -> bool {
-        loop {
-            // In this order: a refusal that comes in between shows in the offset.
-            let refusals = self.backend.levels().now().refusals;
-            let next = self.log.lock().next;
-            let is_told =
-                |levels: &Levels| levels.durable >= next || levels.refusals != refusals || levels.failed.is_some();
-            let levels = self.backend.levels().wait_for(is_told).await;
-            if levels.durable >= self.log.lock().next {
-                return true;
-            }
-            if levels.failed.is_some() {
-                return false;
-            }
-        }
     }
 
     pub(crate) fn epoch_rule(&self) -> EpochRule {

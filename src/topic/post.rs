@@ -13,6 +13,7 @@ use crate::model::{ErrorCode, Offset, Problem, RecordError, SchemaVersion};
 use crate::schema::{Edit, InvalidEdit, Move, Obstacle, Planned, Posted, SchemaChange, WideColumns, plan};
 use crate::topic::configure::schema_row;
 use crate::topic::log::{Phase, topic_gone};
+use crate::topic::quarantine::is_the_services;
 use crate::topic::{IfMatch, SchemaCheck, SchemaListing, Topic};
 
 /// A tail of more than this is committed first, so that little has to be rewritten while writers wait.
@@ -87,6 +88,9 @@ impl Topic {
         condition: Option<IfMatch>,
     ) -> Result<(SchemaListing, bool), Problem> {
         self.check_columns()?;
+        if self.name.is_reserved() {
+            return Err(is_the_services());
+        }
         let edit = read_edit(fields, changes)?;
         let topic = Arc::clone(self);
         self.services.detach(async move { topic.post_alone(edit, condition).await }).await

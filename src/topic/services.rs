@@ -1,7 +1,7 @@
 //! What all topics share.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 use crate::runtime::Tasks;
 use crate::tail::Budget;
+use crate::topic::Quarantines;
 
 /// Options of the contract that no backend has yet.
 const COMPRESSION_OPTIONS: [&str; 3] = ["compression", "compression_level", "field_compression"];
@@ -33,6 +34,8 @@ pub(crate) struct TopicServices {
     pub(crate) runs_budget: Arc<Budget>,
     /// The most cursors of a topic.
     pub(crate) cursors_max: u64,
+    /// Who makes and opens quarantines; set once, when the engine is put together.
+    pub(crate) quarantines: OnceLock<Weak<dyn Quarantines>>,
 }
 
 impl TopicServices {
@@ -73,6 +76,16 @@ impl TopicServices {
             }
         }
         check_options(&specs, given)
+    }
+
+    /// The refusal of a quarantine where there can be none.
+    pub(crate) fn no_quarantine(&self) -> Problem {
+        let able = self.registry.list().filter(|factory| {
+            let defaults = factory.complete(&OptionValues::new());
+            defaults.is_ok_and(|defaults| factory.quarantines(&defaults))
+        });
+        let detail = "A quarantine needs columns and the write-ahead log, which the topic has not got.";
+        Problem::new(ErrorCode::UnsupportedByBackend, detail).allowing(able.map(|able| able.name().to_owned()))
     }
 
     /// The refusal of what a backend lacks, with the backends that have it.

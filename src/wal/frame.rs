@@ -20,10 +20,11 @@
 //! | 24..28 | how many records, `u32` |
 //! | 28..32 | schema version, `u32`; 0 for none |
 //! | 32..40 | timestamp in microseconds, `i64` |
-//! | 40 | flags: bit 0 the topic is closed behind the records, bit 1 a relocated copy; the others are 0 |
+//! | 40 | flags: bit 0 the topic is closed behind the records, bit 1 a relocated copy, bit 2 records of another topic; the others are 0 |
 //! | 41 | writer: 0 plain, 1 producer, 2 keyed |
 //! | then, producer | epoch `u64`, sequence `u64`, length of the id `u64`, the id |
 //! | then, keyed | hash of the body (32 bytes), length of the key `u64`, the key |
+//! | then, with bit 2 | records of another topic (see [`super::beside`]) |
 //! | then, to the end | the values, each followed by `\n` |
 //!
 //! Log positions count bytes of frames only, over all segments; headers of segments have none.
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::WalEntry;
+use super::{WalEntry, beside};
 use crate::model::{KeyedWrite, Offset, ProducerWrite, SchemaVersion, Timestamp, TopicId, Writer};
 
 /// Bytes of a frame's header.
@@ -44,6 +45,7 @@ pub(crate) const FRAME_MAGIC: [u8; 4] = [0xF7, b'P', b'E', 0xFE];
 const CHECKED_BYTES: usize = 40;
 const CLOSE: u8 = 1;
 const RELOCATED: u8 = 2;
+const BESIDE: u8 = 4;
 const PLAIN: u8 = 0;
 const PRODUCER: u8 = 1;
 const KEYED: u8 = 2;
@@ -121,7 +123,9 @@ impl Body {
         lead.extend_from_slice(&entry.count.to_le_bytes());
         lead.extend_from_slice(&entry.schema.map_or(0, SchemaVersion::get).to_le_bytes());
         lead.extend_from_slice(&entry.time.as_micros().to_le_bytes());
-        lead.push(if entry.close { CLOSE } else { 0 } | if entry.relocated { RELOCATED } else { 0 });
+        let flag = |bit: u8, set: bool| if set { bit } else { 0 };
+        let beside = flag(BESIDE, entry.beside.is_some());
+        lead.push(flag(CLOSE, entry.close) | flag(RELOCATED, entry.relocated) | beside);
         match &entry.writer {
             Writer::Plain => lead.push(PLAIN),
             Writer::Producer(write) => {
@@ -135,6 +139,9 @@ impl Body {
                 lead.extend_from_slice(&write.body_hash);
                 put_text(&mut lead, &write.key);
             }
+        }
+        if let Some(records) = &entry.beside {
+            beside::put(&mut lead, records);
         }
         let crc = crc32c::crc32c_append(crc32c::crc32c(&lead), &entry.values);
         Self { lead, values: entry.values.clone(), crc }
@@ -173,7 +180,7 @@ pub(crate) fn decode_body(body: &Bytes) -> Result<WalEntry, Malformed> {
     let schema = SchemaVersion::new(u32::from_le_bytes(take(&mut rest).ok_or(SHORT)?));
     let time = Timestamp::from_micros(i64::from_le_bytes(take(&mut rest).ok_or(SHORT)?));
     let [flags, kind] = take(&mut rest).ok_or(SHORT)?;
-    if flags & !(CLOSE | RELOCATED) != 0 {
+    if flags & !(CLOSE | RELOCATED | BESIDE) != 0 {
         return Err(Malformed("a frame has flags that this version does not know"));
     }
     let writer = match kind {
@@ -189,6 +196,10 @@ pub(crate) fn decode_body(body: &Bytes) -> Result<WalEntry, Malformed> {
         }
         _ => return Err(Malformed("a frame has a kind of writer that this version does not know")),
     };
+    let beside = match flags & BESIDE {
+        0 => None,
+        _ => Some(Box::new(beside::take_from(&mut rest, body)?)),
+    };
     Ok(WalEntry {
         topic,
         first,
@@ -198,6 +209,7 @@ pub(crate) fn decode_body(body: &Bytes) -> Result<WalEntry, Malformed> {
         close: flags & CLOSE != 0,
         relocated: flags & RELOCATED != 0,
         writer,
+        beside,
         values: body.slice(body.len() - rest.len()..),
     })
 }
@@ -227,6 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wal::Beside;
 
     pub(crate) fn entries() -> impl Strategy<Value = WalEntry> {
         let writer =
@@ -239,8 +252,20 @@ mod tests {
             ];
         let numbers = (any::<[u8; 16]>(), 0_u64..(1 << 52), any::<u32>(), any::<u32>(), any::<i64>());
         let values = prop::collection::vec(any::<u8>(), 0..400);
-        (numbers, any::<(bool, bool)>(), writer, values).prop_map(|(numbers, (close, relocated), writer, values)| {
+        let parts =
+            (numbers.clone(), any::<(bool, bool)>(), writer, prop::option::of((numbers, values.clone())), values);
+        parts.prop_map(|(numbers, (close, relocated), writer, beside, values)| {
             let (topic, first, count, schema, time) = numbers;
+            let beside = beside.map(|((topic, first, count, schema, time), values)| {
+                Box::new(Beside {
+                    topic: TopicId::from_bytes(topic),
+                    first: Offset::new(first).unwrap(),
+                    count,
+                    schema: SchemaVersion::new(schema),
+                    time: Timestamp::from_micros(time),
+                    values: values.into(),
+                })
+            });
             WalEntry {
                 topic: TopicId::from_bytes(topic),
                 first: Offset::new(first).unwrap(),
@@ -250,6 +275,7 @@ mod tests {
                 close,
                 relocated,
                 writer,
+                beside,
                 values: values.into(),
             }
         })
@@ -324,6 +350,7 @@ mod tests {
             close: true,
             relocated: false,
             writer: Writer::Producer(ProducerWrite { id: "ab".into(), epoch: 1, seq: 9 }),
+            beside: None,
             values: Bytes::from_static(b"1\n2\n"),
         };
         let expected = [
@@ -348,9 +375,10 @@ mod tests {
             close: false,
             relocated: false,
             writer: Writer::Plain,
+            beside: None,
             values: Bytes::new(),
         };
-        for (at, byte) in [(40, 4), (41, 3), (23, 0xFF)] {
+        for (at, byte) in [(40, 8), (41, 3), (23, 0xFF)] {
             let mut body = Body::encode(&entry).lead;
             body[at] = byte;
             assert!(decode_body(&Bytes::from(body)).is_err(), "byte {at}");

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::model::{Offset, SchemaVersion, Timestamp, TopicId, Writer};
 
 mod accounts;
+mod beside;
 mod frame;
 mod group;
 mod head;
@@ -56,8 +57,35 @@ pub struct WalEntry {
     pub relocated: bool,
     /// Who wrote it.
     pub writer: Writer,
+    /// Records of another topic that stand or fall with these.
+    pub beside: Option<Box<Beside>>,
     /// The values, each followed by `\n` (see [`crate::codec::Values`]).
     pub values: Bytes,
+}
+
+/// Records of another topic in the same entry: after a crash both are there, or neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Whose records they are.
+    pub topic: TopicId,
+    /// The first record's offset.
+    pub first: Offset,
+    /// How many records there are.
+    pub count: u32,
+    /// The schema version that the values were decoded under.
+    pub schema: Option<SchemaVersion>,
+    /// When they were appended.
+    pub time: Timestamp,
+    /// The values, each followed by `\n`.
+    pub values: Bytes,
+}
+
+impl Beside {
+    /// What a segment holds of it: the topic, the offset past its records, and their bytes.
+    fn account(&self) -> (TopicId, Offset, u64) {
+        let next = self.first.saturating_after(u64::from(self.count));
+        (self.topic, next, beside::LEAD_BYTES + self.values.len() as u64)
+    }
 }
 
 /// Why the log cannot do what it was asked to.

@@ -20,6 +20,8 @@ pub(crate) struct Pending {
     pub(crate) topic: TopicId,
     /// The offset past its last record.
     pub(crate) next: Offset,
+    /// The other topic that has records in it, the offset past them, and their bytes.
+    pub(crate) beside: Option<Box<(TopicId, Offset, u64)>>,
     /// Its encoded body.
     pub(crate) body: Body,
     /// Who is told.
@@ -27,10 +29,16 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Bytes of its frame, but for the records of the other topic.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        self.body.frame_bytes() - self.beside.as_ref().map_or(0, |beside| beside.2)
+    }
+
     /// Encodes and checksums an entry; done by the submitter, outside any lock.
     pub(crate) fn new(entry: &WalEntry, done: Completion) -> Self {
         let next = entry.first.saturating_after(u64::from(entry.count));
-        Self { topic: entry.topic, next, body: Body::encode(entry), done }
+        let beside = entry.beside.as_ref().map(|beside| Box::new(beside.account()));
+        Self { topic: entry.topic, next, beside, body: Body::encode(entry), done }
     }
 }
 

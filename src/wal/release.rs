@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use super::beside;
 use super::queue::Pending;
 use super::reader::{Next, SegmentReader};
 use super::segment::{path_of, path_of_spare};
@@ -82,10 +83,9 @@ impl SegmentedWal {
             let damaged = |position, reason| WalError::Damaged { segment, position, reason };
             match reader.next().map_err(|error| failed(error.to_string()))? {
                 Next::Entry(_, entry) => {
-                    let next = entry.first.saturating_after(u64::from(entry.count));
-                    if wanted(entry.topic, entry.first, next) {
-                        bytes += entry.values.len();
-                        copies.push(WalEntry { relocated: true, ..entry });
+                    if let Some(copy) = beside::relocated(entry, wanted) {
+                        bytes += copy.values.len() + copy.beside.as_ref().map_or(0, |beside| beside.values.len());
+                        copies.push(copy);
                     }
                 }
                 Next::End => return self.append_all(copies),

@@ -64,8 +64,20 @@ pub struct Cut {
 struct Unsure {
     topic: TopicId,
     next: Offset,
+    beside: Option<(TopicId, Offset, u64)>,
     bytes: u64,
     position: u64,
+}
+
+impl Unsure {
+    /// It is in the newest segment.
+    fn count(&self, accounts: &mut Accounts) {
+        let beside = self.beside.map_or(0, |(.., bytes)| bytes);
+        accounts.add(self.topic, self.next, self.bytes - beside);
+        if let Some((topic, next, bytes)) = self.beside {
+            accounts.add(topic, next, bytes);
+        }
+    }
 }
 
 /// What is known while segments are read.
@@ -140,7 +152,8 @@ impl Replay<'_> {
                     let (next, bytes) = (entry.first.saturating_after(u64::from(entry.count)), header.frame_bytes());
                     self.summary.entries += 1;
                     self.summary.bytes += bytes;
-                    self.unsure.push_back(Unsure { topic: entry.topic, next, bytes, position });
+                    let beside = entry.beside.as_ref().map(|beside| beside.account());
+                    self.unsure.push_back(Unsure { topic: entry.topic, next, beside, bytes, position });
                     self.vouch(header.synced);
                     (self.on_entry)(entry)?;
                 }
@@ -173,7 +186,7 @@ impl Replay<'_> {
     fn vouch(&mut self, synced: u64) {
         self.synced = self.synced.max(synced);
         while let Some(sure) = self.unsure.pop_front_if(|unsure| unsure.position < self.synced) {
-            self.accounts.add(sure.topic, sure.next, sure.bytes);
+            sure.count(&mut self.accounts);
         }
     }
 
@@ -204,7 +217,7 @@ impl Replay<'_> {
         head::settle(&head);
         self.accounts.begin(segment, self.synced);
         for unsure in self.unsure.drain(..) {
-            self.accounts.add(unsure.topic, unsure.next, unsure.bytes);
+            unsure.count(&mut self.accounts);
         }
         Ok(Some(head))
     }

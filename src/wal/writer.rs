@@ -299,10 +299,13 @@ impl Writer {
         self.end = head.position();
         let mut accounts = self.shared.accounts.lock();
         for entries in run.chunk_by(|before, after| before.topic == after.topic) {
-            let bytes = entries.iter().map(|pending| pending.body.frame_bytes()).sum();
+            let bytes = entries.iter().map(Pending::own_bytes).sum();
             if let Some(last) = entries.iter().max_by_key(|pending| pending.next) {
                 accounts.add(last.topic, last.next, bytes);
             }
+        }
+        for (topic, next, bytes) in run.iter().filter_map(|pending| pending.beside.as_deref()) {
+            accounts.add(*topic, *next, *bytes);
         }
         drop(accounts);
         if let Some(observer) = &self.shared.options.observer {

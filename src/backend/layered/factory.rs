@@ -278,6 +278,10 @@ impl BackendFactory for PersistingFactory {
         flag(options, "enable_wal")
     }
 
+    fn quarantines(&self, options: &OptionValues) -> bool {
+        flag(options, "enable_wal")
+    }
+
     fn topic_metrics(&self, options: &OptionValues) -> bool {
         flag(options, "enable_metrics")
     }

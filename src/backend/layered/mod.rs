@@ -20,7 +20,7 @@ use crate::codec::Chunk;
 use crate::model::{Ack, Durability, ErrorCode, Offset, Timestamp};
 use crate::table::TableError;
 use crate::tail::{Levels, LevelsWatch, Reservation};
-use crate::wal::{Wal, WalEntry, WalError};
+use crate::wal::{Beside, Group, Wal, WalEntry, WalError};
 
 pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
@@ -38,9 +38,14 @@ pub(super) struct Layered {
 }
 
 impl Layered {
-    /// Hands a batch to the log; what became of it comes through the channel, which knows this batch from a later one with
-    /// the same offsets.
-    fn append_to_log(&self, wal: &Arc<dyn Wal>, batch: Sequenced) -> oneshot::Receiver<Result<(), ErrorCode>> {
+    /// Hands a batch to the log, and with it one of another topic; what became of them comes through the channel, which knows
+    /// this batch from a later one with the same offsets.
+    fn append_to_log(
+        &self,
+        wal: &Arc<dyn Wal>,
+        batch: Sequenced,
+        beside: Option<(Arc<Lane>, Sequenced)>,
+    ) -> oneshot::Receiver<Result<(), ErrorCode>> {
         let (tell, told) = oneshot::channel();
         let Sequenced { chunk, schema, writer, close, reservation } = batch;
         let entry = WalEntry {
@@ -52,26 +57,19 @@ impl Layered {
             close,
             relocated: false,
             writer,
+            beside: beside.as_ref().map(|(lane, batch)| Box::new(beside_of(lane, batch))),
             values: chunk.values().text(),
         };
         let unanswered = Unanswered(Some(Arc::clone(&self.lane)));
+        let beside = beside.map(|(lane, batch)| (Unanswered(Some(lane)), batch.chunk, batch.reservation));
         wal.append(
             entry,
             Box::new(move |outcome, group| {
-                let Some(lane) = unanswered.answered() else { return };
-                let outcome = match outcome {
-                    Ok(()) if lane.publish_in(group, chunk, reservation) => Ok(()),
-                    Ok(()) => Err(ErrorCode::Internal),
-                    Err(WalError::DiskFull) => {
-                        lane.refuse();
-                        Err(ErrorCode::DiskFull)
-                    }
-                    Err(_) => {
-                        lane.fail(ErrorCode::LogFailed);
-                        Err(ErrorCode::LogFailed)
-                    }
-                };
-                if tell.send(outcome).is_err() {
+                let mut taken = settle(&outcome, group, unanswered, chunk, reservation);
+                if let Some((unanswered, chunk, reservation)) = beside {
+                    taken = taken.and(settle(&outcome, group, unanswered, chunk, reservation));
+                }
+                if tell.send(taken).is_err() {
                     tracing::trace!("whoever has appended does not wait");
                 }
             }),
@@ -145,6 +143,42 @@ impl Unanswered {
     }
 }
 
+/// The part of an entry that belongs to another topic.
+fn beside_of(lane: &Lane, batch: &Sequenced) -> Beside {
+    Beside {
+        topic: lane.id(),
+        first: batch.chunk.first(),
+        count: u32::try_from(batch.chunk.len()).unwrap_or(u32::MAX),
+        schema: batch.schema,
+        time: batch.chunk.time(0),
+        values: batch.chunk.values().text(),
+    }
+}
+
+/// Lets a topic know what has become of its records in the log.
+fn settle(
+    outcome: &Result<(), WalError>,
+    group: &mut Group,
+    unanswered: Unanswered,
+    chunk: Chunk,
+    reservation: Reservation,
+) -> Result<(), ErrorCode> {
+    let Some(lane) = unanswered.answered() else { return Ok(()) };
+    match outcome {
+        // An entry may have nothing but its writer, and records of another topic.
+        Ok(()) if chunk.is_empty() || lane.publish_in(group, chunk, reservation) => Ok(()),
+        Ok(()) => Err(ErrorCode::Internal),
+        Err(WalError::DiskFull) => {
+            lane.refuse();
+            Err(ErrorCode::DiskFull)
+        }
+        Err(_) => {
+            lane.fail(ErrorCode::LogFailed);
+            Err(ErrorCode::LogFailed)
+        }
+    }
+}
+
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let Some(lane) = self.0.take() {
@@ -161,7 +195,7 @@ impl StorageBackend for Layered {
             self.lane.publish(batch.chunk, batch.reservation);
             return self.reached(next, ack);
         };
-        let told = self.append_to_log(wal, batch);
+        let told = self.append_to_log(wal, batch, None);
         if ack == Ack::Accepted {
             return self.reached(next, ack);
         }
@@ -173,6 +207,27 @@ impl StorageBackend for Layered {
                 Ok(Err(code)) => Err(StorageError::Unwritable { code }),
                 Err(_) => Err(StorageError::Unwritable { code: ErrorCode::LogFailed }),
             }
+        })
+    }
+
+    fn put_beside(&self, batch: Sequenced, (lane, beside): (Arc<Lane>, Sequenced), ack: Ack) -> Commit {
+        let (next, beside_next) = (batch.chunk.next(), beside.chunk.next());
+        let Some(wal) = &self.wal else {
+            let cause = "entries of two topics need the log".to_owned();
+            return Box::pin(std::future::ready(Err(StorageError::Failed { cause })));
+        };
+        let other = Self { lane: Arc::clone(&lane), ..self.clone() };
+        let told = self.append_to_log(wal, batch, Some((lane, beside)));
+        let this = self.clone();
+        Box::pin(async move {
+            // At any level: offsets alone do not tell whether an entry without records of its own is there.
+            match told.await {
+                Ok(Ok(())) => {}
+                Ok(Err(code)) => return Err(StorageError::Unwritable { code }),
+                Err(_) => return Err(StorageError::Unwritable { code: ErrorCode::LogFailed }),
+            }
+            let level = if ack == Ack::Committed { ack } else { Ack::Accepted };
+            Ok(this.reached(next, level).await?.min(other.reached(beside_next, level).await?))
         })
     }
 

@@ -74,13 +74,14 @@ fn topic(name: &str) -> NewTopic {
         declared_schema: Some(json!({"fields": []})),
         schema_mode: Some(SchemaMode::Evolve),
         retention: Retention { max_age_secs: Some(60), ..Retention::default() },
+        on_invalid: crate::model::OnInvalid::Quarantine,
         created_at: Timestamp::from_micros(1_700_000_000_000_001),
     };
     NewTopic { definition, schema: None }
 }
 
 fn receipt(first: u64, schema: Option<u32>) -> StoredReceipt {
-    StoredReceipt { first: offset(first), count: 3, schema: schema.and_then(SchemaVersion::new) }
+    StoredReceipt { first: offset(first), count: 3, schema: schema.and_then(SchemaVersion::new), quarantined: first }
 }
 
 fn producer(id: &str, last_seq: u64) -> ProducerRow {

@@ -17,7 +17,10 @@ async fn everything_of_a_topic_is_there_after_a_reopen() {
     catalog.set_earliest(id, offset(2)).await.unwrap();
     catalog.set_earliest(id, offset(1)).await.unwrap();
     let options = json!({"ack": "committed"}).as_object().unwrap().clone();
-    catalog.set_config(id, Retention::default(), options.clone(), Some(SchemaMode::Strict)).await.unwrap();
+    catalog
+        .set_config(id, Retention::default(), options.clone(), Some(SchemaMode::Strict), OnInvalid::Reject)
+        .await
+        .unwrap();
     let bare = TopicDefinition {
         place: None,
         storage_path: None,
@@ -32,6 +35,7 @@ async fn everything_of_a_topic_is_there_after_a_reopen() {
     let loaded = catalog.load().await.unwrap();
     let mut definition = new.definition;
     (definition.options, definition.retention) = (options, Retention::default());
+    definition.on_invalid = OnInvalid::Reject;
     definition.schema_mode = Some(SchemaMode::Strict);
     let expected = TopicRow {
         definition,
@@ -80,7 +84,7 @@ async fn a_name_is_free_after_a_bury_and_the_tombstone_stays_until_forgotten() {
         catalog.insert_schema(old, schema(1)).await,
         catalog.set_closed(old).await,
         catalog.set_earliest(old, offset(1)).await,
-        catalog.set_config(old, Retention::default(), serde_json::Map::new(), None).await,
+        catalog.set_config(old, Retention::default(), serde_json::Map::new(), None, OnInvalid::Reject).await,
         catalog.begin_epochs(&[(new, offset(0)), (old, offset(0))]).await.map(drop),
     ] {
         assert_eq!(refused, Err(CatalogError::NotFound));

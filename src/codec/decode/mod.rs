@@ -23,6 +23,8 @@ pub struct DecodeLimits {
     pub record_bytes_max: u64,
     /// The most records.
     pub records_max: u64,
+    /// The most refused records that are told of.
+    pub errors_max: usize,
 }
 
 /// What records are decoded for.

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::model::ErrorCode;
 
-pub(super) const LIMITS: DecodeLimits = DecodeLimits { record_bytes_max: 1 << 23, records_max: 1_000_000 };
+pub(super) const LIMITS: DecodeLimits =
+    DecodeLimits { record_bytes_max: 1 << 23, records_max: 1_000_000, errors_max: 100 };
 
 pub(super) fn schema(fields: serde_json::Value) -> Schema {
     Schema::from_json(&json!({ "fields": fields })).unwrap()
@@ -225,7 +226,7 @@ fn many_refused_records_are_told_at_once() {
 
 #[test]
 fn limits_of_records_are_kept() {
-    let limits = DecodeLimits { record_bytes_max: 9, records_max: 2 };
+    let limits = DecodeLimits { record_bytes_max: 9, records_max: 2, errors_max: 100 };
     let documents = |body: &str, form| decode(body.as_bytes(), form, Target::Documents, &limits).map(|_| ());
     assert_eq!(documents("  {\"a\":123}  ", Form::Json), Ok(()));
     assert_eq!(

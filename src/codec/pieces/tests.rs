@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::{DecodeLimits, Decoded, Target, decode};
 use crate::model::ErrorCode;
 
-const LIMITS: DecodeLimits = DecodeLimits { record_bytes_max: 1 << 23, records_max: 1_000_000 };
+const LIMITS: DecodeLimits = DecodeLimits { record_bytes_max: 1 << 23, records_max: 1_000_000, errors_max: 100 };
 
 fn decoded(body: &[u8], form: Form) -> Result<Vec<u8>, DecodeError> {
     match decode(body, form, Target::Documents, &LIMITS)? {

@@ -15,7 +15,7 @@ use crate::model::{Offset, SchemaMode, Timestamp};
 use crate::schema::{DataType, Field, FieldPath, Move, WideColumns};
 
 /// What is stored was within the limits of its time.
-const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX };
+const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX, errors_max: 1 };
 
 /// A column and its field under another type.
 pub(super) fn retype(

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
+mod quarantine;
 mod sharing;
 mod upkeep;
 
@@ -33,6 +35,8 @@ struct Gate {
     /// Whether it is closed, and how many wait for it.
     state: Mutex<(bool, usize)>,
     changed: Condvar,
+    /// Whether there is no room behind it.
+    full: AtomicBool,
 }
 
 impl Gate {
@@ -69,6 +73,9 @@ struct GatedFile {
 
 impl DiskFile for GatedFile {
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        if self.gate.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.write_all_at(bytes, position)
     }
 

@@ -157,6 +157,11 @@ impl Producers {
         }
     }
 
+    /// The newest epoch of a producer.
+    pub fn epoch_of(&self, id: &Arc<str>) -> Option<u64> {
+        self.known.get(id).map(|state| state.epoch)
+    }
+
     /// Remembers a stored request; `now` is the time of its log entry. What is known already changes nothing.
     ///
     /// The state is ahead of the log until the request's entry is durable: see [`Producers::take_dirty`].

@@ -15,7 +15,7 @@ fn write(id: &str, epoch: u64, seq: u64) -> ProducerWrite {
 }
 
 fn receipt(first: u64) -> StoredReceipt {
-    StoredReceipt { first: Offset::new(first).unwrap(), count: 1, schema: Some(SchemaVersion::FIRST) }
+    StoredReceipt { first: Offset::new(first).unwrap(), count: 1, schema: Some(SchemaVersion::FIRST), quarantined: 0 }
 }
 
 fn keyed(key: &str, body: u8) -> KeyedWrite {

@@ -93,6 +93,7 @@ impl Model {
             _ => Writer::Keyed(KeyedWrite { key: format!("k{serial}").into(), body_hash: [7; 32] }),
         };
         let entry = WalEntry {
+            beside: None,
             topic: id(topic),
             first: Offset::new(self.topics[topic].next).unwrap(),
             count,

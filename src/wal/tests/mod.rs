@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::segment::path_of;
+use super::segment::{SEGMENT_HEADER_BYTES, path_of};
 use super::*;
 use crate::io::fault::{FaultDisk, Op};
 use crate::io::{Disk, DiskFile, RealDisk};
@@ -31,6 +31,7 @@ fn entry(of: u8, first: u64, values: &str) -> WalEntry {
         close: false,
         relocated: false,
         writer: Writer::Plain,
+        beside: None,
         values: Bytes::copy_from_slice(values.as_bytes()),
     }
 }
@@ -229,6 +230,29 @@ fn relocated_entries_keep_everything_and_are_marked() {
     assert_eq!((wal.topic_bytes(topic(2)), wal.segments()[0].topics.len()), (0, 1));
     disk.power_loss();
     assert_eq!(open(&disk).unwrap().1, [WalEntry { relocated: true, ..wanted }]);
+}
+
+#[test]
+fn an_entry_of_two_topics_counts_for_both_until_what_is_wanted_of_it_is_moved() {
+    let disk = FaultDisk::new(1);
+    let (wal, ..) = open(&disk).unwrap();
+    let WalEntry { topic: other, first, count, schema, time, values, .. } = entry(2, 7, "beside\n");
+    let beside = Beside { topic: other, first, count, schema, time, values };
+    let both = WalEntry { beside: Some(Box::new(beside)), ..entry(1, 0, "0\n") };
+    append_each(&wal, std::slice::from_ref(&both));
+    let bytes = (wal.topic_bytes(topic(1)), wal.topic_bytes(topic(2)));
+    assert_eq!(bytes.0 + bytes.1 + SEGMENT_HEADER_BYTES, wal.bytes());
+    drop(wal);
+    disk.power_loss();
+    let (wal, entries, _) = open(&disk).unwrap();
+    assert_eq!((entries, wal.topic_bytes(topic(1)), wal.topic_bytes(topic(2))), (vec![both], bytes.0, bytes.1));
+    wal.seal_head().unwrap();
+    let segment = wal.segments().iter().find(|segment| !segment.topics.is_empty()).unwrap().segment;
+    wal.relocate(segment, &|of, first, next| of == topic(2) && (first.get(), next.get()) == (7, 8)).unwrap();
+    wal.release(segment).unwrap();
+    assert_eq!(wal.topic_bytes(topic(1)), 0);
+    disk.power_loss();
+    assert_eq!(open(&disk).unwrap().1, [WalEntry { relocated: true, ..entry(2, 7, "beside\n") }]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod points;
 mod posted;
 mod proxy;
 mod pylance;
+mod quarantine;
 mod random;
 mod reading;
 mod relocated;

@@ -24,7 +24,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             ("GET", "indexes/i", Some("vector_search")),
             ("DELETE", "indexes/i", Some("vector_search")),
             ("POST", "search", Some("vector_search")),
-            ("POST", "quarantine/replay", None),
         ] {
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
             assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
@@ -41,8 +40,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
         let problem = topic.call("POST", "records", &arrow, "ARROW").await.problem(400, "unsupported_by_backend");
         assert_eq!(problem["capability"], "arrow");
-        let body = json!({"backend": backend, "on_invalid": "quarantine"}).to_string();
-        api.put("/v1/topics/compressed", body).await.problem(400, "unsupported_by_backend");
         api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
         assert_eq!(topic.values(0).await.len(), 1);
     }

@@ -16,6 +16,7 @@ mod origins;
 mod outcomes;
 mod patch;
 mod phases;
+mod quarantine;
 mod races;
 mod read;
 mod refusals;

@@ -18,7 +18,7 @@ async fn a_description_has_every_member() {
     assert_eq!(answer.header("location"), Some("/v1/topics/described"));
     let description = answer.json();
     let members: Vec<&String> = description.as_object().unwrap().keys().collect();
-    let expected = "topic id epoch backend backend_options storage_path schema_mode schema_version retention state created_at \
+    let expected = "topic id epoch backend backend_options storage_path schema_mode schema_version retention on_invalid state created_at \
         earliest_offset tail_offset dataset_uri";
     assert_eq!(members.len(), expected.split_whitespace().count());
     assert!(expected.split_whitespace().all(|member| description.get(member).is_some()), "{description}");

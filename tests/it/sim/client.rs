@@ -38,6 +38,7 @@ pub fn creation(kind: Kind, real: bool, random: &mut Random) -> CreateTopic {
         schema: declares.then(declared),
         schema_mode: None,
         retention: None,
+        on_invalid: None,
     }
 }
 

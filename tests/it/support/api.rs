@@ -169,6 +169,12 @@ impl Topic {
         until("the tail is reached", async || self.tail().await >= tail).await;
     }
 
+    /// All values that there are.
+    pub async fn values_from_earliest(&self) -> Vec<Value> {
+        let lines = self.call("GET", "records", &[("accept", "application/x-ndjson")], "").await.expect(200).text();
+        values_of(&lines).iter().map(|value| serde_json::from_str(value).unwrap()).collect()
+    }
+
     /// The values from an offset on, as their texts.
     pub async fn values(&self, from: u64) -> Vec<String> {
         let answer =

@@ -1,0 +1,90 @@
+//! The quarantines of topics: made when first needed, gone with their topics.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::engine::Core;
+use crate::engine::entry::Entry;
+use crate::model::{ErrorCode, Offset, Problem, SchemaMode, TopicId, TopicName};
+use crate::topic::{CreateTopic, Quarantines, Topic, quarantine_schema};
+
+#[async_trait]
+impl Quarantines for Core {
+    async fn quarantine_of(self: Arc<Self>, topic: &Topic, make: bool) -> Result<Option<Arc<Topic>>, Problem> {
+        let Some(name) = topic.name().quarantine() else { return Ok(None) };
+        loop {
+            if let Some(entry) = self.entry(&name) {
+                let opened = self.open(&entry).await?;
+                if !opened.is_ending() {
+                    return Ok(Some(opened));
+                }
+                // Its deletion holds the name, and may yet fail.
+                drop(self.name_lock(&name).lock().await);
+                continue;
+            }
+            if !make {
+                return Ok(None);
+            }
+            let _alone = self.name_lock(&name).lock().await;
+            // A topic that is being deleted gets none.
+            let is_there = self.entry(topic.name()).is_some_and(|entry| entry.row().definition.id == topic.id());
+            if !is_there {
+                return Err(crate::backend::StorageError::Deleted.to_problem());
+            }
+            let ask = CreateTopic {
+                schema: Some(quarantine_schema()),
+                schema_mode: Some(SchemaMode::Strict),
+                ..CreateTopic::default()
+            };
+            self.create_alone(&name, ask).await?;
+        }
+    }
+}
+
+impl Core {
+    /// Which topic is there as the quarantine of a name.
+    pub(super) fn quarantine_id(&self, of: &TopicName) -> Option<TopicId> {
+        self.entry(&of.quarantine()?).map(|entry| entry.row().definition.id)
+    }
+
+    /// Deletes what a topic that is not there any more has left as its quarantine.
+    pub(super) async fn delete_quarantine(
+        self: &Arc<Self>,
+        of: &TopicName,
+        which: Option<TopicId>,
+    ) -> Result<(), Problem> {
+        let (Some(name), Some(id)) = (of.quarantine(), which) else { return Ok(()) };
+        match self.delete_one(&name, Some(id)).await {
+            Err(problem) if problem.code != ErrorCode::TopicNotFound => Err(problem),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the quarantines whose topics are gone: a crash came between the two.
+    pub(super) async fn delete_orphans(self: &Arc<Self>) {
+        let parents = self.entries().into_iter().filter_map(|entry| entry.row().definition.name.quarantined());
+        let orphans: Vec<TopicName> = parents.filter(|parent| self.entry(parent).is_none()).collect();
+        for parent in orphans {
+            if let Err(problem) = self.delete_quarantine(&parent, self.quarantine_id(&parent)).await {
+                tracing::warn!(topic = %parent, detail = %problem.detail, "the quarantine of {parent}, which is gone, stays");
+            }
+        }
+    }
+
+    /// Finishes the replay that a crash may have interrupted, now that a topic is open.
+    pub(super) fn settle_replay(self: &Arc<Self>, topic: &Arc<Topic>) {
+        let quarantine = topic.name().quarantine().and_then(|name| self.entry(&name));
+        let is_owed = |entry: &Arc<Entry>| {
+            let row = entry.row();
+            topic.replayed_through(row.definition.id).is_some_and(|done: Offset| done > row.earliest)
+        };
+        if quarantine.as_ref().is_some_and(is_owed) {
+            let topic = Arc::clone(topic);
+            self.tasks.spawn("replay", async move {
+                topic.settle_replay().await;
+                Ok::<(), std::convert::Infallible>(())
+            });
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Requests that have records in the quarantine alone, under a disk that refuses them or takes its time.
+
+use serde_json::json;
+
+use super::*;
+use crate::model::{ErrorCode, KeyedWrite, OnInvalid};
+use crate::topic::Topic;
+
+async fn topic(folder: &tempfile::TempDir, disk: &Arc<Gated>) -> (Arc<crate::engine::Engine>, Arc<Topic>) {
+    let engine = engine_on(folder, Arc::clone(disk) as _).await;
+    let name = TopicName::parse("sorted").unwrap();
+    let schema = Some(json!({"fields": [{"name": "n", "type": "int64"}]}));
+    let ask = CreateTopic { schema, on_invalid: Some(OnInvalid::Quarantine), ..CreateTopic::default() };
+    engine.create(&name, ask).await.unwrap();
+    let topic = engine.topic(&name).await.unwrap();
+    // A log that has its segment, and a quarantine.
+    let first = AppendRequest { body: Bytes::from_static(b"{\"n\":\"x\"}{\"n\":1}"), ..record() };
+    assert_eq!(topic.append(AppendRequest { form: Form::Sequence, ..first }).await.unwrap().quarantined, 1);
+    (engine, topic)
+}
+
+fn bad(key: &str) -> AppendRequest {
+    let writer = Writer::Keyed(KeyedWrite { key: key.into(), body_hash: [7; 32] });
+    AppendRequest { body: Bytes::from_static(b"{\"n\":\"y\"}"), writer, ..record() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_disk_has_refused_is_no_duplicate_though_it_has_no_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (engine, topic) = topic(&folder, &disk).await;
+    disk.log.full.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(topic.append(bad("k")).await.unwrap_err().code, ErrorCode::DiskFull);
+    }
+    disk.log.full.store(false, Ordering::SeqCst);
+    let quarantine = engine.topic(&TopicName::parse("sorted.quarantine").unwrap()).await.unwrap();
+    assert_eq!(quarantine.backend().total_count(), 1);
+    let stored = topic.append(bad("k")).await.unwrap();
+    assert_eq!((stored.count, stored.quarantined, stored.duplicate), (0, 1, false));
+    let again = topic.append(bad("k")).await.unwrap();
+    assert_eq!((again.count, again.quarantined, again.duplicate), (0, 1, true));
+    assert_eq!(quarantine.backend().total_count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_and_a_checkpoint_wait_for_what_is_on_its_way_to_the_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (_engine, topic) = topic(&folder, &disk).await;
+    topic.checkpoint().await.unwrap();
+    disk.log.set_closed(true);
+    let first = tokio::spawn({
+        let topic = Arc::clone(&topic);
+        async move { topic.append(bad("k")).await.unwrap() }
+    });
+    let gate = Arc::clone(&disk.log);
+    tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
+    let mut duplicate = tokio::spawn({
+        let topic = Arc::clone(&topic);
+        async move { topic.append(bad("k")).await.unwrap() }
+    });
+    let mut checkpoint = tokio::spawn({
+        let topic = Arc::clone(&topic);
+        async move { topic.checkpoint().await.unwrap() }
+    });
+    let moment = Duration::from_millis(200);
+    assert!(tokio::time::timeout(moment, &mut duplicate).await.is_err(), "it rests on what a crash would lose");
+    assert!(tokio::time::timeout(moment, &mut checkpoint).await.is_err(), "it rests on what a crash would lose");
+    disk.log.set_closed(false);
+    let (first, duplicate) = (first.await.unwrap(), duplicate.await.unwrap());
+    assert_eq!((first.quarantined, first.duplicate, duplicate.quarantined, duplicate.duplicate), (1, false, 1, true));
+    assert_eq!(checkpoint.await.unwrap().unwrap().keys.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quarantine_without_its_topic_is_gone_after_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (engine, topic) = topic(&folder, &disk).await;
+    // As a crash between the two deletions leaves it.
+    engine.core().unwrap().delete_one(topic.name(), None).await.unwrap();
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop((engine, topic));
+    let engine = engine_on(&folder, Arc::clone(&disk) as _).await;
+    let quarantine = TopicName::parse("sorted.quarantine").unwrap();
+    assert_eq!(engine.topic(&quarantine).await.unwrap_err().code, ErrorCode::TopicNotFound);
+}
