@@ -186,7 +186,7 @@ impl StorageBackend for Layered {
         }
         // The tail first: it lets go only of what the published table holds.
         if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
-            return Ok(chunks);
+            return Ok(chunks.into_iter().map(Chunk::printed).collect());
         }
         let chunks = self.read_table(offset, limit, bytes).await?;
         match chunks.first().map(Chunk::first) {

@@ -105,11 +105,16 @@ fn arrow_type(data_type: &DataType, nullable: bool) -> ArrowType {
     }
 }
 
-fn marked(field: ArrowField, data_type: &DataType) -> ArrowField {
+pub(super) fn marked(field: ArrowField, data_type: &DataType) -> ArrowField {
     match data_type {
         DataType::Json => field.with_metadata([(TYPE_KEY.to_owned(), TYPE_JSON.to_owned())].into()),
         _ => field,
     }
+}
+
+/// The type of a column, whatever is in it nullable.
+pub(super) fn column_type(data_type: &DataType) -> ArrowType {
+    arrow_type(data_type, true)
 }
 
 fn item_field(item: &DataType) -> ArrowField {
