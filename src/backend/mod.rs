@@ -15,6 +15,7 @@ mod registry;
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -31,8 +32,9 @@ pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
 pub(crate) use layered::{Admission, CommitQueue, Due, StoredMisfit};
 
-use crate::codec::{Chunk, Values};
+use crate::codec::{Chunk, ColumnSet, Values};
 use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};
+use crate::schema::Columns;
 use crate::table::TablePlace;
 use crate::tail::{LevelsWatch, Reservation};
 
@@ -218,10 +220,35 @@ pub trait StorageBackend: Send + Sync {
         Ok(None)
     }
 
+    /// Its records in columns, where it has columns.
+    fn columnar(&self) -> Option<&dyn Columnar> {
+        None
+    }
+
     /// The part that commits to a dataset, where the backend has one.
     fn lane(&self) -> Option<Arc<Lane>> {
         None
     }
+}
+
+/// Gives the records of one topic in columns.
+#[async_trait]
+pub trait Columnar: Send + Sync {
+    /// The topic's columns of now.
+    fn columns(&self) -> Columns;
+
+    /// Records from `offset` on in the columns of a set, in order, dense, at most `limit` of them and about `bytes` (but at
+    /// least one record). Empty at and past the readable tail.
+    ///
+    /// # Errors
+    /// [`StorageError::Expired`] below the earliest offset; [`StorageError::Failed`] when records could not be read.
+    async fn get_batches(
+        &self,
+        set: &ColumnSet,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, StorageError>;
 }
 
 /// The newest schema of a topic, shared between the topic and its backend.

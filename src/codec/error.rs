@@ -5,8 +5,25 @@ use crate::schema::{COLUMNS_MAX, FieldPath};
 
 /// The types of Arrow that columns take.
 const ARROW_TYPES: [&str; 19] = [
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
-    "utf8", "binary", "date32", "timestamp", "list", "fixed_size_list", "struct",
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "utf8",
+    "binary",
+    "date32",
+    "timestamp",
+    "list",
+    "fixed_size_list",
+    "struct",
 ];
 
 /// Why a body is refused. Lines and columns count from 1 in the decoded body; a column counts characters.

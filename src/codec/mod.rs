@@ -1,11 +1,13 @@
 //! Bodies to records and back: pure functions, no I/O.
 
+mod body;
 mod chunk;
 pub mod columns;
 mod copy;
 mod decode;
 pub mod encode;
 mod error;
+pub mod export;
 mod fault;
 mod form;
 pub mod ipc;
@@ -25,12 +27,14 @@ mod transcode;
 mod values;
 mod walk;
 
+pub use body::Body;
 pub use chunk::{Chunk, Times, Values};
+pub use columns::ColumnSet;
 pub use decode::{DecodeLimits, Decoded, Evolution, Records, Target, decode};
 pub use error::DecodeError;
 pub use form::Form;
+pub use ipc::{IpcLimits, IpcReader};
 pub use pieces::{Piece, Pieces};
 pub use plan::PreparedSchema;
-pub use ipc::{IpcLimits, IpcReader};
 pub use project::{FieldSelection, InvalidFields};
-pub use rows::{Rows, decode_rows};
+pub use rows::Rows;

@@ -55,9 +55,9 @@ pub(super) fn print(stored: &[u8], out: &mut Vec<u8>) {
                 from += 1;
                 None
             }
-            b'N' | b'I' | b'-' if !in_string => {
-                [NAN, INFINITY, NEG_INFINITY].into_iter().find(|word| rest.get(from..).is_some_and(|at| at.starts_with(word)))
-            }
+            b'N' | b'I' | b'-' if !in_string => [NAN, INFINITY, NEG_INFINITY]
+                .into_iter()
+                .find(|word| rest.get(from..).is_some_and(|at| at.starts_with(word))),
             _ => None,
         };
         match word {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
-use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, PreparedSchema, Records, Target, decode};
+use crate::codec::{Chunk, DecodeError, DecodeLimits, Decoded, PreparedSchema, Records, Target};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, SchemaMode, Timestamp, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
@@ -93,6 +93,18 @@ impl Topic {
             return Err(self.services.unsupported(detail, "exactly_once", |able| able.exactly_once));
         }
         Ok(())
+    }
+
+    /// Refuses rows of Arrow where records have no columns, before the body is read.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend`.
+    pub fn check_arrow(&self) -> Result<(), Problem> {
+        if self.factory.capabilities().arrow {
+            return Ok(());
+        }
+        let detail = "The topic's backend has no columns, which Arrow needs; use JSON or NDJSON.";
+        Err(self.services.unsupported(detail, "arrow", |able| able.arrow))
     }
 
     /// Appends one body, whole or not at all. Dropping the future undoes nothing.
@@ -273,7 +285,7 @@ impl Topic {
         let limits = self.services.decode_limits;
         let form = self.factory.form();
         let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
-        if ask.body.len() < DECODE_INLINE_BYTES {
+        if ask.body.bytes() < DECODE_INLINE_BYTES {
             return decode_body(ask, form, mode, basis.prepared.as_deref(), &basis.wide, &limits);
         }
         let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
@@ -360,5 +372,5 @@ fn decode_body(
         RecordForm::Documents => Target::Documents,
         RecordForm::StrictColumns | RecordForm::EvolvingColumns => Target::Columns { schema, mode, wide },
     };
-    decode(&ask.body, ask.form, target, limits)
+    ask.body.decode(target, limits)
 }

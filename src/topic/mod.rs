@@ -10,6 +10,7 @@ mod cursors;
 mod epoch;
 mod evolve;
 mod load;
+mod load_rows;
 mod log;
 mod post;
 pub mod producers;
@@ -37,6 +38,7 @@ pub use ask::{
 pub(crate) use configure::{RETENTION_MEMBERS, Settings};
 pub use epoch::Epochs;
 pub(crate) use post::{follow_all, schema_etag};
+pub use read::ColumnRead;
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cursor;
+mod set;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 
 use self::builder::Members;
 use self::cursor::Cursor;
+pub use self::set::ColumnSet;
 use super::Chunk;
 use crate::schema::{DataType, Field, FloatType, IntType, Schema, names};
 

@@ -92,7 +92,10 @@ fn written(schema: &Schema, batch: &RecordBatch, first: Offset, words: Nonfinite
 }
 
 /// Checks that the rows are the records from `first` on, each by its own column.
-fn check_offsets(batch: &RecordBatch, first: Offset) -> Result<(), EncodeError> {
+///
+/// # Errors
+/// [`EncodeError::Offset`], [`EncodeError::Service`].
+pub fn check_offsets(batch: &RecordBatch, first: Offset) -> Result<(), EncodeError> {
     let column = batch.column_by_name(OFFSET_COLUMN);
     let column = column.and_then(|column| column.as_any().downcast_ref::<PrimitiveArray<UInt64Type>>());
     let offsets = column.filter(|column| column.null_count() == 0).ok_or(EncodeError::Service(OFFSET_COLUMN))?;

@@ -25,7 +25,11 @@ enum Next {
     Missing,
     /// The stream has ended, with so many bytes.
     End(usize),
-    Message { skip: usize, head: usize, body: usize },
+    Message {
+        skip: usize,
+        head: usize,
+        body: usize,
+    },
 }
 
 /// Gathers bytes until a message is there as a whole.
@@ -45,6 +49,10 @@ impl Frames {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.has_begun |= !bytes.is_empty();
         self.held.extend_from_slice(bytes);
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     pub(super) const fn is_untouched(&self) -> bool {

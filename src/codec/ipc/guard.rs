@@ -1,6 +1,6 @@
 //! What a message claims, against what it has.
 
-use arrow_ipc::{CompressionType, Field, RecordBatch, Schema, Type};
+use arrow_ipc::{CompressionType, Endianness, Field, RecordBatch, Schema, Type};
 use arrow_schema::ArrowError;
 
 use super::{IpcLimits, broken};
@@ -22,6 +22,9 @@ pub(super) fn reason(error: &ArrowError) -> String {
 
 /// Refuses schemas of more than can be meant, and those whose fields lack what their type needs.
 pub(super) fn check_schema(schema: &Schema<'_>) -> Result<(), DecodeError> {
+    if schema.endianness() != Endianness::Little {
+        return Err(broken("its numbers are big-endian"));
+    }
     let mut left = FIELDS_MAX;
     for field in schema.fields().into_iter().flatten() {
         check_field(&field, 1, &mut left)?;

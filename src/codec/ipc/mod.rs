@@ -55,6 +55,11 @@ impl IpcReader {
         self.schema.as_ref()
     }
 
+    /// How many bytes of messages are held.
+    pub fn held(&self) -> usize {
+        self.frames.held()
+    }
+
     /// Takes the stream's next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.frames.push(bytes);

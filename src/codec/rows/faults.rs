@@ -18,7 +18,9 @@ impl Faults {
     /// Adds a fault, unless the row has one or enough rows before it have.
     pub(super) fn add(&mut self, row: usize, stop: impl FnOnce() -> Stop) {
         let enough = self.by_row.len() >= Problem::ERRORS_MAX;
-        if self.by_row.contains_key(&row) || (enough && self.by_row.last_key_value().is_some_and(|(last, _)| *last < row)) {
+        if self.by_row.contains_key(&row)
+            || (enough && self.by_row.last_key_value().is_some_and(|(last, _)| *last < row))
+        {
             return;
         }
         self.by_row.insert(row, stop());

@@ -57,7 +57,7 @@ impl Fitting<'_> {
                 _ => None,
             };
             if !field.nullable {
-                let is_null = |row: &usize| column.is_none_or(|(_, array)| array.is_null(*row) || array.data_type() == &ArrowType::Null);
+                let is_null = |row: &usize| array.as_ref().is_none_or(|array| array.is_null(*row));
                 for row in (0..rows).filter(present).filter(is_null) {
                     inner.add(row, || null_in_required(&field.data_type));
                 }
@@ -65,12 +65,16 @@ impl Fitting<'_> {
             faults.absorb_member(inner, &field.name);
             if let Some(array) = array {
                 let name = column_name(&field.name, top_level);
-                fitted.fields.push(super::marked(ArrowField::new(name, array.data_type().clone(), true), &field.data_type));
+                fitted
+                    .fields
+                    .push(super::marked(ArrowField::new(name, array.data_type().clone(), true), &field.data_type));
                 fitted.columns.push(array);
             }
         }
         for member in members.iter().filter(|member| wanted.iter().all(|field| field.name != member.key)) {
-            let Some(array) = columns.get(member.at).filter(|array| array.data_type() != &ArrowType::Null) else { continue };
+            let Some(array) = columns.get(member.at).filter(|array| array.data_type() != &ArrowType::Null) else {
+                continue;
+            };
             let mut inner = Faults::default();
             (0..rows).filter(|row| array.is_valid(*row)).take(crate::model::Problem::ERRORS_MAX).for_each(|row| {
                 inner.add(row, Stop::unknown_key);
@@ -93,9 +97,7 @@ impl Fitting<'_> {
                 self.budget.charge(16 * array.len() as u64)?;
                 Ok(new_null_array(&column_type(wanted), array.len()))
             }
-            (DataType::Json, Incoming::Plain(DataType::Json | DataType::String)) => {
-                json::texts(array, faults)
-            }
+            (DataType::Json, Incoming::Plain(DataType::Json | DataType::String)) => json::texts(array, faults),
             (DataType::Json, _) => json::printed(incoming, array, faults),
             (DataType::Vector { dim, item }, Incoming::Vector { dim: found, item: width }) if dim == found => {
                 let vectors = array.as_fixed_size_list();
@@ -143,7 +145,11 @@ impl Fitting<'_> {
             }
             (DataType::Float(float), Incoming::Plain(DataType::Float(found))) if float == found => {
                 // Also of 16 bits, which count as 32.
-                if array.data_type() == &column_type(wanted) { Ok(Arc::clone(array)) } else { Ok(numbers::floats(array, *float, faults)) }
+                if array.data_type() == &column_type(wanted) {
+                    Ok(Arc::clone(array))
+                } else {
+                    Ok(numbers::floats(array, *float, faults))
+                }
             }
             (DataType::Float(float), Incoming::Plain(DataType::Int(_) | DataType::Float(_))) => {
                 Ok(numbers::floats(array, *float, faults))
@@ -199,7 +205,8 @@ impl Fitting<'_> {
         let mut counted = Faults::default();
         for (row, count) in lists.offsets().lengths().enumerate() {
             if lists.is_valid(row) && count != dim {
-                counted.add(row, || misfit(wanted, &format!("{count} numbers"), "send exactly as many as the column has"));
+                counted
+                    .add(row, || misfit(wanted, &format!("{count} numbers"), "send exactly as many as the column has"));
             }
         }
         if !counted.is_empty() {

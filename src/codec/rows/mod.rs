@@ -14,7 +14,7 @@ mod tests;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field as ArrowField, FieldRef, SchemaRef};
 use bytes::Bytes;
 
@@ -55,7 +55,7 @@ impl Rows {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let Target::Columns { schema, mode, wide } = target else {
         return Err(DecodeError::InvalidArrow { reason: "the topic has no columns for it".to_owned() });
     };
@@ -144,9 +144,9 @@ fn wanted_schema(
     match (known, mode) {
         (None, _) => evolve::declared(members),
         (Some(known), SchemaMode::Strict) => known.clone(),
-        (Some(known), SchemaMode::Evolve) => batches
-            .iter()
-            .fold(known.clone(), |schema, batch| evolve::evolved(&schema, members, &batch.columns, wide)),
+        (Some(known), SchemaMode::Evolve) => {
+            batches.iter().fold(known.clone(), |schema, batch| evolve::evolved(&schema, members, &batch.columns, wide))
+        }
     }
 }
 
@@ -194,7 +194,13 @@ fn note_wide(fields: &[Field], fitted: &Fitted, path: &FieldPath, known: &WideCo
     }
 }
 
-fn note_wide_in(data_type: &DataType, array: &ArrayRef, path: &FieldPath, known: &WideColumns, found: &mut WideColumns) {
+fn note_wide_in(
+    data_type: &DataType,
+    array: &ArrayRef,
+    path: &FieldPath,
+    known: &WideColumns,
+    found: &mut WideColumns,
+) {
     match data_type {
         DataType::Int(int) if !evolve::is_never_wide(*int) && !known.contains(path) => {
             let past = |value: i128| value.abs() > EXACT_INTEGER_MAX;

@@ -110,9 +110,7 @@ pub(super) fn integers(array: &ArrayRef, int: IntType, mode: SchemaMode, faults:
     let refuse = |number: Number| {
         let range = format!("an integer from {} to {}", int.min(), int.max());
         let (code, remedy) = match mode {
-            SchemaMode::Strict => {
-                (ErrorCode::InvalidRecord, format!("send {range}, or declare a type that holds it"))
-            }
+            SchemaMode::Strict => (ErrorCode::InvalidRecord, format!("send {range}, or declare a type that holds it")),
             SchemaMode::Evolve => (
                 ErrorCode::SchemaConflict,
                 format!(

@@ -103,7 +103,9 @@ pub(super) fn plain(
             for (field, column) in fields.iter().zip(structs.columns()) {
                 let mut inner = Faults::default();
                 let column = plain(column, structs.nulls(), budget, &mut inner)?;
-                faults.absorb(inner, |row, stop| Some((row, stop.under_key(&crate::schema::names::key_of(field.name())))));
+                faults.absorb(inner, |row, stop| {
+                    Some((row, stop.under_key(&crate::schema::names::key_of(field.name()))))
+                });
                 members.push(Arc::new(ArrowField::new(field.name(), column.data_type().clone(), true)));
                 columns.push(column);
             }
