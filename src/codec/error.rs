@@ -75,6 +75,12 @@ pub enum DecodeError {
         /// What is wrong, a clause.
         reason: String,
     },
+    /// A message of a stream is over its limit.
+    #[error("A message of the Arrow stream has more than {limit} bytes when decompressed: write smaller batches.")]
+    MessageTooLarge {
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// A column of Arrow has a type that no column of a topic has.
     #[error(
         "Column `{path}` has the Arrow type {data_type}, which no column takes: cast it before sending, numbers to float64 or \
@@ -117,7 +123,7 @@ impl DecodeError {
             }
             DecodeError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             DecodeError::TooManyRecords { .. } => ErrorCode::TooManyRecords,
-            DecodeError::BatchTooLarge { .. } => ErrorCode::BodyTooLarge,
+            DecodeError::BatchTooLarge { .. } | DecodeError::MessageTooLarge { .. } => ErrorCode::BodyTooLarge,
             DecodeError::InvalidArrow { .. } => ErrorCode::InvalidBody,
             DecodeError::UnsupportedType { .. } => ErrorCode::SchemaConflict,
             DecodeError::EmptyBatch => ErrorCode::EmptyBatch,
@@ -141,6 +147,7 @@ impl DecodeError {
             DecodeError::TooManyRecords { .. }
             | DecodeError::BatchTooLarge { .. }
             | DecodeError::InvalidArrow { .. }
+            | DecodeError::MessageTooLarge { .. }
             | DecodeError::UnsupportedType { .. }
             | DecodeError::EmptyBatch
             | DecodeError::TooManyColumns => {}
@@ -164,7 +171,9 @@ impl DecodeError {
                 problem.limit = Some(limit);
                 problem.line = Some(line).filter(|line| *line > 0);
             }
-            DecodeError::TooManyRecords { limit } | DecodeError::BatchTooLarge { limit } => {
+            DecodeError::TooManyRecords { limit }
+            | DecodeError::BatchTooLarge { limit }
+            | DecodeError::MessageTooLarge { limit } => {
                 problem.limit = Some(limit);
             }
             DecodeError::TooManyColumns => problem.limit = Some(COLUMNS_MAX as u64),

@@ -79,7 +79,7 @@ impl Frames {
         let message = root_as_message(bytes).map_err(|_| broken("a message's head is damaged"))?;
         let body = u64::try_from(message.bodyLength()).map_err(|_| broken("a message has a negative length"))?;
         if body > self.bytes_max {
-            return Err(DecodeError::BatchTooLarge { limit: self.bytes_max });
+            return Err(DecodeError::MessageTooLarge { limit: self.bytes_max });
         }
         let body = usize::try_from(body).map_err(|_| broken("a message is too long"))?;
         let whole = skip + head + body <= self.held.len();

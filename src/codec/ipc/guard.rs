@@ -54,7 +54,7 @@ fn check_field(field: &Field<'_>, level: usize, left: &mut usize) -> Result<(), 
 
 /// Refuses batches whose buffers lie outside of their body, or that are, decompressed, over the limits.
 pub(super) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], limits: &IpcLimits) -> Result<(), DecodeError> {
-    let too_large = DecodeError::BatchTooLarge { limit: limits.message_bytes_max };
+    let too_large = DecodeError::MessageTooLarge { limit: limits.message_bytes_max };
     let rows = u64::try_from(batch.length()).map_err(|_| broken("a batch has a negative length"))?;
     let bits = (body.len() as u64).saturating_mul(8);
     if rows > limits.batch_records_max.max(bits) {
@@ -101,7 +101,7 @@ fn decompressed(bytes: &[u8], codec: CompressionType) -> Result<u64, DecodeError
 }
 
 /// What the frames of LZ4 can become: a block is at most of the size that its frame declares.
-fn lz4_bytes(frames: &[u8]) -> u64 {
+pub(super) fn lz4_bytes(frames: &[u8]) -> u64 {
     blocks(frames).unwrap_or((frames.len() as u64).saturating_mul(LZ4_RATIO_MAX))
 }
 

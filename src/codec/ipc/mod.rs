@@ -76,7 +76,7 @@ impl IpcReader {
     /// The next batch that is there as a whole.
     ///
     /// # Errors
-    /// [`DecodeError::InvalidArrow`], [`DecodeError::BatchTooLarge`], [`DecodeError::TooManyRecords`].
+    /// [`DecodeError::InvalidArrow`], [`DecodeError::MessageTooLarge`], [`DecodeError::TooManyRecords`].
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, DecodeError> {
         while let Some(message) = self.frames.next()? {
             // The reader of the format trusts more than it should: what it panics on is refused like any other damage.
@@ -127,7 +127,7 @@ impl IpcReader {
                 read_dictionary(&body(), batch, schema, &mut self.dictionaries, &version).map_err(failed)?;
                 let held: usize = self.dictionaries.values().map(|values| values.get_array_memory_size()).sum();
                 if held as u64 > self.limits.message_bytes_max.saturating_mul(2) {
-                    return Err(DecodeError::BatchTooLarge { limit: self.limits.message_bytes_max });
+                    return Err(DecodeError::MessageTooLarge { limit: self.limits.message_bytes_max });
                 }
                 Ok(None)
             }

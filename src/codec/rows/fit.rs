@@ -93,10 +93,7 @@ impl Fitting<'_> {
         faults: &mut Faults,
     ) -> Result<ArrayRef, DecodeError> {
         match (wanted, incoming) {
-            (_, Incoming::Null) => {
-                self.budget.charge(16 * array.len() as u64)?;
-                Ok(new_null_array(&column_type(wanted), array.len()))
-            }
+            (_, Incoming::Null) => self.nulls(wanted, array.len()),
             (DataType::Json, Incoming::Plain(DataType::Json | DataType::String)) => json::texts(array, faults),
             (DataType::Json, _) => json::printed(incoming, array, faults),
             (DataType::Vector { dim, item }, Incoming::Vector { dim: found, item: width }) if dim == found => {
@@ -156,20 +153,20 @@ impl Fitting<'_> {
             }
             (wanted, Incoming::Plain(found)) if wanted == found => Ok(Arc::clone(array)),
             _ => {
-                self.mismatch(wanted, incoming, array, faults)?;
-                Ok(new_null_array(&column_type(wanted), array.len()))
+                self.mismatch(wanted, incoming, array, faults);
+                self.nulls(wanted, array.len())
             }
         }
     }
 
+    /// A column without values.
+    fn nulls(&mut self, wanted: &DataType, rows: usize) -> Result<ArrayRef, DecodeError> {
+        self.budget.charge(null_bytes(wanted).saturating_mul(rows as u64))?;
+        Ok(new_null_array(&column_type(wanted), rows))
+    }
+
     /// Every row that has a value has the wrong one.
-    fn mismatch(
-        &mut self,
-        wanted: &DataType,
-        incoming: &Incoming,
-        array: &ArrayRef,
-        faults: &mut Faults,
-    ) -> Result<(), DecodeError> {
+    fn mismatch(&mut self, wanted: &DataType, incoming: &Incoming, array: &ArrayRef, faults: &mut Faults) {
         let code = match (wanted, incoming) {
             (DataType::Vector { .. }, Incoming::Vector { .. }) => ErrorCode::InvalidRecord,
             _ => ErrorCode::SchemaConflict,
@@ -184,7 +181,6 @@ impl Fitting<'_> {
                 Stop::column(code, words(wanted), incoming.words(), remedy)
             });
         }
-        self.budget.charge(16 * array.len() as u64)
     }
 
     fn list_to_vector(
@@ -196,8 +192,8 @@ impl Fitting<'_> {
         faults: &mut Faults,
     ) -> Result<ArrayRef, DecodeError> {
         if !matches!(brought, Incoming::Null | Incoming::Plain(DataType::Int(_) | DataType::Float(_))) {
-            self.mismatch(wanted, &Incoming::List(Box::new(brought.clone())), array, faults)?;
-            return Ok(new_null_array(&column_type(wanted), array.len()));
+            self.mismatch(wanted, &Incoming::List(Box::new(brought.clone())), array, faults);
+            return self.nulls(wanted, array.len());
         }
         let lists = array.as_list::<i32>();
         let dim = usize::try_from(dim).unwrap_or(usize::MAX);
@@ -218,12 +214,26 @@ impl Fitting<'_> {
         let mut own = Faults::default();
         // Nulls have no items: they get some.
         let full = lists.null_count() == 0;
-        let items = if full { items } else { spread(lists, &items, dim)? };
+        let items = if full {
+            items
+        } else {
+            self.budget.charge(null_bytes(wanted).saturating_mul(lists.len() as u64))?;
+            spread(lists, &items, dim)?
+        };
         let vectors = vector(&items, lists.nulls(), lists.len(), (dim, wanted), Faults::default(), &mut own)?;
         faults.absorb_items(inner, lists.offsets());
         faults.absorb(own, |row, stop| Some((row, stop)));
         debug_assert!(before || !faults.is_empty());
         Ok(vectors)
+    }
+}
+
+/// What a null takes in a column, roughly.
+fn null_bytes(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::Vector { dim, .. } => 16 * u64::from(*dim),
+        DataType::Struct(fields) => fields.iter().map(|field| null_bytes(&field.data_type)).sum(),
+        _ => 16,
     }
 }
 
