@@ -10,6 +10,8 @@ mod numbers;
 mod plain;
 
 #[cfg(test)]
+mod cast_tests;
+#[cfg(test)]
 mod tests;
 
 use arrow_array::cast::AsArray;
