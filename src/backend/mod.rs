@@ -5,6 +5,7 @@
 //! table, `persisting` a write-ahead log, a tail and a table.
 
 mod capabilities;
+mod columnar;
 mod error;
 mod figures;
 mod follow;
@@ -15,12 +16,12 @@ mod registry;
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub use capabilities::Capabilities;
+pub use columnar::Columnar;
 pub use error::StorageError;
 pub use figures::{BackendStats, Flushed};
 pub use layered::{LanceFactory, LayeredServices, PersistingFactory};
@@ -32,9 +33,8 @@ pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
 pub(crate) use layered::{Admission, CommitQueue, Due, StoredMisfit};
 
-use crate::codec::{Chunk, ColumnSet, Values};
+use crate::codec::{Chunk, Values};
 use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};
-use crate::schema::Columns;
 use crate::table::TablePlace;
 use crate::tail::{LevelsWatch, Reservation};
 
@@ -229,26 +229,6 @@ pub trait StorageBackend: Send + Sync {
     fn lane(&self) -> Option<Arc<Lane>> {
         None
     }
-}
-
-/// Gives the records of one topic in columns.
-#[async_trait]
-pub trait Columnar: Send + Sync {
-    /// The topic's columns of now.
-    fn columns(&self) -> Columns;
-
-    /// Records from `offset` on in the columns of a set, in order, dense, at most `limit` of them and about `bytes` (but at
-    /// least one record). Empty at and past the readable tail.
-    ///
-    /// # Errors
-    /// [`StorageError::Expired`] below the earliest offset; [`StorageError::Failed`] when records could not be read.
-    async fn get_batches(
-        &self,
-        set: &ColumnSet,
-        offset: Offset,
-        limit: usize,
-        bytes: usize,
-    ) -> Result<Vec<RecordBatch>, StorageError>;
 }
 
 /// The newest schema of a topic, shared between the topic and its backend.

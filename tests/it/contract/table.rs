@@ -147,9 +147,12 @@ async fn what_is_false_everywhere_is_refused_with_its_capability() {
                 assert_eq!(answer.problem(400, "unsupported_by_backend")["capability"], "arrow");
             }
         }
-        let compressed = json!({"backend": backend, "backend_options": {"compression": "zstd"}}).to_string();
-        let problem = api.put("/v1/topics/compressed-cell", compressed).await.problem(400, "unsupported_by_backend");
-        assert_eq!(problem["capability"], "compression");
-        assert_eq!(capability(&api, backend, "compression").await, false);
+        assert_eq!(capability(&api, backend, "compression").await, able);
+        if !able {
+            let compressed = json!({"backend": backend, "backend_options": {"compression": "zstd"}}).to_string();
+            let problem =
+                api.put("/v1/topics/compressed-cell", compressed).await.problem(400, "unsupported_by_backend");
+            assert_eq!(problem["capability"], "compression");
+        }
     }
 }
