@@ -5,6 +5,7 @@
 //! table, `persisting` a write-ahead log, a tail and a table.
 
 mod capabilities;
+mod columnar;
 mod error;
 mod figures;
 mod follow;
@@ -20,6 +21,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub use capabilities::Capabilities;
+pub use columnar::Columnar;
 pub use error::StorageError;
 pub use figures::{BackendStats, Flushed};
 pub use layered::{LanceFactory, LayeredServices, PersistingFactory};
@@ -225,6 +227,11 @@ pub trait StorageBackend: Send + Sync {
     /// [`StorageError::Failed`] when the dataset could not be opened.
     async fn compact(&self) -> Result<Option<u64>, StorageError> {
         Ok(None)
+    }
+
+    /// Its records in columns, where it has columns.
+    fn columnar(&self) -> Option<&dyn Columnar> {
+        None
     }
 
     /// The part that commits to a dataset, where the backend has one.

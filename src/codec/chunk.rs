@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::nonfinite;
 use crate::model::{Offset, Timestamp};
 
-/// Values of records as they are read by everybody: each one's JSON text without white space between tokens, followed by
-/// `\n` (which JSON text so written never contains).
+/// Values of records: each one's JSON text without white space between tokens, followed by `\n` (which JSON text so written
+/// never contains). Numbers that JSON lacks stand in it as the words of [`super::nonfinite`]; [`Values::printed`] is what
+/// readers get.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     text: Bytes,
+    /// Whether a word for a number that JSON lacks may be in the text.
+    nonfinite: bool,
     /// Position past each value's `\n`, ascending.
     ends: Arc<[u32]>,
     /// The run's part of `ends`.
@@ -24,7 +28,12 @@ impl Values {
     pub fn new(text: Bytes, ends: Vec<u32>) -> Self {
         debug_assert_eq!(ends.last().map_or(0, |end| *end as usize), text.len());
         let to = ends.len();
-        Self { text, ends: ends.into(), from: 0, to }
+        Self { text, nonfinite: false, ends: ends.into(), from: 0, to }
+    }
+
+    /// The same, for text that may hold numbers which JSON lacks.
+    pub(super) fn with_nonfinite(text: Bytes, ends: Vec<u32>) -> Self {
+        Self { nonfinite: nonfinite::may_have(&text), ..Self::new(text, ends) }
     }
 
     /// Values found by their line ends; none where the text is over 4 GiB or its last value lacks its `\n`.
@@ -34,7 +43,23 @@ impl Values {
             return None;
         }
         let ends: Vec<u32> = memchr::memchr_iter(b'\n', &text).filter_map(|at| u32::try_from(at + 1).ok()).collect();
-        Some(Self::new(text, ends))
+        Some(Self::with_nonfinite(text, ends))
+    }
+
+    /// The values as everybody reads them: what JSON has no number for is `null`.
+    #[must_use]
+    pub fn printed(&self) -> Self {
+        if !self.nonfinite {
+            return self.clone();
+        }
+        let (mut text, mut ends) = (Vec::with_capacity(self.bytes()), Vec::with_capacity(self.len()));
+        for index in 0..self.len() {
+            nonfinite::print(self.get(index), &mut text);
+            text.push(b'\n');
+            // No longer than what it is made of but for the words of three letters, of which each has a comma.
+            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        }
+        Self::new(Bytes::from(text), ends)
     }
 
     /// How many values there are.
@@ -89,7 +114,7 @@ impl Values {
         let ends = self.ends.get(self.from..self.to).unwrap_or_default();
         let ends: Vec<u32> =
             ends.iter().map(|end| end.saturating_sub(u32::try_from(begin).unwrap_or(u32::MAX))).collect();
-        Self::new(Bytes::copy_from_slice(&self.text()), ends)
+        Self { nonfinite: self.nonfinite, ..Self::new(Bytes::copy_from_slice(&self.text()), ends) }
     }
 
     /// The values from `from` on, at most `count`; shares the text.
@@ -97,7 +122,7 @@ impl Values {
     pub fn slice(&self, from: usize, count: usize) -> Self {
         let from = (self.from + from).min(self.to);
         let to = from.saturating_add(count).min(self.to);
-        Self { text: self.text.clone(), ends: Arc::clone(&self.ends), from, to }
+        Self { text: self.text.clone(), nonfinite: self.nonfinite, ends: Arc::clone(&self.ends), from, to }
     }
 }
 
@@ -215,6 +240,12 @@ impl Chunk {
             ends.push(u32::try_from(out.len()).map_err(|_| unmappable())?);
         }
         Ok(Self { first: self.first, times: self.times.clone(), values: Values::new(Bytes::from(out), ends) })
+    }
+
+    /// The same records as everybody reads them.
+    #[must_use]
+    pub fn printed(self) -> Self {
+        Self { values: self.values.printed(), ..self }
     }
 
     /// The records from index `from` on, at most `count`; shares the text.

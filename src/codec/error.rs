@@ -1,7 +1,30 @@
 //! Why a body is refused.
 
 use crate::model::{ErrorCode, Problem, RecordError};
-use crate::schema::COLUMNS_MAX;
+use crate::schema::{COLUMNS_MAX, FieldPath};
+
+/// The types of Arrow that columns take.
+const ARROW_TYPES: [&str; 19] = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "utf8",
+    "binary",
+    "date32",
+    "timestamp",
+    "list",
+    "fixed_size_list",
+    "struct",
+];
 
 /// Why a body is refused. Lines and columns count from 1 in the decoded body; a column counts characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +44,7 @@ pub enum DecodeError {
     InvalidRecords {
         /// The first error of each record, in order, at most [`Problem::ERRORS_MAX`], at least one.
         errors: Vec<RecordError>,
-        /// The line at which the first of them begins.
+        /// The line at which the first of them begins; 0 where the body has no lines.
         line: u64,
     },
     /// A record's text is over its limit.
@@ -31,7 +54,7 @@ pub enum DecodeError {
         limit: u64,
         /// The record's index.
         record: u64,
-        /// The line at which it begins.
+        /// The line at which it begins; 0 where the body has no lines.
         line: u64,
     },
     /// More records than one request can have.
@@ -45,6 +68,29 @@ pub enum DecodeError {
     BatchTooLarge {
         /// Bytes allowed.
         limit: u64,
+    },
+    /// The body is not a stream of Arrow's.
+    #[error("The body is not a sound Arrow IPC stream: {reason}.")]
+    InvalidArrow {
+        /// What is wrong, a clause.
+        reason: String,
+    },
+    /// A message of a stream is over its limit.
+    #[error("A message of the Arrow stream has more than {limit} bytes when decompressed: write smaller batches.")]
+    MessageTooLarge {
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A column of Arrow has a type that no column of a topic has.
+    #[error(
+        "Column `{path}` has the Arrow type {data_type}, which no column takes: cast it before sending, numbers to float64 or \
+         int64, times to timestamp, anything else to string."
+    )]
+    UnsupportedType {
+        /// The column.
+        path: FieldPath,
+        /// Its type, as Arrow writes it.
+        data_type: String,
     },
     /// There is no record.
     #[error("The body has no record.")]
@@ -77,7 +123,9 @@ impl DecodeError {
             }
             DecodeError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             DecodeError::TooManyRecords { .. } => ErrorCode::TooManyRecords,
-            DecodeError::BatchTooLarge { .. } => ErrorCode::BodyTooLarge,
+            DecodeError::BatchTooLarge { .. } | DecodeError::MessageTooLarge { .. } => ErrorCode::BodyTooLarge,
+            DecodeError::InvalidArrow { .. } => ErrorCode::InvalidBody,
+            DecodeError::UnsupportedType { .. } => ErrorCode::SchemaConflict,
             DecodeError::EmptyBatch => ErrorCode::EmptyBatch,
             DecodeError::TooManyColumns => ErrorCode::TooManyColumns,
         }
@@ -98,6 +146,9 @@ impl DecodeError {
             }
             DecodeError::TooManyRecords { .. }
             | DecodeError::BatchTooLarge { .. }
+            | DecodeError::InvalidArrow { .. }
+            | DecodeError::MessageTooLarge { .. }
+            | DecodeError::UnsupportedType { .. }
             | DecodeError::EmptyBatch
             | DecodeError::TooManyColumns => {}
         }
@@ -114,17 +165,24 @@ impl DecodeError {
                     problem.limit = Some(COLUMNS_MAX as u64);
                 }
                 problem.errors = errors;
-                problem.line = Some(line);
+                problem.line = Some(line).filter(|line| *line > 0);
             }
             DecodeError::RecordTooLarge { limit, line, .. } => {
                 problem.limit = Some(limit);
-                problem.line = Some(line);
+                problem.line = Some(line).filter(|line| *line > 0);
             }
-            DecodeError::TooManyRecords { limit } | DecodeError::BatchTooLarge { limit } => {
+            DecodeError::TooManyRecords { limit }
+            | DecodeError::BatchTooLarge { limit }
+            | DecodeError::MessageTooLarge { limit } => {
                 problem.limit = Some(limit);
             }
             DecodeError::TooManyColumns => problem.limit = Some(COLUMNS_MAX as u64),
-            DecodeError::EmptyBatch => {}
+            DecodeError::UnsupportedType { path, .. } => {
+                problem = problem.allowing(ARROW_TYPES);
+                let detail = problem.detail.clone().into_owned();
+                problem.errors = vec![RecordError { record: 0, pointer: path.pointer(), code: problem.code, detail }];
+            }
+            DecodeError::InvalidArrow { .. } | DecodeError::EmptyBatch => {}
         }
         problem
     }

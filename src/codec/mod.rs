@@ -1,14 +1,18 @@
 //! Bodies to records and back: pure functions, no I/O.
 
+mod body;
 mod chunk;
 pub mod columns;
 mod copy;
 mod decode;
 pub mod encode;
 mod error;
+pub mod export;
 mod fault;
 mod form;
+pub mod ipc;
 mod keys;
+mod nonfinite;
 mod number;
 mod observe;
 mod pieces;
@@ -16,6 +20,7 @@ mod plan;
 mod project;
 mod read;
 pub mod reshape;
+mod rows;
 mod scalar;
 mod sift;
 mod text;
@@ -24,12 +29,16 @@ mod values;
 mod view;
 mod walk;
 
+pub use body::Body;
 pub use chunk::{Chunk, Times, Unmappable, Values};
+pub use columns::ColumnSet;
 pub use decode::{DecodeLimits, Decoded, Evolution, Records, Target, decode};
 pub use error::DecodeError;
 pub use form::Form;
+pub use ipc::{IpcLimits, IpcReader};
 pub use pieces::{Piece, Pieces};
 pub use plan::PreparedSchema;
 pub use project::{FieldSelection, InvalidFields};
+pub use rows::Rows;
 pub use sift::{Sifted, sift};
 pub use view::SchemaView;

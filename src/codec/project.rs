@@ -6,7 +6,7 @@ use jiter::Peek;
 use crate::codec::read::{Malformed, Reader};
 use crate::codec::text::unescape;
 use crate::codec::{Chunk, Values};
-use crate::schema::FieldPath;
+use crate::schema::{DataType, Field, FieldPath, Schema};
 
 /// The fields to keep of each value, as `fields=a,b.c` names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +86,41 @@ impl FieldSelection {
         }
     }
 
+    /// The columns of a schema that are chosen, whole or in parts, in the schema's own order. What is inside of JSON is no
+    /// column: such a column comes whole; a struct of which nothing is chosen is left out.
+    pub fn columns(&self, schema: &Schema) -> Schema {
+        Schema { fields: chosen_fields(&schema.fields, &self.root) }
+    }
+
     fn keep(&self, text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut reader = Reader::new(text, 0, text.len());
         reader.peek()?;
         keep_members(&mut reader, &self.root, out)
+    }
+}
+
+fn chosen_fields(fields: &[Field], chosen: &Chosen) -> Vec<Field> {
+    let keep = |field: &Field| {
+        let (_, below) = chosen.members.iter().find(|(key, _)| *key == field.name)?;
+        let data_type = match below {
+            None => field.data_type.clone(),
+            Some(below) => chosen_part(&field.data_type, below)?,
+        };
+        Some(Field { data_type, ..field.clone() })
+    };
+    fields.iter().filter_map(keep).collect()
+}
+
+/// What is chosen of a type; none where it has no such part.
+fn chosen_part(data_type: &DataType, chosen: &Chosen) -> Option<DataType> {
+    match data_type {
+        DataType::Struct(fields) => {
+            let kept = chosen_fields(fields, chosen);
+            (!kept.is_empty()).then_some(DataType::Struct(kept))
+        }
+        DataType::List(item) => Some(DataType::List(Box::new(chosen_part(item, chosen)?))),
+        DataType::Json => Some(DataType::Json),
+        _ => None,
     }
 }
 

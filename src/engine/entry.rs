@@ -360,7 +360,7 @@ fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
     let prepared = PreparedSchema::new(Arc::new(schema.clone()));
     for chunk in chunks {
         let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Strict, wide: &known };
-        let text = chunk.values().text();
+        let text = chunk.values().printed().text();
         if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &UNBOUNDED) {
             wide.union(&records.wide);
         }

@@ -10,6 +10,8 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 /// `application/vnd.apache.arrow.stream`
 pub(crate) const ARROW: &str = "application/vnd.apache.arrow.stream";
+/// `application/vnd.apache.parquet`
+pub(crate) const PARQUET: &str = "application/vnd.apache.parquet";
 /// `text/event-stream`
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 

@@ -7,11 +7,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::codec::Form;
+use crate::codec::{Body as AppendBody, Form};
 use crate::http::answer::bytes;
 use crate::http::body::{Declared, decoded, read_whole};
 use crate::http::extract::{FORM, TopicPath, is_json, media_type, visible};
-use crate::http::query::{StrictQuery, digits, invalid, lacking};
+use crate::http::query::{StrictQuery, digits, invalid};
 use crate::http::{ApiState, accept};
 use crate::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, TopicName, Writer};
 use crate::topic::{AppendRequest, Receipt, Topic};
@@ -83,11 +83,11 @@ async fn store(
     head: Head,
     body: Body,
 ) -> Result<Receipt, Problem> {
-    let Records::Json(form) = head.form else {
-        return Err(lacking("No backend takes Arrow yet; send JSON or NDJSON.", Some("arrow")));
-    };
     if let Some(topic) = &topic {
         topic.check_append(head.ack, &head.writer)?;
+        if matches!(head.form, Records::Arrow) {
+            topic.check_arrow()?;
+        }
     }
     // What is seldom done lies in boxes: each append would move the room for it about.
     if !head.atomic {
@@ -95,16 +95,24 @@ async fn store(
             let topic = made(state, name, topic).await?;
             let mut permit = state.inflight.open();
             permit.grow(LOAD_BYTES).await?;
-            topic.load(decoded(body, head.declared), form, head.ack).await
+            let body = decoded(body, head.declared);
+            match head.form {
+                Records::Json(form) => topic.load(body, form, head.ack).await,
+                Records::Arrow => topic.load_rows(body, state.limits.max_body_bytes, permit, head.ack).await,
+            }
         };
         return Box::pin(loading).await;
     }
     let (body, _permit) = read_whole(state, body, head.declared, state.limits.max_body_bytes).await?;
-    let Head { ack, expected_offset, close, mut writer, .. } = head;
+    let Head { form, ack, expected_offset, close, mut writer, .. } = head;
     if let Writer::Keyed(keyed) = &mut writer {
         keyed.body_hash = *blake3::hash(&body).as_bytes();
     }
-    let ask = AppendRequest { body, form, ack, expected_offset, close, writer };
+    let body = match form {
+        Records::Json(form) => AppendBody::text(body, form),
+        Records::Arrow => AppendBody::Arrow { stream: body, bytes_max: state.limits.max_body_bytes },
+    };
+    let ask = AppendRequest { body, ack, expected_offset, close, writer };
     if let Some(topic) = topic {
         return topic.append(ask).await;
     }
@@ -164,14 +172,15 @@ fn form(headers: &HeaderMap) -> Result<Records, Problem> {
         "application/x-ndjson" | "application/jsonl" => Ok(Records::Json(Form::Ndjson)),
         accept::ARROW => Ok(Records::Arrow),
         given if is_json(given) => Ok(Records::Json(Form::Json)),
-        _ => Err(Problem::new(ErrorCode::UnsupportedMediaType, "Records come as JSON or NDJSON.").allowing([
-            "application/json",
-            "application/*+json",
-            "application/x-ndjson",
-            "application/jsonl",
-            accept::ARROW,
-            FORM,
-        ])),
+        _ => Err(Problem::new(ErrorCode::UnsupportedMediaType, "Records come as JSON, NDJSON or an Arrow stream.")
+            .allowing([
+                "application/json",
+                "application/*+json",
+                "application/x-ndjson",
+                "application/jsonl",
+                accept::ARROW,
+                FORM,
+            ])),
     }
 }
 

@@ -9,6 +9,7 @@ mod backends;
 mod body;
 mod cursors;
 mod edge;
+mod export;
 mod extract;
 mod frame;
 mod guard;

@@ -11,11 +11,13 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::codec::Chunk;
+use crate::codec::export::TableFormat;
 use crate::http::ApiState;
 use crate::http::accept::{self, ARROW, JSON, NDJSON};
 use crate::http::answer;
+use crate::http::export::written;
 use crate::http::extract::{LastParam, TopicPath};
-use crate::http::query::{StrictQuery, digits, invalid, lacking};
+use crate::http::query::{StrictQuery, digits, invalid};
 use crate::http::record::{ENVELOPE_BYTES, RecordWriter, write_record};
 use crate::metrics::Metrics;
 use crate::model::{Epoch, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TopicName};
@@ -36,18 +38,23 @@ pub(crate) async fn read(
     query: StrictQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let media_type = accept::negotiate(&headers, &[JSON, NDJSON]).or_else(|refusal| {
-        accept::negotiate(&headers, &[ARROW]).map_err(|_| refusal.allowing([JSON, NDJSON, ARROW]))
-    })?;
+    let media_type = accept::negotiate(&headers, &[JSON, NDJSON, ARROW])?;
     let mut ask = ask(&query, media_type == JSON)?;
     let version = query.integer("schema_version", 1..=MAX_SAFE_INTEGER)?;
+    if version.is_some() && media_type == ARROW {
+        return Err(invalid("\"schema_version\" goes with JSON and NDJSON; Arrow has the columns of the newest version."));
+    }
     let topic = state.engine.topic(&name).await?;
     query.refuse_lacking()?;
     if let Some(number) = version {
         ask.version = Some(topic.schema_as_of(number).await?);
     }
     match media_type {
-        ARROW => Err(lacking("No backend gives Arrow yet; ask for JSON or NDJSON.", Some("arrow"))),
+        ARROW => {
+            let read = unless_draining(&state, ask.wait.is_some(), topic.read_columns(ask)).await?;
+            let stream = written(TableFormat::Arrow, read, Arc::clone(&state.metrics));
+            Ok((StatusCode::OK, [(header::CONTENT_TYPE, ARROW)], Body::from_stream(stream)).into_response())
+        }
         NDJSON => {
             let chunks = unless_draining(&state, ask.wait.is_some(), topic.read_all(ask)).await?;
             let lines = lines(chunks, Arc::clone(&state.metrics));
@@ -187,7 +194,7 @@ fn lines(
 /// What broke an answer that had begun.
 #[derive(Debug, thiserror::Error)]
 #[error("reading failed midway: {}", .0.detail)]
-struct Midway(Problem);
+pub(super) struct Midway(pub(super) Problem);
 
 #[cfg(test)]
 mod tests {

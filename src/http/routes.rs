@@ -4,7 +4,9 @@
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
-use crate::http::{ApiState, append, backends, cursors, later, openapi, ops, read, schemas, stream, topics, upkeep};
+use crate::http::{
+    ApiState, append, backends, cursors, export, later, openapi, ops, read, schemas, stream, topics, upkeep,
+};
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +157,7 @@ pub static ROUTES: &[Route] = &[
     lacking("forkTopic", Verb::Post, "/v1/topics/{topic}/fork", &[], VERSIONS),
     served("compactTopic", Verb::Post, "/v1/topics/{topic}/compact", &[], |verb| on(verb, upkeep::compact)),
     served("previewRetention", Verb::Post, PREVIEW, &[], |verb| on(verb, upkeep::preview_retention)),
-    lacking("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, None),
+    served("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, |verb| on(verb, export::export)),
     served("replayQuarantine", Verb::Post, REPLAY, &[], |verb| on(verb, ops::replay_quarantine)),
     lacking("listIndexes", Verb::Get, "/v1/topics/{topic}/indexes", &[], VECTORS),
     lacking("createIndex", Verb::Post, "/v1/topics/{topic}/indexes", &[], VECTORS),

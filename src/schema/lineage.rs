@@ -46,6 +46,13 @@ impl Lineage {
         let at = self.0.partition_point(|posted| Some(posted.version) <= version);
         self.0.get(at..).unwrap_or_default()
     }
+
+    /// The steps that lead from the newest columns back to those of `version`, for whoever reads on as before. A field that
+    /// has come under a name of before is dropped on the way: its values are not those of before.
+    pub fn back_to(&self, version: Option<SchemaVersion>) -> Vec<Move> {
+        let posted = self.after(version).iter().rev();
+        posted.flat_map(|posted| posted.moves.iter().rev()).flat_map(Move::undone).collect()
+    }
 }
 
 /// The columns that a topic's records are read and committed under.

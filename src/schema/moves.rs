@@ -89,6 +89,23 @@ impl Move {
         }
     }
 
+    /// The steps that take it back, as far as there is a way: what was dropped is not there any more.
+    pub(super) fn undone(&self) -> Vec<Self> {
+        match self {
+            Move::Rename { path, to } => {
+                let mut renamed = path.clone();
+                let from = renamed.0.pop().unwrap_or_default();
+                renamed.0.push(to.clone());
+                vec![Move::Drop { path: path.clone() }, Move::Rename { path: renamed, to: from }]
+            }
+            Move::Drop { path } => vec![Move::Drop { path: path.clone() }],
+            Move::Retype { path, from, to } => {
+                let field = Field { name: to.name.clone(), data_type: from.clone(), nullable: true };
+                vec![Move::Retype { path: path.clone(), from: to.data_type.clone(), to: field }]
+            }
+        }
+    }
+
     /// Whether a stored value may refuse it.
     pub fn can_be_refused(&self) -> bool {
         matches!(self, Move::Retype { from, to, .. } if converts(from, &to.data_type))

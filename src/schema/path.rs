@@ -29,6 +29,11 @@ impl FieldPath {
         Self(keys)
     }
 
+    /// As an RFC 6901 pointer into a record.
+    pub fn pointer(&self) -> String {
+        self.0.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect()
+    }
+
     /// Reads one path.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! What every table promises, as one test that each implementation runs.
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use bytes::Bytes;
 
 use super::*;
-use crate::codec::Values;
+use crate::codec::encode::to_chunk;
+use crate::codec::{FieldSelection, Values};
 use crate::model::SchemaVersion;
 use crate::schema::{DataType, Edit, Field, FloatType, IntType, Posted, Schema, WideColumns, plan};
 
@@ -120,6 +123,7 @@ async fn rows_read_back_across_fragments_and_pages(tables: &dyn Tables, place: &
     let expected = expected_rows();
     for table in [table, tables.open(place, offset(5)).await.unwrap()] {
         assert_eq!(all(&*table, &schema, 0).await, expected);
+        parts_come_in_columns(&*table, &schema).await;
         assert_eq!(pages(&*table, &schema, 6, 2, 1 << 20).await, expected[1..]);
         assert_eq!(pages(&*table, &schema, 5, 100, 30).await, expected);
         assert!(table.read(&plain(&schema), offset(11), 1, 1).await.unwrap().is_empty());
@@ -128,6 +132,23 @@ async fn rows_read_back_across_fragments_and_pages(tables: &dyn Tables, place: &
             assert_eq!(table.seek_time(Timestamp::from_micros(time)).await.unwrap(), offset(found), "{time}");
         }
         assert_eq!(table.head().last_time, Some(Timestamp::from_micros(20)));
+    }
+}
+
+async fn parts_come_in_columns(table: &dyn Table, schema: &Schema) {
+    let fields = FieldSelection::parse("o.n,l.s,none").unwrap();
+    let set = ColumnSet::new(&plain(schema), Some(&fields));
+    for (from, records, bytes, expected) in
+        [(0, 99, 1 << 20, 5..11), (7, 2, 1 << 20, 7..9), (8, 99, 1, 8..9), (11, 9, 9, 11..11)]
+    {
+        let batches = table.read_batches(&set, &plain(schema), offset(from), records, bytes).await.unwrap();
+        let offsets = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<UInt64Type>().values().to_vec());
+        let offsets: Vec<u64> = offsets.collect();
+        assert!(offsets.len() >= expected.clone().count().min(1) && offsets.len() <= records, "{from}: {offsets:?}");
+        assert_eq!(offsets, (expected.start..expected.start + offsets.len() as u64).collect::<Vec<_>>());
+        for batch in &batches {
+            assert_eq!((batch.schema(), batch.num_columns()), (set.arrow().clone(), 4));
+        }
     }
 }
 
@@ -230,8 +251,27 @@ fn grown(columns: &Columns, more: Vec<Field>) -> Columns {
 
 pub(super) async fn texts(table: &dyn Table, columns: &Columns) -> Vec<String> {
     let chunks = table.read(columns, offset(0), usize::MAX, 8 << 20).await.unwrap();
+    let texts = texts_of(&chunks);
+    assert_eq!(in_columns(table, columns, columns, usize::MAX).await, texts, "in columns");
+    texts
+}
+
+fn texts_of(chunks: &[Chunk]) -> Vec<String> {
     let records = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.value(index).to_vec()));
     records.map(|text| String::from_utf8(text).unwrap()).collect()
+}
+
+/// The first records as a read in columns has them that began when the columns were `then`.
+async fn in_columns(table: &dyn Table, then: &Columns, now: &Columns, records: usize) -> Vec<String> {
+    let set = ColumnSet::new(then, None);
+    let batches = table.read_batches(&set, now, offset(0), records, 8 << 20).await.unwrap();
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for batch in batches {
+        assert_eq!(batch.schema(), *set.arrow());
+        let next = chunks.last().map_or(table.head().base, Chunk::next);
+        chunks.push(to_chunk(&then.schema, &batch, next).unwrap());
+    }
+    texts_of(&chunks)
 }
 
 /// Runs what a table promises of posted columns, at a place that holds nothing.
@@ -297,6 +337,10 @@ pub(super) async fn tables_follow_what_is_posted(tables: &dyn Tables, place: &Ta
     assert_eq!(texts(&*table, &third).await, expected);
     let reopened = tables.open(place, offset(0)).await.unwrap();
     assert_eq!(texts(&*reopened, &third).await, expected);
+    // What was posted is taken back for whoever began before: names, types, and no value of a name that came back.
+    let began =
+        [r#"{"a":1,"b":"x","o":{"k":[1]},"l":[{"k":"t"},null,{}],"v":[0.5,1]}"#, "{}", r#"{"b":"y","o":{},"l":[]}"#];
+    assert_eq!(in_columns(&*reopened, &first, &third, 3).await, began);
 
     // Several at once, of which the dataset has seen none.
     let fourth =

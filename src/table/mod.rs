@@ -11,11 +11,12 @@ mod contract;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::compression::Compression;
 
-use crate::codec::Chunk;
+use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 
@@ -171,6 +172,20 @@ pub trait TableView: Send + Sync {
         records: usize,
         bytes: usize,
     ) -> Result<Vec<Chunk>, TableError>;
+
+    /// The same rows in the columns of a set, of which `columns` are those of now, without a detour over text. About
+    /// `bytes` of columns.
+    ///
+    /// # Errors
+    /// As [`TableView::read`].
+    async fn read_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, TableError>;
 
     /// The first offset whose record was appended at or after `time`; the head's `next` where there is none.
     ///

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView, Tables};
-use crate::codec::Chunk;
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
 use crate::codec::reshape::reshape;
+use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, SchemaVersion, Timestamp};
 use crate::schema::Columns;
 
@@ -142,6 +142,37 @@ impl Dataset {
         Ok(chunks)
     }
 
+    fn read_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, TableError> {
+        if columns.lineage.newest() < self.posted {
+            return Err(TableError::outdated());
+        }
+        let (mut at, mut records_left, mut bytes_left) = (from.max(self.head.base), records, bytes);
+        let mut found: Vec<RecordBatch> = Vec::new();
+        for fragment in &self.fragments {
+            if fragment.next <= at || records_left == 0 || (bytes_left == 0 && !found.is_empty()) {
+                continue;
+            }
+            let skip = usize::try_from(at.since(fragment.first)).unwrap_or(usize::MAX);
+            let rows = fragment.rows.num_rows().saturating_sub(skip).min(records_left);
+            let mut part = fragment.rows.slice(skip, rows);
+            for posted in columns.lineage.after(self.posted) {
+                part = reshape(&part, &posted.moves)?;
+            }
+            at = at.saturating_after(rows as u64);
+            records_left -= rows;
+            bytes_left = bytes_left.saturating_sub(part.get_array_memory_size());
+            found.push(set.take(&part, columns)?);
+        }
+        Ok(found)
+    }
+
     fn seek_time(&self, time: Timestamp) -> Offset {
         for fragment in &self.fragments {
             let earlier = fragment.times.partition_point(|at| *at < time);
@@ -190,6 +221,20 @@ impl TableView for ModelTable {
             return Ok(Vec::new());
         }
         self.dataset.lock().read(columns, from, records, bytes)
+    }
+
+    async fn read_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, TableError> {
+        if strikes(&mut self.faults.lock().reads) {
+            return Err(injected());
+        }
+        self.dataset.lock().read_batches(set, columns, from, records, bytes)
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {

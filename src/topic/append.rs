@@ -83,6 +83,18 @@ impl Topic {
         Ok(())
     }
 
+    /// Refuses rows of Arrow where records have no columns, before the body is read.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend`.
+    pub fn check_arrow(&self) -> Result<(), Problem> {
+        if self.factory.capabilities().arrow {
+            return Ok(());
+        }
+        let detail = "The topic's backend has no columns, which Arrow needs; use JSON or NDJSON.";
+        Err(self.services.unsupported(detail, "arrow", |able| able.arrow))
+    }
+
     /// Appends one body, whole or not at all. Dropping the future undoes nothing.
     ///
     /// # Errors
@@ -328,7 +340,7 @@ impl Topic {
             Some(quarantined) => {
                 let assign =
                     |log: &mut Log, aside| log.assign(ask, records, schema, reservation, (now, durable), Some(aside));
-                match quarantined.sequence(self, log, (ask, ack), assign) {
+                match quarantined.sequence(self, log, ack, assign) {
                     Some(sequenced) => sequenced,
                     None => return Step::Again(Reservation::none()),
                 }

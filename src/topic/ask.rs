@@ -4,10 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::codec::Chunk;
-use crate::codec::{FieldSelection, Form};
+use crate::codec::{Body, Chunk, FieldSelection};
 use crate::model::{
     Ack, CursorName, Epoch, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
     TopicName, Writer,
@@ -19,9 +16,7 @@ use crate::topic::{AsOfSchema, SharedRun};
 #[derive(Clone, Debug)]
 pub struct AppendRequest {
     /// The decoded (decompressed) body.
-    pub body: Bytes,
-    /// How records stand in it.
-    pub form: Form,
+    pub body: Body,
     /// The level to wait for; none for the topic's default.
     pub ack: Option<Ack>,
     /// What the next offset to be assigned must be.

@@ -1,7 +1,7 @@
 //! Bodies of appends to records, outside any lock.
 
 use crate::backend::RecordForm;
-use crate::codec::{DecodeError, DecodeLimits, Decoded, PreparedSchema, Sifted, Target, decode, sift};
+use crate::codec::{Body, DecodeError, DecodeLimits, Decoded, PreparedSchema, Sifted, Target, sift};
 use crate::model::{Problem, SchemaMode, Timestamp};
 use crate::schema::WideColumns;
 use crate::topic::append::Basis;
@@ -44,7 +44,7 @@ impl Topic {
     ) -> Result<Sifted, DecodeError> {
         let form = self.factory.form();
         let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
-        if ask.body.len() < DECODE_INLINE_BYTES {
+        if ask.body.bytes() < DECODE_INLINE_BYTES {
             return decode_body(ask, (form, mode), basis.prepared.as_deref(), &basis.wide, &limits, sifts);
         }
         let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
@@ -68,8 +68,9 @@ fn decode_body(
         RecordForm::Documents => Target::Documents,
         RecordForm::StrictColumns | RecordForm::EvolvingColumns => Target::Columns { schema, mode, wide },
     };
-    if sifts {
-        return sift(&ask.body, ask.form, target, limits);
+    match &ask.body {
+        Body::Text { text, form } if sifts => sift(text, *form, target, limits),
+        // Rows of Arrow are typed as a whole: they fit or are refused.
+        body => body.decode(target, limits).map(|taken| Sifted { taken, refused: Vec::new() }),
     }
-    decode(&ask.body, ask.form, target, limits).map(|taken| Sifted { taken, refused: Vec::new() })
 }

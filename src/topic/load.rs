@@ -6,24 +6,24 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use crate::codec::{DecodeError, Form, Piece, Pieces};
+use crate::codec::{Body, DecodeError, Form, Piece, Pieces};
 use crate::model::{Ack, ErrorCode, Problem, StoredBefore, Writer};
 use crate::topic::append::Refusal;
 use crate::topic::{AppendRequest, Receipt, Topic};
 
 /// The most bytes of one piece; a single record may be larger.
-const PIECE_BYTES_MAX: usize = 8 << 20;
+pub(super) const PIECE_BYTES_MAX: usize = 8 << 20;
 /// The most records of one piece.
-const PIECE_RECORDS_MAX: u64 = 10_000;
+pub(super) const PIECE_RECORDS_MAX: u64 = 10_000;
 
 /// What a load has stored so far.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     stored: Option<Receipt>,
 }
 
 impl Progress {
-    fn add(&mut self, receipt: Receipt) {
+    pub(super) fn add(&mut self, receipt: Receipt) {
         self.stored = Some(match self.stored.take() {
             None => receipt,
             // A piece may have gone to the quarantine whole.
@@ -38,7 +38,7 @@ impl Progress {
         });
     }
 
-    fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.stored.as_ref().map_or(0, |receipt| receipt.count)
     }
 }
@@ -78,20 +78,24 @@ impl Topic {
             Ok(())
         }
         .await;
+        self.loaded(outcome, &progress)
+    }
+
+    /// The answer to a load.
+    pub(super) fn loaded(&self, outcome: Result<(), Problem>, progress: &Progress) -> Result<Receipt, Problem> {
         match (outcome, progress.stored.clone()) {
             (Ok(()), Some(receipt)) => Ok(receipt),
             (Ok(()), None) => {
                 let problem = Problem::new(ErrorCode::EmptyBatch, "The body holds no record.");
-                Err(self.stopped(problem, &progress))
+                Err(self.stopped(problem, progress))
             }
-            (Err(problem), _) => Err(self.stopped(problem, &progress)),
+            (Err(problem), _) => Err(self.stopped(problem, progress)),
         }
     }
 
     async fn store(self: &Arc<Self>, piece: Piece, ack: Option<Ack>, progress: &mut Progress) -> Result<(), Problem> {
         let ask = AppendRequest {
-            body: piece.body.clone(),
-            form: piece.form,
+            body: Body::text(piece.body.clone(), piece.form),
             ack,
             expected_offset: None,
             close: false,

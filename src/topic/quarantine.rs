@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::backend::Sequenced;
-use crate::codec::{Decoded, Form, Records};
+use crate::codec::{Body, Decoded, Form, Records};
 use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp, Writer};
 use crate::tail::{Levels, Reservation};
 use crate::topic::log::{Aside, Log, Phase};
@@ -121,7 +121,7 @@ impl Topic {
             };
             let Origin { record, quarantined_at } =
                 origin.unwrap_or(Origin { record: error.record, quarantined_at: now });
-            let body = ask.body.get(span).and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
+            let body = ask.body.as_text().get(span).and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
             let kept = json!({
                 "code": error.code.as_str(), "pointer": error.pointer, "detail": error.detail, "record": record,
                 "body": body, "quarantined_at": quarantined_at.to_string(),
@@ -219,7 +219,7 @@ impl Quarantined {
         self,
         topic: &Topic,
         log: &mut Log,
-        (ask, ack): (&AppendRequest, Ack),
+        ack: Ack,
         assign: impl FnOnce(&mut Log, Aside) -> Result<(Sequenced, StoredReceipt), Problem>,
     ) -> Option<Result<(StoredReceipt, crate::backend::Commit), Problem>> {
         let Self { topic: quarantine, records, reservation } = self;
@@ -236,7 +236,7 @@ impl Quarantined {
         };
         let schema = quarantine.schema.load_full();
         let durable = quarantine.backend.levels().now().durable;
-        let plain = AppendRequest::plain(Bytes::new(), ask.form);
+        let plain = AppendRequest::plain(Bytes::new(), Form::Json);
         let now = topic.services.clock.now();
         let (beside, _) = match kept.assign(&plain, records, schema.as_deref(), reservation, (now, durable), None) {
             Ok(assigned) => assigned,
@@ -251,6 +251,6 @@ impl Quarantined {
 impl AppendRequest {
     /// Records of nobody in particular.
     pub(super) fn plain(body: Bytes, form: Form) -> Self {
-        Self { body, form, ack: None, expected_offset: None, close: false, writer: Writer::Plain }
+        Self { body: Body::text(body, form), ack: None, expected_offset: None, close: false, writer: Writer::Plain }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
 
 use crate::backend::StorageError;
-use crate::codec::{Chunk, FieldSelection};
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::tail::Levels;
 use crate::topic::log::topic_gone;
@@ -15,6 +17,18 @@ use crate::topic::{Page, ReadRequest, Start, Topic};
 /// How much one pull from the backend asks for.
 pub(super) const PULL_RECORDS: usize = 8_192;
 pub(super) const PULL_BYTES: usize = 1 << 20;
+
+/// The same for rows in columns.
+const PULL_ROWS: usize = 65_536;
+const PULL_COLUMN_BYTES: usize = 4 << 20;
+
+/// A read in columns that has begun.
+pub struct ColumnRead {
+    /// The columns of all batches.
+    pub schema: SchemaRef,
+    /// The rows, some at a time.
+    pub batches: BoxStream<'static, Result<RecordBatch, Problem>>,
+}
 
 impl Topic {
     /// A page of records.
@@ -103,6 +117,44 @@ impl Topic {
                 yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
             }
         }))
+    }
+
+    /// The same in columns, those that the topic has now; records that were appended under later versions are not among
+    /// them, and what is changed meanwhile changes nothing for this read.
+    ///
+    /// # Errors
+    /// As [`Topic::read_all`], and `unsupported_by_backend` where there are no columns.
+    pub async fn read_columns(self: &Arc<Self>, ask: ReadRequest) -> Result<ColumnRead, Problem> {
+        self.check_arrow()?;
+        self.check_epoch(&ask)?;
+        let mut next = self.begin_read(&ask).await?;
+        if let Some(patience) = ask.wait {
+            self.wait_at_tail(next, patience).await?;
+        }
+        // The end first: whatever lies before it was written under these columns or earlier ones.
+        let end = self.backend.levels().now().readable;
+        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let columns = self.backend.columnar().ok_or_else(Problem::internal)?.columns();
+        let set = ColumnSet::new(&columns, ask.fields.as_ref());
+        let schema = Arc::clone(set.arrow());
+        let topic = Arc::clone(self);
+        let batches = Box::pin(async_stream::try_stream! {
+            while next < end {
+                let rows = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
+                let source = topic.backend.columnar().ok_or_else(Problem::internal)?;
+                let found = source.get_batches(&set, next, rows, PULL_COLUMN_BYTES).await;
+                let found = found.map_err(|err| topic.storage_problem(&err))?;
+                let count: usize = found.iter().map(RecordBatch::num_rows).sum();
+                if count == 0 {
+                    break;
+                }
+                next = next.saturating_after(count as u64);
+                for batch in found {
+                    yield batch;
+                }
+            }
+        });
+        Ok(ColumnRead { schema, batches })
     }
 
     /// Records from the backend, failures as problems.

@@ -27,6 +27,7 @@ STEPS = {
     "client": 600,
     "bytes": 180,
     "load": 600,
+    "arrow": 600,
     "browser": 900,
     "shutdown": 120,
     "many": 900,
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--topics", type=int, default=2000, help="topics of the step `many` (default 2000)")
     parser.add_argument("--commits", type=int, default=150, help="commits of the step `upkeep` (default 150)")
     parser.add_argument("--upkeep-topics", type=int, default=10, help="topics of the step `upkeep` (default 10)")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the step `arrow` (default 100,000)")
     parser.add_argument("--keep", action="store_true", help="keep the folders of failed steps")
     given = parser.parse_args()
     binary = given.binary.resolve()
@@ -51,7 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="persisting-e2e-binary-") as folder:
         # A copy: a build at the same time must not change the server between two of its starts.
         copied = Path(shutil.copy2(binary, folder))
-        sizes = given.topics, given.commits, given.upkeep_topics
+        sizes = given.topics, given.commits, given.upkeep_topics, given.rows
         outcomes = [(name, *run_step(Context(name, copied, *sizes), given.keep)) for name in given.only or STEPS]
     print("\n" + "\n".join(f"{'ok' if passed else 'FAILED':>9} {secs:6.1f}s  {name}" for name, passed, secs in outcomes))
     return 0 if all(passed for _, passed, _ in outcomes) else 1

@@ -1,6 +1,7 @@
 //! `lance` and `persisting`: a tail over a table, with or without a write-ahead log in front.
 
 mod admission;
+mod columnar;
 mod compression;
 mod expiry;
 mod factory;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::backend::{BackendStats, Commit, Flushed, Sequenced, StorageBackend, StorageError};
+use crate::backend::{BackendStats, Columnar, Commit, Flushed, Sequenced, StorageBackend, StorageError};
 use crate::codec::Chunk;
 use crate::model::{Ack, Durability, ErrorCode, Offset, Timestamp};
 use crate::table::TableError;
@@ -241,7 +242,7 @@ impl StorageBackend for Layered {
         }
         // The tail first: it lets go only of what the published table holds.
         if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
-            return Ok(chunks);
+            return Ok(chunks.into_iter().map(Chunk::printed).collect());
         }
         let chunks = self.read_table(offset, limit, bytes).await?;
         match chunks.first().map(Chunk::first) {
@@ -368,6 +369,10 @@ impl StorageBackend for Layered {
 
     async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         self.lane.offset_within_bytes(bytes).await
+    }
+
+    fn columnar(&self) -> Option<&dyn Columnar> {
+        Some(self)
     }
 
     fn lane(&self) -> Option<Arc<Lane>> {

@@ -59,7 +59,7 @@ fn ask(chunks: &[Chunk], schema: &Schema, moves: &[Move]) -> Result<Option<Store
 }
 
 /// Work on values where it holds up nobody.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(err) => std::panic::resume_unwind(err.into_panic()),

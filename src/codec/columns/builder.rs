@@ -184,8 +184,14 @@ impl Column {
             Self::U16(builder) => read_number(cursor, builder)?,
             Self::U32(builder) => read_number(cursor, builder)?,
             Self::U64(builder) => read_number(cursor, builder)?,
-            Self::F32(builder) => read_number(cursor, builder)?,
-            Self::F64(builder) => read_number(cursor, builder)?,
+            Self::F32(builder) => match cursor.nonfinite() {
+                Some(value) => builder.append_value(value as f32),
+                None => read_number(cursor, builder)?,
+            },
+            Self::F64(builder) => match cursor.nonfinite() {
+                Some(value) => builder.append_value(value),
+                None => read_number(cursor, builder)?,
+            },
             Self::F16(builder) => {
                 // By way of a double: no decimal of so few digits lies so near the middle of two that rounding twice tells.
                 let wide: f64 = cursor.number()?.parse().map_err(|_| cursor.refuse("number"))?;

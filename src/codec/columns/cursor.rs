@@ -3,6 +3,7 @@
 use memchr::memchr2;
 
 use super::ColumnsError;
+use crate::codec::nonfinite::{INFINITY, NAN, NEG_INFINITY};
 
 /// Reads JSON text in its one form from the front: no white space, the shortest escapes.
 #[derive(Debug)]
@@ -71,6 +72,16 @@ impl<'a> Cursor<'a> {
 
     fn slice(&self, from: usize, to: usize) -> Result<&'a str, ColumnsError> {
         self.text.get(from..to).ok_or_else(|| self.refuse("character"))
+    }
+
+    /// A number that JSON lacks, where its word is next.
+    pub(super) fn nonfinite(&mut self) -> Option<f64> {
+        match self.peek()? {
+            b'N' if self.skip_word(NAN) => Some(f64::NAN),
+            b'I' if self.skip_word(INFINITY) => Some(f64::INFINITY),
+            b'-' if self.skip_word(NEG_INFINITY) => Some(f64::NEG_INFINITY),
+            _ => None,
+        }
     }
 
     /// The digits of a number.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cursor;
+mod set;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 
 use self::builder::Members;
 use self::cursor::Cursor;
+pub use self::set::ColumnSet;
 use super::Chunk;
 use crate::schema::{DataType, Field, FloatType, IntType, Schema, names};
 
@@ -105,11 +107,16 @@ fn arrow_type(data_type: &DataType, nullable: bool) -> ArrowType {
     }
 }
 
-fn marked(field: ArrowField, data_type: &DataType) -> ArrowField {
+pub(super) fn marked(field: ArrowField, data_type: &DataType) -> ArrowField {
     match data_type {
         DataType::Json => field.with_metadata([(TYPE_KEY.to_owned(), TYPE_JSON.to_owned())].into()),
         _ => field,
     }
+}
+
+/// The type of a column, whatever is in it nullable.
+pub(super) fn column_type(data_type: &DataType) -> ArrowType {
+    arrow_type(data_type, true)
 }
 
 fn item_field(item: &DataType) -> ArrowField {

@@ -9,7 +9,7 @@ use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use bytes::Bytes;
 
-use self::printer::Object;
+pub(super) use self::printer::{Nonfinite, Object};
 use super::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use super::{Chunk, Values};
 use crate::model::{Offset, Timestamp};
@@ -54,10 +54,22 @@ pub enum EncodeError {
 /// # Errors
 /// [`EncodeError`] where the rows are not those of `first` and after, or hold what records cannot.
 pub fn to_chunk(schema: &Schema, batch: &RecordBatch, first: Offset) -> Result<Chunk, EncodeError> {
+    written(schema, batch, first, Nonfinite::Null)
+}
+
+/// The same as text that is stored, from which the same columns come again.
+///
+/// # Errors
+/// As [`to_chunk`].
+pub fn to_stored(schema: &Schema, batch: &RecordBatch, first: Offset) -> Result<Chunk, EncodeError> {
+    written(schema, batch, first, Nonfinite::Stored)
+}
+
+fn written(schema: &Schema, batch: &RecordBatch, first: Offset, words: Nonfinite) -> Result<Chunk, EncodeError> {
     check_offsets(batch, first)?;
     let times = times_of(batch)?;
     let arrow = batch.schema();
-    let object = Object::new(&schema.fields, arrow.fields(), batch.columns(), true)?;
+    let object = Object::new(&schema.fields, arrow.fields(), batch.columns(), true, words)?;
     let rows = batch.num_rows();
     let mut text = Vec::with_capacity(rows.saturating_mul(64));
     let mut ends = Vec::with_capacity(rows);
@@ -66,7 +78,11 @@ pub fn to_chunk(schema: &Schema, batch: &RecordBatch, first: Offset) -> Result<C
         text.push(b'\n');
         ends.push(u32::try_from(text.len()).map_err(|_| EncodeError::TooLarge { rows })?);
     }
-    let values = Values::new(Bytes::from(text), ends);
+    let text = Bytes::from(text);
+    let values = match words {
+        Nonfinite::Null => Values::new(text, ends),
+        Nonfinite::Stored => Values::with_nonfinite(text, ends),
+    };
     Ok(match times.split_first() {
         Some((one, rest)) if rest.iter().all(|time| time == one) => {
             Chunk::new(first, Timestamp::from_micros(*one), values)
@@ -76,7 +92,10 @@ pub fn to_chunk(schema: &Schema, batch: &RecordBatch, first: Offset) -> Result<C
 }
 
 /// Checks that the rows are the records from `first` on, each by its own column.
-fn check_offsets(batch: &RecordBatch, first: Offset) -> Result<(), EncodeError> {
+///
+/// # Errors
+/// [`EncodeError::Offset`], [`EncodeError::Service`].
+pub fn check_offsets(batch: &RecordBatch, first: Offset) -> Result<(), EncodeError> {
     let column = batch.column_by_name(OFFSET_COLUMN);
     let column = column.and_then(|column| column.as_any().downcast_ref::<PrimitiveArray<UInt64Type>>());
     let offsets = column.filter(|column| column.null_count() == 0).ok_or(EncodeError::Service(OFFSET_COLUMN))?;

@@ -15,7 +15,17 @@ use super::EncodeError;
 use super::calendar::{write_date, write_timestamp};
 use super::scalar::{write_binary, write_f16, write_f32, write_f64, write_int, write_str};
 use crate::codec::columns::{TYPE_JSON, TYPE_KEY, column_name};
+use crate::codec::nonfinite::{store_f32, store_f64};
 use crate::schema::{DataType, Field};
+
+/// How numbers that JSON lacks are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::codec) enum Nonfinite {
+    /// As `null`: what readers get.
+    Null,
+    /// As the words that stored text has for them.
+    Stored,
+}
 
 /// A column as it lies in the dataset.
 #[derive(Debug)]
@@ -30,8 +40,8 @@ enum Column<'a> {
     U32(&'a PrimitiveArray<UInt32Type>),
     U64(&'a PrimitiveArray<UInt64Type>),
     F16(&'a PrimitiveArray<Float16Type>),
-    F32(&'a PrimitiveArray<Float32Type>),
-    F64(&'a PrimitiveArray<Float64Type>),
+    F32(&'a PrimitiveArray<Float32Type>, Nonfinite),
+    F64(&'a PrimitiveArray<Float64Type>, Nonfinite),
     Text(&'a LargeStringArray),
     Json(&'a LargeStringArray),
     Binary(&'a LargeBinaryArray),
@@ -43,7 +53,12 @@ enum Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn new(data_type: &DataType, field: &ArrowField, array: &'a ArrayRef) -> Result<Self, EncodeError> {
+    fn new(
+        data_type: &DataType,
+        field: &ArrowField,
+        array: &'a ArrayRef,
+        words: Nonfinite,
+    ) -> Result<Self, EncodeError> {
         Ok(match (field.data_type(), data_type) {
             (ArrowType::Boolean, _) => Self::Bool(array.as_boolean()),
             (ArrowType::Int8, _) => Self::I8(array.as_primitive()),
@@ -55,8 +70,8 @@ impl<'a> Column<'a> {
             (ArrowType::UInt32, _) => Self::U32(array.as_primitive()),
             (ArrowType::UInt64, _) => Self::U64(array.as_primitive()),
             (ArrowType::Float16, _) => Self::F16(array.as_primitive()),
-            (ArrowType::Float32, _) => Self::F32(array.as_primitive()),
-            (ArrowType::Float64, _) => Self::F64(array.as_primitive()),
+            (ArrowType::Float32, _) => Self::F32(array.as_primitive(), words),
+            (ArrowType::Float64, _) => Self::F64(array.as_primitive(), words),
             (ArrowType::LargeUtf8, _) if field.metadata().get(TYPE_KEY).is_some_and(|held| held == TYPE_JSON) => {
                 Self::Json(array.as_string())
             }
@@ -66,15 +81,16 @@ impl<'a> Column<'a> {
             (ArrowType::Timestamp(TimeUnit::Microsecond, _), _) => Self::Time(array.as_primitive()),
             (ArrowType::List(inner), DataType::List(item)) => {
                 let lists: &ListArray = array.as_list();
-                Self::List { lists, item: Box::new(Self::new(item, inner, lists.values())?) }
+                Self::List { lists, item: Box::new(Self::new(item, inner, lists.values(), words)?) }
             }
             (ArrowType::FixedSizeList(inner, _), DataType::Vector { item, .. }) => {
                 let vectors = array.as_fixed_size_list();
-                Self::Vector { vectors, item: Box::new(Self::new(&DataType::Float(*item), inner, vectors.values())?) }
+                let item = Self::new(&DataType::Float(*item), inner, vectors.values(), words)?;
+                Self::Vector { vectors, item: Box::new(item) }
             }
             (ArrowType::Struct(inner), DataType::Struct(fields)) => {
                 let structs = array.as_struct();
-                Self::Struct { structs, members: Object::new(fields, inner, structs.columns(), false)? }
+                Self::Struct { structs, members: Object::new(fields, inner, structs.columns(), false, words)? }
             }
             (other, _) => {
                 return Err(EncodeError::Type { column: field.name().clone(), data_type: other.to_string() });
@@ -94,8 +110,8 @@ impl<'a> Column<'a> {
             Self::U32(array) => array.is_null(row),
             Self::U64(array) => array.is_null(row),
             Self::F16(array) => array.is_null(row),
-            Self::F32(array) => array.is_null(row),
-            Self::F64(array) => array.is_null(row),
+            Self::F32(array, _) => array.is_null(row),
+            Self::F64(array, _) => array.is_null(row),
             Self::Text(array) | Self::Json(array) => array.is_null(row),
             Self::Binary(array) => array.is_null(row),
             Self::Date(array) => array.is_null(row),
@@ -118,8 +134,10 @@ impl<'a> Column<'a> {
             Self::U32(array) => write_int(array.value(row), out),
             Self::U64(array) => write_int(array.value(row), out),
             Self::F16(array) => write_f16(array.value(row), out),
-            Self::F32(array) => write_f32(array.value(row), out),
-            Self::F64(array) => write_f64(array.value(row), out),
+            Self::F32(array, Nonfinite::Null) => write_f32(array.value(row), out),
+            Self::F32(array, Nonfinite::Stored) => store_f32(array.value(row), out),
+            Self::F64(array, Nonfinite::Null) => write_f64(array.value(row), out),
+            Self::F64(array, Nonfinite::Stored) => store_f64(array.value(row), out),
             Self::Text(array) => write_str(array.value(row), out),
             Self::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Self::Binary(array) => write_binary(array.value(row), out),
@@ -164,7 +182,7 @@ impl<'a> Column<'a> {
 
 /// The members of a record or of a struct, in the schema's order.
 #[derive(Debug)]
-pub(super) struct Object<'a> {
+pub(in crate::codec) struct Object<'a> {
     members: Vec<Member<'a>>,
 }
 
@@ -178,11 +196,12 @@ struct Member<'a> {
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn new(
+    pub(in crate::codec) fn new(
         fields: &[Field],
         arrow: &[FieldRef],
         columns: &'a [ArrayRef],
         top_level: bool,
+        words: Nonfinite,
     ) -> Result<Self, EncodeError> {
         let mut members = Vec::with_capacity(fields.len());
         for field in fields {
@@ -193,13 +212,13 @@ impl<'a> Object<'a> {
             let mut label = Vec::new();
             write_str(&field.name, &mut label);
             label.push(b':');
-            let column = Column::new(&field.data_type, arrow, array)?;
+            let column = Column::new(&field.data_type, arrow, array, words)?;
             members.push(Member { label: label.into(), column, has_nulls: array.null_count() > 0 });
         }
         Ok(Self { members })
     }
 
-    pub(super) fn print(&self, row: usize, out: &mut Vec<u8>) {
+    pub(in crate::codec) fn print(&self, row: usize, out: &mut Vec<u8>) {
         out.push(b'{');
         let begin = out.len();
         for member in &self.members {

@@ -17,7 +17,7 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField, Field
 
 use super::Chunk;
 use super::columns::{column_name, to_batch};
-use super::encode::to_chunk;
+use super::encode::to_stored;
 use crate::schema::{Columns, Field, FieldPath, Move, Posted, Schema};
 
 /// Why values could not be had under a later schema.
@@ -103,7 +103,7 @@ pub fn reshape_chunk(chunk: &Chunk, posted: &[Posted], newest: &Schema) -> Resul
     for step in posted {
         batch = reshape(&batch, &step.moves)?;
     }
-    to_chunk(newest, &batch, chunk.first()).map_err(|error| ReshapeError::Shape(error.to_string()))
+    to_stored(newest, &batch, chunk.first()).map_err(|error| ReshapeError::Shape(error.to_string()))
 }
 
 /// The same for records of which the version is known.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::testing::{engine_on, engine_with};
-use crate::codec::Form;
+use crate::codec::{Body, Form};
 use crate::io::{Disk, DiskFile, RealDisk};
 use crate::model::{Ack, Offset, TopicName, Writer};
 use crate::table::lance::LanceTables;
@@ -144,8 +144,7 @@ impl Disk for Gated {
 
 fn record() -> AppendRequest {
     AppendRequest {
-        body: Bytes::from_static(b"{\"n\":1}"),
-        form: Form::Json,
+        body: Body::text(Bytes::from_static(b"{\"n\":1}"), Form::Json),
         ack: None,
         expected_offset: None,
         close: false,

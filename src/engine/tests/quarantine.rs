@@ -14,14 +14,18 @@ async fn topic(folder: &tempfile::TempDir, disk: &Arc<Gated>) -> (Arc<crate::eng
     engine.create(&name, ask).await.unwrap();
     let topic = engine.topic(&name).await.unwrap();
     // A log that has its segment, and a quarantine.
-    let first = AppendRequest { body: Bytes::from_static(b"{\"n\":\"x\"}{\"n\":1}"), ..record() };
-    assert_eq!(topic.append(AppendRequest { form: Form::Sequence, ..first }).await.unwrap().quarantined, 1);
+    let first = AppendRequest { body: text(b"{\"n\":\"x\"}{\"n\":1}"), ..record() };
+    assert_eq!(topic.append(first).await.unwrap().quarantined, 1);
     (engine, topic)
+}
+
+fn text(body: &'static [u8]) -> Body {
+    Body::text(Bytes::from_static(body), Form::Sequence)
 }
 
 fn bad(key: &str) -> AppendRequest {
     let writer = Writer::Keyed(KeyedWrite { key: key.into(), body_hash: [7; 32] });
-    AppendRequest { body: Bytes::from_static(b"{\"n\":\"y\"}"), writer, ..record() }
+    AppendRequest { body: text(b"{\"n\":\"y\"}"), writer, ..record() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

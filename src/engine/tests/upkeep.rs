@@ -76,8 +76,10 @@ async fn a_batch_that_waits_for_room_makes_others_commit() {
     let options = serde_json::json!({"flush_interval_ms": 3_600_000});
     let ask = || CreateTopic { backend_options: options.as_object().unwrap().clone(), ..CreateTopic::default() };
     let (idle, full) = (topic_of(&engine, "idle", ask()).await, topic_of(&engine, "full", ask()).await);
-    let sized =
-        |bytes: usize| AppendRequest { body: Bytes::from(format!("{{\"s\":\"{}\"}}", "x".repeat(bytes))), ..record() };
+    let sized = |bytes: usize| {
+        let text = Bytes::from(format!("{{\"s\":\"{}\"}}", "x".repeat(bytes)));
+        AppendRequest { body: Body::text(text, Form::Json), ..record() }
+    };
     // The two do not fit together, and neither would be committed by itself.
     idle.append(sized(400_000)).await.unwrap();
     full.append(sized(900_000)).await.unwrap();

@@ -3,23 +3,23 @@
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use lance::Dataset;
 use lance::dataset::fragment::FragReadConfig;
-use lance_core::datatypes::Schema as LanceSchema;
+use lance_core::datatypes::{Field as LanceField, Schema as LanceSchema};
 use lance_file::reader::FileReaderOptions;
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 
 use super::error::foreign;
 use super::offsets::{Layout, Placed};
 use super::open::Version;
 use super::posted::{edited, pending_steps};
 use crate::codec::Chunk;
-use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, column_name};
-use crate::codec::encode::to_chunk;
+use crate::codec::columns::{ColumnSet, OFFSET_COLUMN, TIMESTAMP_COLUMN, column_name};
+use crate::codec::encode::{check_offsets, to_chunk};
 use crate::codec::reshape::reshape;
 use crate::model::{Offset, Timestamp};
-use crate::schema::{Columns, Move, Schema};
+use crate::schema::{Columns, DataType, Field, Move, Schema};
 use crate::table::TableError;
 
 /// About how many bytes of columns are decoded at once.
@@ -178,6 +178,85 @@ pub(super) async fn records(
         *row_bytes = printed_bytes.div_ceil(printed_rows).max(1);
     }
     Ok(chunks)
+}
+
+/// Rows from `from` on in the columns of a set; see [`crate::table::TableView::read_batches`].
+pub(super) async fn batches(
+    version: &Version,
+    set: &ColumnSet,
+    columns: &Columns,
+    from: Offset,
+    records: usize,
+    bytes: usize,
+    row_bytes: &mut u64,
+) -> Result<Vec<RecordBatch>, TableError> {
+    let Version { dataset, layout } = version;
+    let to_read = set.to_read(columns);
+    let moves = pending_steps(dataset, &to_read)?;
+    let mut projection = projection(dataset, &to_read.schema, &moves);
+    if moves.is_empty() {
+        prune(&mut projection.fields, &to_read.schema.fields, true);
+    }
+    let (mut at, mut records_left, mut bytes_left) = (from.max(layout.base), records as u64, bytes as u64);
+    let mut found: Vec<RecordBatch> = Vec::new();
+    while records_left > 0 && (bytes_left > 0 || found.is_empty()) {
+        let Some(placed) = layout.holding(at) else { break };
+        let thought = bytes_left / (*row_bytes).max(1) + 1;
+        let rows = placed.next.since(at).min(records_left).min(thought);
+        let (mut read_rows, mut read_bytes) = (0, 0);
+        read_part(dataset, &projection, placed, at.since(placed.first), rows, |batch| {
+            check_offsets(&batch, at)?;
+            let batch = if moves.is_empty() { batch } else { reshape(&batch, &moves)? };
+            let batch = set.take(&batch, columns)?;
+            at = at.saturating_after(batch.num_rows() as u64);
+            read_rows += batch.num_rows() as u64;
+            read_bytes += column_bytes(&batch);
+            found.push(batch);
+            Ok(read_bytes < bytes_left)
+        })
+        .await?;
+        if read_rows == 0 {
+            return Err(foreign(format!("fragment {} has no row for offset {at}", placed.id)));
+        }
+        records_left = records_left.saturating_sub(read_rows);
+        bytes_left = bytes_left.saturating_sub(read_bytes);
+        *row_bytes = read_bytes.div_ceil(read_rows).max(1);
+    }
+    Ok(found)
+}
+
+/// What the rows of a batch take, whatever their buffers hold beside them.
+fn column_bytes(batch: &RecordBatch) -> u64 {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default() as u64;
+    batch.columns().iter().map(bytes).sum()
+}
+
+/// Leaves out the members that are not wanted; a struct of which nothing is there keeps all, so that its nulls are read.
+fn prune(have: &mut [LanceField], wanted: &[Field], top_level: bool) {
+    for field in have {
+        if let Some(wanted) = wanted.iter().find(|wanted| column_name(&wanted.name, top_level) == field.name) {
+            prune_type(field, &wanted.data_type);
+        }
+    }
+}
+
+fn prune_type(field: &mut LanceField, wanted: &DataType) {
+    match wanted {
+        DataType::List(item) => {
+            if let Some(child) = field.children.first_mut() {
+                prune_type(child, item);
+            }
+        }
+        DataType::Struct(members) => {
+            let is_wanted =
+                |child: &LanceField| members.iter().any(|wanted| column_name(&wanted.name, false) == child.name);
+            if field.children.iter().any(is_wanted) {
+                field.children.retain(is_wanted);
+            }
+            prune(&mut field.children, members, false);
+        }
+        _ => {}
+    }
 }
 
 /// The first offset whose row was appended at or after `time`; times never decrease.

@@ -18,6 +18,7 @@ class Context:
     topics: int
     commits: int
     upkeep_topics: int
+    rows: int
     tools: Tools = field(init=False)
     folder: Path = field(init=False)
     begun: float = field(default_factory=time.monotonic)

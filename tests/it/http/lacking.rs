@@ -18,7 +18,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             ("PUT", "tags/t", Some("version_control")),
             ("DELETE", "tags/t", Some("version_control")),
             ("POST", "fork", Some("version_control")),
-            ("GET", "export", None),
             ("GET", "indexes", Some("vector_search")),
             ("POST", "indexes", Some("vector_search")),
             ("GET", "indexes/i", Some("vector_search")),
@@ -37,9 +36,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
             assert_eq!(problem["capability"].as_str(), capability);
         }
-        let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
-        let problem = topic.call("POST", "records", &arrow, "ARROW").await.problem(400, "unsupported_by_backend");
-        assert_eq!(problem["capability"], "arrow");
         api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
         assert_eq!(topic.values(0).await.len(), 1);
     }
@@ -96,12 +92,12 @@ async fn the_comparison_table_is_served() {
         (
             "lance",
             json!({"persistence": true, "wal": false, "compression": true, "metrics": false, "schema_evolution": false,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": false}),
+            "vector_search": false, "version_control": false, "filter": false, "arrow": true, "exactly_once": false}),
         ),
         (
             "persisting",
             json!({"persistence": true, "wal": true, "compression": true, "metrics": true, "schema_evolution": true,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": false, "exactly_once": true}),
+            "vector_search": false, "version_control": false, "filter": false, "arrow": true, "exactly_once": true}),
         ),
     ] {
         let backend = api.get(&format!("/v1/backends/{name}")).await.expect(200).json();

@@ -2,11 +2,13 @@
 
 mod acks;
 mod append;
+mod arrow;
 mod bodies;
 mod columns;
 mod compression;
 mod cursors;
 mod evolve;
+mod export;
 mod faults;
 mod lacking;
 mod load;

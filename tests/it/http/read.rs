@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::api::{Headers, Topic, allowed, values_of};
+use crate::support::api::{Headers, Topic, values_of};
 use crate::support::local::shared;
 
 const LINES: Headers<'static> = &[("accept", "application/x-ndjson")];
@@ -268,16 +268,4 @@ async fn fields_choose_members() {
             topic.get(&format!("records?fields={fields}")).await.problem(400, "invalid_parameter");
         }
     }
-}
-
-#[tokio::test]
-async fn arrow_is_unsupported_today() {
-    let topic = filled("persisting", 1).await;
-    let arrow: Headers = &[("accept", "application/vnd.apache.arrow.stream")];
-    let problem = topic.call("GET", "records", arrow, "").await.problem(400, "unsupported_by_backend");
-    assert_eq!((&problem["capability"], allowed(&problem).len()), (&json!("arrow"), 0));
-    let json = topic
-        .call("GET", "records", &[("accept", "application/vnd.apache.arrow.stream, application/json;q=0.5")], "")
-        .await;
-    assert!(json.status == 200 || json.status == 400, "{json}");
 }

@@ -142,7 +142,7 @@ async fn the_server_tells_of_itself() {
 
 #[tokio::test]
 async fn a_flush_covers_what_was_accepted_the_moment_before() {
-    use persisting::codec::Form;
+    use persisting::codec::{Body, Form};
     use persisting::model::{Ack, TopicName, Writer};
     use persisting::topic::{AppendRequest, CreateTopic};
     let (server, _folder) = crate::support::local::Local::fresh().await;
@@ -152,8 +152,8 @@ async fn a_flush_covers_what_was_accepted_the_moment_before() {
     for round in 1..=4 {
         let body = "{\"a\":1}".into();
         let ack = Some(Ack::Accepted);
-        let ask =
-            AppendRequest { body, form: Form::Json, ack, expected_offset: None, close: false, writer: Writer::Plain };
+        let body = Body::text(body, Form::Json);
+        let ask = AppendRequest { body, ack, expected_offset: None, close: false, writer: Writer::Plain };
         topic.append(ask).await.unwrap();
         let committed = topic.flush().await.unwrap().committed_offset.unwrap().get();
         assert_eq!(committed, round);

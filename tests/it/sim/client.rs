@@ -1,7 +1,7 @@
 //! The client: what it sends next, and what it makes of the answers.
 
 use bytes::Bytes;
-use persisting::codec::Form;
+use persisting::codec::{Body, Form};
 use persisting::io::fault::Random;
 use persisting::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, Writer};
 use persisting::topic::{AppendRequest, CreateTopic, Description, Receipt};
@@ -160,8 +160,7 @@ impl TopicModel {
             return Op::Load(self.name.clone(), number, batch.body.clone(), batch.form, batch.ack);
         }
         let ask = AppendRequest {
-            body: batch.body.clone(),
-            form: batch.form,
+            body: Body::text(batch.body.clone(), batch.form),
             ack: batch.ack,
             expected_offset: batch.expected_offset.and_then(Offset::new),
             close: batch.close,

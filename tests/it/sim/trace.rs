@@ -1,5 +1,6 @@
 //! What was done, in words.
 
+use persisting::codec::Body;
 use persisting::model::Problem;
 
 use super::ops::{Answer, Op};
@@ -11,7 +12,8 @@ pub fn of_op(op: &Op) -> String {
         }
         Op::Delete(name) => format!("delete {name}"),
         Op::Append(name, number, ask) => {
-            let body = String::from_utf8_lossy(&ask.body[..ask.body.len().min(60)]).replace('\n', " ");
+            let Body::Text { text, .. } = &ask.body else { return "rows".to_owned() };
+            let body = String::from_utf8_lossy(&text[..text.len().min(60)]).replace('\n', " ");
             let (ack, close, writer) = (ask.ack, ask.close, &ask.writer);
             format!("append {name} #{number} {ack:?} close={close} {writer:?} {body}")
         }

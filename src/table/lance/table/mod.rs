@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use lance::session::Session;
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::{Shared, read, upkeep};
-use crate::codec::Chunk;
+use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
@@ -237,6 +238,25 @@ impl Inner {
             return outcome;
         }
     }
+
+    async fn read_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, TableError> {
+        loop {
+            let Some(version) = self.version().await? else { return Ok(Vec::new()) };
+            let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
+            let outcome = read::batches(&version, set, columns, from, records, bytes, &mut row_bytes).await;
+            if outcome.is_err() && self.head().version > version.dataset.manifest().version {
+                continue;
+            }
+            return outcome;
+        }
+    }
 }
 
 #[async_trait]
@@ -254,6 +274,18 @@ impl TableView for LanceTable {
     ) -> Result<Vec<Chunk>, TableError> {
         let columns = columns.clone();
         self.run(|inner| async move { inner.read(&columns, from, records, bytes).await }).await
+    }
+
+    async fn read_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, TableError> {
+        let (set, columns) = (set.clone(), columns.clone());
+        self.run(|inner| async move { inner.read_batches(&set, &columns, from, records, bytes).await }).await
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {

@@ -1,0 +1,102 @@
+//! Rows in columns: those of the tail are laid out as a commit would do it, older ones come from the dataset.
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+
+use super::posted::aside;
+use super::{Layered, storage_error};
+use crate::backend::{Columnar, StorageError};
+use crate::codec::{Chunk, ColumnSet};
+use crate::model::Offset;
+use crate::schema::Columns;
+
+/// How often a read is tried anew because the topic's columns moved on under it.
+const TRIES_MAX: usize = 100;
+
+#[async_trait]
+impl Columnar for Layered {
+    fn columns(&self) -> Columns {
+        self.lane.columns()
+    }
+
+    async fn get_batches(
+        &self,
+        set: &ColumnSet,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, StorageError> {
+        let mut outcome = Ok(Vec::new());
+        for _ in 0..TRIES_MAX {
+            let before = self.lane.columns();
+            outcome = self.try_batches(set, &before, offset, limit, bytes).await;
+            // What was read while a version was being posted may be of both.
+            if !self.lane.has_moved_on(&before.lineage) {
+                match &outcome {
+                    Err(StorageError::Failed { .. }) => {}
+                    _ => break,
+                }
+                if self.lane.columns() == before {
+                    break;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        outcome
+    }
+}
+
+impl Layered {
+    async fn try_batches(
+        &self,
+        set: &ColumnSet,
+        before: &Columns,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offset < levels.earliest {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        if offset >= levels.readable || limit == 0 {
+            return Ok(Vec::new());
+        }
+        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
+            // After the text: it may be of a version that has come since.
+            let (set, now) = (set.clone(), self.lane.columns());
+            return laid_out(chunks, set, now).await;
+        }
+        let table = self.lane.table().await?;
+        let batches = table.read_batches(set, before, offset, limit, bytes).await.map_err(|err| storage_error(&err))?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let earliest = self.lane.levels().now().earliest;
+        if earliest > offset {
+            return Err(StorageError::Expired { earliest });
+        }
+        if rows == 0 || table.head().base > offset {
+            let cause = format!("the dataset has no row where a read of offset {offset} begins");
+            return Err(StorageError::Failed { cause });
+        }
+        Ok(within(batches, levels.readable.since(offset)))
+    }
+}
+
+async fn laid_out(chunks: Vec<Chunk>, set: ColumnSet, now: Columns) -> Result<Vec<RecordBatch>, StorageError> {
+    if chunks.iter().all(Chunk::is_empty) {
+        return Ok(Vec::new());
+    }
+    let batch = aside(move || set.take_chunks(&chunks, &now)).await;
+    batch.map(|batch| vec![batch]).map_err(|error| StorageError::Failed { cause: error.to_string() })
+}
+
+/// The first rows.
+fn within(batches: Vec<RecordBatch>, rows: u64) -> Vec<RecordBatch> {
+    let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
+    let cut = batches.into_iter().map(|batch| {
+        let batch = batch.slice(0, batch.num_rows().min(left));
+        left -= batch.num_rows();
+        batch
+    });
+    cut.filter(|batch| batch.num_rows() > 0).collect()
+}

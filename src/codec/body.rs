@@ -1,0 +1,72 @@
+//! What an append brings.
+
+use bytes::Bytes;
+
+use super::ipc::{IpcLimits, read_all};
+use super::rows::{Rows, decode_rows};
+use super::{DecodeError, DecodeLimits, Decoded, Form, Target, decode};
+
+/// How much more text than its message records of Arrow may become: numbers are printed, keys repeated.
+const TEXT_PER_BYTE_MAX: u64 = 4;
+
+/// The records of an append as they have come.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// JSON text.
+    Text {
+        /// The text.
+        text: Bytes,
+        /// How records stand in it.
+        form: Form,
+    },
+    /// A whole Arrow IPC stream.
+    Arrow {
+        /// The stream.
+        stream: Bytes,
+        /// The most bytes that it may decompress to.
+        bytes_max: u64,
+    },
+    /// Rows of such a stream.
+    Rows(Rows),
+}
+
+impl Body {
+    /// JSON text.
+    pub const fn text(text: Bytes, form: Form) -> Self {
+        Self::Text { text, form }
+    }
+
+    /// Its text; none of rows.
+    pub fn as_text(&self) -> &[u8] {
+        match self {
+            Body::Text { text, .. } => text,
+            Body::Arrow { .. } | Body::Rows(_) => &[],
+        }
+    }
+
+    /// How many bytes it has, roughly.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Body::Text { text, .. } => text.len(),
+            Body::Arrow { stream, .. } => stream.len(),
+            Body::Rows(rows) => rows.batches.iter().map(|batch| batch.get_array_memory_size()).sum(),
+        }
+    }
+
+    /// Decodes the records, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(&self, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+        match self {
+            Body::Text { text, form } => decode(text, *form, target, limits),
+            Body::Arrow { stream, bytes_max } => {
+                let ipc = IpcLimits { message_bytes_max: *bytes_max, batch_records_max: limits.records_max };
+                let (schema, batches) = read_all(stream, ipc)?;
+                let text_bytes_max = bytes_max.saturating_mul(TEXT_PER_BYTE_MAX);
+                decode_rows(&Rows { schema, batches, text_bytes_max }, target, limits)
+            }
+            Body::Rows(rows) => decode_rows(rows, target, limits),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The columns of one long read: fixed when it begins, whatever becomes of the topic's schema meanwhile.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::SchemaRef;
+
+use super::{arrow_schema, to_batch};
+use crate::codec::reshape::{ReshapeError, recast, reshape};
+use crate::codec::{Chunk, FieldSelection};
+use crate::model::SchemaVersion;
+use crate::schema::{Columns, Schema};
+
+/// The columns of one long read.
+#[derive(Clone, Debug)]
+pub struct ColumnSet {
+    schema: Arc<Schema>,
+    arrow: SchemaRef,
+    /// The newest posted version when the read began.
+    posted: Option<SchemaVersion>,
+}
+
+impl ColumnSet {
+    /// The columns of now, or those of them that are chosen.
+    pub fn new(columns: &Columns, fields: Option<&FieldSelection>) -> Self {
+        let schema = match fields {
+            Some(fields) => Arc::new(fields.columns(&columns.schema)),
+            None => Arc::clone(&columns.schema),
+        };
+        let arrow = Arc::new(arrow_schema(&schema));
+        Self { schema, arrow, posted: columns.lineage.newest() }
+    }
+
+    /// The columns as Arrow has them: `_offset`, `_timestamp`, then one for each field.
+    pub const fn arrow(&self) -> &SchemaRef {
+        &self.arrow
+    }
+
+    /// What must be read to have them, with the topic's columns of now. All that there is where a version was posted since:
+    /// names may have changed.
+    #[must_use]
+    pub fn to_read(&self, now: &Columns) -> Columns {
+        if now.lineage.newest() == self.posted {
+            Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&now.lineage) }
+        } else {
+            now.clone()
+        }
+    }
+
+    /// Rows read under the topic's columns of now, in these. What was posted since the read began is taken back: fields have
+    /// their old names and types, and one that was dropped is null. What appends have changed they have widened, so that
+    /// the rows of before are cast back exactly.
+    ///
+    /// # Errors
+    /// [`ReshapeError`] where a value has no place any more: a field that was dropped and has no null.
+    pub fn take(&self, batch: &RecordBatch, now: &Columns) -> Result<RecordBatch, ReshapeError> {
+        let undo = now.lineage.back_to(self.posted);
+        let batch = if undo.is_empty() { batch.clone() } else { reshape(batch, &undo)? };
+        let columns = self.arrow.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => recast(column, field),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        });
+        let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.arrow), columns)?)
+    }
+
+    /// The same of records that are still text, in the form of the topic's columns of now.
+    ///
+    /// # Errors
+    /// [`ReshapeError`], also where the text is in another form.
+    pub fn take_chunks(&self, chunks: &[Chunk], now: &Columns) -> Result<RecordBatch, ReshapeError> {
+        let batch = to_batch(&now.schema, chunks).map_err(|error| ReshapeError::Shape(error.to_string()))?;
+        self.take(&batch, now)
+    }
+}

@@ -1,0 +1,176 @@
+//! Loads of Arrow streams of any length, in pieces (`atomic=false`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::codec::{Body, DecodeError, IpcLimits, IpcReader, Rows};
+use crate::model::{Ack, Problem, Writer};
+use crate::topic::append::Refusal;
+use crate::topic::load::{PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Progress};
+use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
+
+/// So many rows a batch may have in any case, though its columns take no bytes at all.
+const BATCH_RECORDS_LEAST: u64 = 1_000_000;
+
+/// Rows that have come and are not stored yet.
+struct Waiting {
+    batches: VecDeque<RecordBatch>,
+    rows: usize,
+    /// How many rows the next piece takes at most: fewer where their text was too long.
+    piece_rows: usize,
+    piece_rows_max: usize,
+    /// Rows that were taken out before.
+    taken: u64,
+}
+
+impl Waiting {
+    fn push(&mut self, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.rows += batch.num_rows();
+            self.batches.push_back(batch);
+        }
+    }
+
+    /// The first rows, so many as a piece has; they stay until they are stored.
+    fn first(&self, schema: &SchemaRef, text_bytes_max: u64) -> Rows {
+        let mut left = self.piece_rows;
+        let mut batches = Vec::new();
+        for batch in &self.batches {
+            let rows = batch.num_rows().min(left);
+            batches.push(batch.slice(0, rows));
+            left -= rows;
+            if left == 0 {
+                break;
+            }
+        }
+        Rows { schema: Arc::clone(schema), batches, text_bytes_max }
+    }
+
+    /// Lets go of rows that are stored.
+    fn advance(&mut self, mut rows: usize) {
+        self.rows = self.rows.saturating_sub(rows);
+        self.taken += rows as u64;
+        while let Some(front) = self.batches.pop_front() {
+            if front.num_rows() > rows {
+                self.batches.push_front(front.slice(rows, front.num_rows() - rows));
+                return;
+            }
+            rows -= front.num_rows();
+        }
+    }
+}
+
+impl Topic {
+    /// Loads a stream of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
+    /// by a message of the stream, which `room` counts.
+    ///
+    /// # Errors
+    /// What stopped it, with what *is* stored.
+    pub async fn load_rows(
+        self: &Arc<Self>,
+        mut body: BoxStream<'_, Result<Bytes, Problem>>,
+        message_bytes_max: u64,
+        mut room: InflightPermit,
+        ack: Option<Ack>,
+    ) -> Result<Receipt, Problem> {
+        self.check_append(ack, &Writer::Plain)?;
+        self.check_arrow()?;
+        let records_max = PIECE_RECORDS_MAX.min(self.services.decode_limits.records_max).max(1);
+        let piece_rows_max = usize::try_from(records_max).unwrap_or(usize::MAX);
+        let mut waiting =
+            Waiting { batches: VecDeque::new(), rows: 0, piece_rows: piece_rows_max, piece_rows_max, taken: 0 };
+        let batch_records_max = self.services.decode_limits.records_max.max(BATCH_RECORDS_LEAST);
+        let mut reader = IpcReader::new(IpcLimits { message_bytes_max, batch_records_max });
+        let mut progress = Progress::default();
+        let outcome = async {
+            while let Some(bytes) = body.next().await {
+                let bytes = bytes?;
+                let missing = (reader.held() as u64 + bytes.len() as u64).saturating_sub(room.held());
+                if missing > 0 {
+                    room.grow(missing).await?;
+                }
+                reader.push(&bytes);
+                if reader.has_message().map_err(DecodeError::into_problem)? {
+                    reader = self.take_messages(reader, &mut waiting, ack, &mut progress).await?;
+                }
+            }
+            reader = self.take_messages(reader, &mut waiting, ack, &mut progress).await?;
+            self.store_rows(&reader, &mut waiting, 1, ack, &mut progress).await?;
+            match reader.finish() {
+                // Whether there was a record is told by what is stored.
+                Ok(()) | Err(DecodeError::EmptyBatch) => Ok(()),
+                Err(error) => Err(error.into_problem()),
+            }
+        }
+        .await;
+        self.loaded(outcome, &progress)
+    }
+
+    /// Decodes what is there as a whole, on a thread of its own, and stores the pieces that are full with it.
+    async fn take_messages(
+        self: &Arc<Self>,
+        mut reader: IpcReader,
+        waiting: &mut Waiting,
+        ack: Option<Ack>,
+        progress: &mut Progress,
+    ) -> Result<IpcReader, Problem> {
+        loop {
+            let decoding = move || {
+                let batch = reader.next_batch();
+                (reader, batch)
+            };
+            let (back, batch) = match tokio::task::spawn_blocking(decoding).await {
+                Ok(done) => done,
+                Err(err) => std::panic::resume_unwind(err.into_panic()),
+            };
+            reader = back;
+            let Some(batch) = batch.map_err(DecodeError::into_problem)? else { return Ok(reader) };
+            waiting.push(batch);
+            self.store_rows(&reader, waiting, waiting.piece_rows_max, ack, progress).await?;
+        }
+    }
+
+    /// Stores pieces for as long as so many rows wait.
+    async fn store_rows(
+        self: &Arc<Self>,
+        reader: &IpcReader,
+        waiting: &mut Waiting,
+        least: usize,
+        ack: Option<Ack>,
+        progress: &mut Progress,
+    ) -> Result<(), Problem> {
+        let Some(schema) = reader.schema() else { return Ok(()) };
+        while waiting.rows >= least.max(1) {
+            // A single record may be larger.
+            let text_bytes_max = if waiting.piece_rows == 1 { u64::from(u32::MAX) } else { PIECE_BYTES_MAX as u64 };
+            let rows = waiting.first(schema, text_bytes_max);
+            let count = rows.len();
+            let ask = AppendRequest {
+                body: Body::Rows(rows),
+                ack,
+                expected_offset: None,
+                close: false,
+                writer: Writer::Plain,
+            };
+            match self.append_or_fault(ask).await {
+                Ok(receipt) => {
+                    progress.add(receipt);
+                    waiting.advance(count);
+                    waiting.piece_rows = waiting.piece_rows.saturating_mul(2).min(waiting.piece_rows_max);
+                }
+                Err(Refusal::Body(DecodeError::BatchTooLarge { .. })) if count > 1 => {
+                    waiting.piece_rows = (count / 2).max(1);
+                }
+                Err(Refusal::Body(error)) => return Err(error.behind(0, waiting.taken).into_problem()),
+                Err(Refusal::Problem(problem)) => return Err(problem),
+            }
+        }
+        Ok(())
+    }
+}
