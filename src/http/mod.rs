@@ -10,6 +10,7 @@ mod body;
 mod cursors;
 mod edge;
 mod extract;
+mod fork;
 mod frame;
 mod guard;
 mod later;
@@ -26,10 +27,12 @@ mod schemas;
 mod serve;
 mod stream;
 mod strict;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod topics;
 mod upkeep;
+mod versions;
 
 use std::sync::Arc;
 

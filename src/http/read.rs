@@ -85,6 +85,7 @@ fn ask(query: &StrictQuery, paged: bool) -> Result<ReadRequest, Problem> {
         bytes_max: None,
         wait: query.seconds("wait", 0..=60)?,
         fields: query.fields()?,
+        at: query.moment()?,
     })
 }
 

@@ -4,9 +4,13 @@ pub mod compression;
 pub mod lance;
 #[doc(hidden)]
 pub mod model;
+mod model_versions;
+mod versions;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod versions_contract;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::compression::Compression;
+pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
@@ -95,6 +100,12 @@ pub enum TableError {
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull,
+    /// A version is not kept any more, or never was.
+    #[error("version {version} is not kept")]
+    VersionGone {
+        /// Its number.
+        version: u64,
+    },
 }
 
 impl TableError {
@@ -136,6 +147,8 @@ pub enum Cause {
     Compact,
     /// Fragments were dropped.
     Retention,
+    /// The dataset began as a part of another one.
+    Fork,
 }
 
 impl Cause {
@@ -147,6 +160,7 @@ impl Cause {
             Cause::Evolve => "evolve",
             Cause::Compact => "compact",
             Cause::Retention => "retention",
+            Cause::Fork => "fork",
         }
     }
 }
@@ -181,7 +195,7 @@ pub trait TableView: Send + Sync {
 
 /// One topic's table. One caller at a time appends, evolves or drops (the topic's lane); reads run beside it.
 #[async_trait]
-pub trait Table: TableView {
+pub trait Table: TableView + Versions {
     /// Makes the dataset with these columns and no rows, unless it is there.
     ///
     /// # Errors

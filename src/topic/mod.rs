@@ -11,13 +11,16 @@ mod epoch;
 mod evolve;
 mod load;
 mod log;
+mod past;
 mod post;
 pub mod producers;
 mod read;
 mod retention;
 mod runs;
 mod services;
+mod stored;
 mod stream;
+mod versions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,9 +33,9 @@ pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub(crate) use append::check_first;
 pub use ask::{
-    AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
-    Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch,
-    TopicState, TopicStats,
+    AppendRequest, CreateTopic, Cursor, Description, EndReason, ForkAt, GapReason, IfMatch, Moment, Page, PutCursor,
+    ReadRequest, Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest,
+    TopicPatch, TopicState, TopicStats,
 };
 pub(crate) use configure::{RETENTION_MEMBERS, Settings};
 pub use epoch::Epochs;
@@ -40,6 +43,8 @@ pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
+pub(crate) use stored::versioned;
+pub(crate) use versions::ForkCut;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
 use crate::catalog::CatalogError;

@@ -153,7 +153,13 @@ impl BackendFactory for LanceFactory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { persistence: true, compression: true, schema_evolution: Some(false), ..Capabilities::default() }
+        Capabilities {
+            persistence: true,
+            compression: true,
+            schema_evolution: Some(false),
+            version_control: true,
+            ..Capabilities::default()
+        }
     }
 
     fn options(&self) -> Vec<OptionSpec> {
@@ -208,6 +214,7 @@ impl BackendFactory for PersistingFactory {
             compression: true,
             metrics: true,
             schema_evolution: Some(true),
+            version_control: true,
             exactly_once: true,
             ..Capabilities::default()
         }

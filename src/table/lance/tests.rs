@@ -34,6 +34,15 @@ impl TestDisk {
         fs::File::open(path)?.sync_all()
     }
 
+    pub(super) fn clear(&self) {
+        self.synced.lock().clear();
+    }
+
+    /// The names of what was synced, in order.
+    pub(super) fn synced_names(&self) -> Vec<String> {
+        self.synced.lock().iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
     pub(super) fn fail(&self, part: &'static str) {
         *self.fails.lock() = Some(part);
     }

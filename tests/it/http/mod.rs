@@ -8,6 +8,7 @@ mod compression;
 mod cursors;
 mod evolve;
 mod faults;
+mod forks;
 mod lacking;
 mod load;
 mod manners;
@@ -25,6 +26,7 @@ mod retention;
 mod short;
 mod stream;
 mod topics;
+mod travel;
 mod upkeep;
 mod writers;
 
