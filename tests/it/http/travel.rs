@@ -258,14 +258,12 @@ async fn a_tag_keeps_what_retention_has_dropped_and_clean_up_would_remove() {
     let topic = api.topic("persisting").await;
     let first = commit(&topic, r#"[{"n":0},{"n":1}]"#).await;
     topic.call("PUT", "tags/kept", &[], json!({ "version": first }).to_string()).await.expect(201);
-    for n in 2..70 {
-        commit(&topic, &format!("{{\"n\":{n}}}")).await;
-    }
-    topic.post("trim", r#"{"before":5}"#).await.expect(200);
+    commit(&topic, r#"{"n":2}"#).await;
+    topic.post("trim", r#"{"before":2}"#).await.expect(200);
     until("fragments are dropped", async || versions(&topic).await.iter().any(|it| it["cause"] == "retention")).await;
     until("old versions are gone", async || {
         commit(&topic, r#"{"n":0}"#).await;
-        versions(&topic).await.len() < 50
+        topic.get(&format!("records?version={}", first + 1)).await.status == 410
     })
     .await;
     topic.get(&format!("records?version={}", first + 1)).await.problem(410, "version_expired");
