@@ -18,7 +18,7 @@ use crate::table::contract::{
 /// The real file system, noting what is synced, and failing where it is told to.
 #[derive(Debug, Default)]
 pub(super) struct TestDisk {
-    synced: Mutex<Vec<PathBuf>>,
+    pub(super) synced: Mutex<Vec<PathBuf>>,
     /// The sync of the next path that contains this fails.
     fails: Mutex<Option<&'static str>>,
 }
@@ -32,15 +32,6 @@ impl TestDisk {
         }
         self.synced.lock().push(path.to_owned());
         fs::File::open(path)?.sync_all()
-    }
-
-    pub(super) fn clear(&self) {
-        self.synced.lock().clear();
-    }
-
-    /// The names of what was synced, in order.
-    pub(super) fn synced_names(&self) -> Vec<String> {
-        self.synced.lock().iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
     pub(super) fn fail(&self, part: &'static str) {

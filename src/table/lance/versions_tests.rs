@@ -31,6 +31,11 @@ async fn filled(bench: &mut Bench, fragments: u64) -> Arc<dyn Table> {
     table
 }
 
+/// The names of what was synced, in order.
+fn synced_names(bench: &Bench) -> Vec<String> {
+    bench.disk.synced.lock().iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
 fn other_place(bench: &Bench) -> TablePlace {
     let place = bench.place();
     let beside = |path: &std::path::Path, name: &str| path.with_file_name(name);
@@ -50,9 +55,9 @@ async fn datasets_keep_the_promises_of_versions() {
 async fn a_tag_is_synced_before_it_is_answered_and_lance_knows_it() {
     let mut bench = Bench::new();
     let table = filled(&mut bench, 2).await;
-    bench.disk.clear();
+    bench.disk.synced.lock().clear();
     table.put_tag(&tag(), Some(1)).await.unwrap();
-    let synced = bench.disk.synced_names();
+    let synced = synced_names(&bench);
     assert_eq!(synced, ["tags", "_refs", "0198.lance"], "the file itself was synced before it had its name");
     let dataset = Dataset::open(&bench.uri()).await.unwrap();
     assert_eq!(dataset.tags().get_version("v1").await.unwrap(), 1);
@@ -60,9 +65,9 @@ async fn a_tag_is_synced_before_it_is_answered_and_lance_knows_it() {
     dataset.tags().create("theirs", 2).await.unwrap();
     let names: Vec<String> = table.tags().await.unwrap().iter().map(|tag| tag.name.to_string()).collect();
     assert_eq!(names, ["theirs", "v1"]);
-    bench.disk.clear();
+    bench.disk.synced.lock().clear();
     assert!(table.delete_tag(&tag()).await.unwrap());
-    assert_eq!(bench.disk.synced_names(), ["tags"]);
+    assert_eq!(synced_names(&bench), ["tags"]);
     assert!(dataset.tags().get("v1").await.is_err());
 }
 
@@ -107,11 +112,11 @@ async fn a_fork_is_synced_and_linked_and_a_failed_one_leaves_no_dataset() {
         bench.tables.remove(&other).await.unwrap();
         assert!(!other.dataset.exists());
     }
-    bench.disk.clear();
+    bench.disk.synced.lock().clear();
     table.fork(3, offset_of(4), &other).await.unwrap();
     let data = files(&other.dataset.join("data"));
     assert_eq!(data.len(), 2);
-    let synced = bench.disk.synced_names();
+    let synced = synced_names(&bench);
     let manifest = synced.iter().position(|name| name.ends_with(".manifest")).unwrap();
     for file in &data {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();

@@ -102,8 +102,15 @@ pub enum Way {
     Stream,
 }
 
-const ALL: ReadRequest =
-    ReadRequest { start: Start::Earliest, epoch: None, limit: None, bytes_max: None, wait: None, fields: None };
+const ALL: ReadRequest = ReadRequest {
+    start: Start::Earliest,
+    epoch: None,
+    limit: None,
+    bytes_max: None,
+    wait: None,
+    fields: None,
+    at: None,
+};
 
 fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {
     chunks.iter().flat_map(|chunk| {
