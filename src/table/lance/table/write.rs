@@ -221,7 +221,12 @@ impl Inner {
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
         let (cause, head) = (Cause::Evolve, self.head());
         let (base, next, last_time) = (head.base, head.next, head.last_time);
-        self.add_version(&version, transaction, Announced { cause, next, base, text: 0, last_time, posted: None }).await
+        self.add_version(
+            &version,
+            transaction,
+            Announced { cause, next, base, text: 0, last_time, posted: None, schema: None },
+        )
+        .await
     }
 
     async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
