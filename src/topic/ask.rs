@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::codec::Chunk;
 use crate::codec::{FieldSelection, Form};
 use crate::model::{
-    Ack, CursorName, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, TagName, Timestamp,
-    TopicId, TopicName, Writer,
+    Ack, CursorName, Durability, Epoch, Offset, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
+    TopicName, Writer,
 };
 use crate::table::Upkeep;
-use crate::topic::SharedRun;
+use crate::topic::{Moment, SharedRun};
 
 /// An append of one body, stored whole or not at all.
 #[derive(Clone, Debug)]
@@ -163,30 +163,6 @@ pub struct ReadRequest {
     pub fields: Option<FieldSelection>,
     /// When to read the topic as it was; none for as it is.
     pub at: Option<Moment>,
-}
-
-/// A moment of a topic's past.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// A version of its dataset, as it was stored.
-    Version(u64),
-    /// The version that a tag names.
-    Tag(TagName),
-    /// The records appended at or before a time, under today's schema.
-    AsOf(Timestamp),
-}
-
-/// What a fork begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForkAt {
-    /// Everything that is acknowledged.
-    Now,
-    /// A version of the dataset.
-    Version(u64),
-    /// The version that a tag names.
-    Tag(TagName),
-    /// The records before an offset, which the fork's next record gets.
-    Offset(Offset),
 }
 
 /// A page of records.

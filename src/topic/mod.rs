@@ -33,17 +33,19 @@ pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
 pub(crate) use append::check_first;
 pub use ask::{
-    AppendRequest, CreateTopic, Cursor, Description, EndReason, ForkAt, GapReason, IfMatch, Moment, Page, PutCursor,
-    ReadRequest, Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest,
-    TopicPatch, TopicState, TopicStats,
+    AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
+    Receipt, Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch,
+    TopicState, TopicStats,
 };
 pub(crate) use configure::{RETENTION_MEMBERS, Settings};
 pub use epoch::Epochs;
+pub use past::Moment;
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
 pub(crate) use stored::versioned;
+pub use versions::ForkAt;
 pub(crate) use versions::ForkCut;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};

@@ -7,7 +7,18 @@ use crate::codec::Chunk;
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp};
 use crate::schema::Columns;
 use crate::table::{Past, Tag};
-use crate::topic::{Moment, Topic, versioned};
+use crate::topic::{Topic, versioned};
+
+/// A moment of a topic's past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// A version of its dataset, as it was stored.
+    Version(u64),
+    /// The version that a tag names.
+    Tag(TagName),
+    /// The records appended at or before a time, under today's schema.
+    AsOf(Timestamp),
+}
 
 /// What a read sees of a topic.
 #[derive(Clone)]

@@ -9,7 +9,20 @@ use crate::schema::{Columns, WideColumns};
 use crate::table::{Past, Tag, VersionSummary};
 use crate::topic::past::{View, unknown_tag};
 use crate::topic::read::past_tail;
-use crate::topic::{ForkAt, Moment, Topic};
+use crate::topic::{Moment, Topic};
+
+/// What a fork begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForkAt {
+    /// Everything that is acknowledged.
+    Now,
+    /// A version of the dataset.
+    Version(u64),
+    /// The version that a tag names.
+    Tag(TagName),
+    /// The records before an offset, which the fork's next record gets.
+    Offset(Offset),
+}
 
 /// What a fork takes over.
 pub(crate) struct ForkCut {
