@@ -31,6 +31,12 @@ pub enum StorageError {
         /// The earliest.
         earliest: Offset,
     },
+    /// A version of the dataset is not kept, or never was.
+    #[error("version {version} is not kept")]
+    VersionExpired {
+        /// Its number.
+        version: u64,
+    },
     /// The topic is deleted.
     #[error("the topic is deleted")]
     Deleted,
@@ -49,6 +55,13 @@ impl StorageError {
             StorageError::Expired { earliest } => {
                 Problem::new(ErrorCode::OffsetExpired, format!("The earliest offset still kept is {earliest}."))
                     .with_earliest(*earliest)
+            }
+            StorageError::VersionExpired { version } => {
+                let detail = match version {
+                    0 => "The topic's dataset has no version yet: its first commit makes one.".to_owned(),
+                    _ => format!("The topic's dataset has no version {version}, or does not keep it any more."),
+                };
+                Problem::new(ErrorCode::VersionExpired, detail)
             }
             StorageError::Deleted => Problem::new(ErrorCode::TopicNotFound, "The topic has been deleted."),
         }

@@ -20,6 +20,7 @@ use crate::runtime::Tasks;
 mod cursors;
 mod decode;
 mod error;
+mod forks;
 mod load;
 mod open;
 mod rows;
@@ -32,8 +33,8 @@ mod writers;
 
 pub use error::CatalogError;
 pub use rows::{
-    CursorPosition, CursorRow, DatasetPlace, EpochStart, KeyRow, Loaded, NewTopic, ProducerRow, SchemaCause, SchemaRow,
-    StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
+    CursorPosition, CursorRow, DatasetPlace, EpochStart, ForkedTopic, KeyRow, Loaded, NewTopic, ProducerRow,
+    SchemaCause, SchemaRow, StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
 };
 
 use writer::{Change, Message, QUEUE_MAX, Submitted, WriterTask};
@@ -77,6 +78,23 @@ impl Catalog {
     /// [`CatalogError::NameTaken`] when a living topic has the name.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<Epoch, CatalogError> {
         self.submit(topics::Create(topic)).await
+    }
+
+    /// Notes a topic whose dataset is going to be made: as a tombstone, so that a start finds what is left of one that was
+    /// never completed.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; nothing may be made then.
+    pub async fn begin_fork(&self, definition: TopicDefinition) -> Result<(), CatalogError> {
+        self.submit(forks::Begin(definition)).await
+    }
+
+    /// Makes a living topic, with its first epoch, of one that was noted and whose dataset is durable.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`] when a living topic has the name; [`CatalogError::NotFound`] when it was not noted.
+    pub async fn complete_fork(&self, fork: ForkedTopic) -> Result<Epoch, CatalogError> {
+        self.submit(forks::Complete(fork)).await
     }
 
     /// Turns a topic into a tombstone: its name is free at once, its schemas, writers, cursors and epochs are gone.

@@ -54,6 +54,23 @@ pub struct NewTopic {
     pub schema: Option<SchemaRow>,
 }
 
+/// What a topic begins with whose dataset was made from another one's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForkedTopic {
+    /// Which topic.
+    pub id: TopicId,
+    /// The earliest offset kept.
+    pub earliest: Offset,
+    /// The offset past the last record that its dataset holds, synced.
+    pub next: Offset,
+    /// What the owner of the table keeps of its columns.
+    pub wide: String,
+    /// Its schema versions, from the first one on.
+    pub schemas: Vec<SchemaRow>,
+    /// No record of it has a later time.
+    pub newest: Timestamp,
+}
+
 /// A living topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicRow {

@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use crate::catalog::decode::{offset_to_sql, to_json, to_sql};
 use crate::catalog::schemas::store_schema;
 use crate::catalog::writer::Change;
-use crate::catalog::{CatalogError, NewTopic};
+use crate::catalog::{CatalogError, NewTopic, TopicDefinition};
 use crate::model::{Epoch, Offset, OnInvalid, Retention, SchemaMode, TopicId};
 
 pub(super) struct Create(pub(super) NewTopic);
@@ -21,32 +21,7 @@ impl Change for Create {
     async fn apply(self, connection: &mut SqliteConnection) -> Result<Epoch, CatalogError> {
         let NewTopic { definition: topic, schema } = self.0;
         let id = topic.id.to_string();
-        let (dataset, link) = match &topic.place {
-            Some(place) => (Some(place.dataset.as_os_str().as_bytes()), Some(place.link.as_os_str().as_bytes())),
-            None => (None, None),
-        };
-        let made = sqlx::query(
-            "INSERT INTO topics (id, name, backend, options, storage_path, dataset, link, declared_schema, schema_mode,
-                                 retention, on_invalid, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) WHERE deleted = 0 DO NOTHING",
-        )
-        .bind(&id)
-        .bind(topic.name.as_str())
-        .bind(&topic.backend)
-        .bind(to_json(&topic.options)?)
-        .bind(&topic.storage_path)
-        .bind(dataset)
-        .bind(link)
-        .bind(topic.declared_schema.as_ref().map(to_json).transpose()?)
-        .bind(topic.schema_mode.map(SchemaMode::as_str))
-        .bind(to_json(&topic.retention)?)
-        .bind(topic.on_invalid.as_str())
-        .bind(topic.created_at.as_micros())
-        .execute(&mut *connection)
-        .await?;
-        if made.rows_affected() == 0 {
-            return Err(CatalogError::NameTaken);
-        }
+        insert(connection, &topic, false).await?;
         let epoch = sqlx::query("INSERT INTO epochs (topic, start_offset) VALUES (?, 0)")
             .bind(&id)
             .execute(&mut *connection)
@@ -59,7 +34,40 @@ impl Change for Create {
     }
 }
 
-fn epoch_of(number: i64) -> Result<Epoch, CatalogError> {
+/// Makes the row of a topic, living or not.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    topic: &TopicDefinition,
+    deleted: bool,
+) -> Result<(), CatalogError> {
+    let (dataset, link) = match &topic.place {
+        Some(place) => (Some(place.dataset.as_os_str().as_bytes()), Some(place.link.as_os_str().as_bytes())),
+        None => (None, None),
+    };
+    let made = sqlx::query(
+        "INSERT INTO topics (id, name, backend, options, storage_path, dataset, link, declared_schema, schema_mode,
+                             retention, on_invalid, created_at, deleted)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) WHERE deleted = 0 DO NOTHING",
+    )
+    .bind(topic.id.to_string())
+    .bind(topic.name.as_str())
+    .bind(&topic.backend)
+    .bind(to_json(&topic.options)?)
+    .bind(&topic.storage_path)
+    .bind(dataset)
+    .bind(link)
+    .bind(topic.declared_schema.as_ref().map(to_json).transpose()?)
+    .bind(topic.schema_mode.map(SchemaMode::as_str))
+    .bind(to_json(&topic.retention)?)
+    .bind(topic.on_invalid.as_str())
+    .bind(topic.created_at.as_micros())
+    .bind(deleted)
+    .execute(connection)
+    .await?;
+    if made.rows_affected() == 0 { Err(CatalogError::NameTaken) } else { Ok(()) }
+}
+
+pub(super) fn epoch_of(number: i64) -> Result<Epoch, CatalogError> {
     let epoch = u64::try_from(number).ok().and_then(Epoch::new);
     epoch.ok_or_else(|| CatalogError::damaged("the epochs are used up"))
 }
@@ -90,7 +98,7 @@ impl Change for Bury {
     }
 }
 
-fn one_row(affected: u64) -> Result<(), CatalogError> {
+pub(super) fn one_row(affected: u64) -> Result<(), CatalogError> {
     if affected == 0 { Err(CatalogError::NotFound) } else { Ok(()) }
 }
 

@@ -10,14 +10,14 @@ use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, S
 use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
 use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, decode};
-use crate::engine::{Core, schemas};
+use crate::engine::Core;
 use crate::model::{
     Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer,
 };
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
-use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all};
+use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all, versioned};
 
 /// What was stored was within the limits of its time.
 const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX, errors_max: 1 };
@@ -291,7 +291,7 @@ impl Core {
     ) -> Result<Result<Option<VersionedSchema>, Problem>, CatalogError> {
         let Some(newest) = self.catalog.newest_schema(id).await? else { return Ok(Ok(None)) };
         let posted = self.catalog.posted_schemas(id).await?;
-        Ok(schemas::versioned(&newest, &posted).map(Some))
+        Ok(versioned(&newest, &posted).map(Some))
     }
 
     /// The topic's epochs, with a new one where accepted records may be gone.

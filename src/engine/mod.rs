@@ -4,10 +4,10 @@ mod commits;
 mod create;
 mod cursors;
 mod entry;
+mod fork;
 mod place;
 mod quarantine;
 mod recover;
-mod schemas;
 mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,7 +35,7 @@ use crate::io::Disk;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 use crate::runtime::Tasks;
-use crate::topic::{AppendRequest, CreateTopic, Description, Topic, TopicServices, check_first};
+use crate::topic::{AppendRequest, CreateTopic, Description, ForkAt, Topic, TopicServices, check_first};
 use crate::wal::Wal;
 
 /// What the engine is asked to keep to; sizes in bytes.
@@ -287,6 +287,19 @@ impl Engine {
             }
         }
         Ok(TopicList { topics, next_after })
+    }
+
+    /// Makes a topic that begins as another one was. Dropping the future undoes nothing.
+    ///
+    /// # Errors
+    /// `topic_not_found`, `unsupported_by_backend`; `topic_conflict` where the name is taken; `invalid_topic_name` for one that
+    /// is the service's own; `not_found`, `version_expired`, `offset_expired`, `offset_out_of_range`; `internal`. Nothing is
+    /// made then.
+    pub async fn fork(&self, source: &TopicName, name: &TopicName, at: ForkAt) -> Result<Description, Problem> {
+        let core = self.core()?;
+        let (source, name) = (source.clone(), name.clone());
+        let services = Arc::clone(&core.services);
+        services.detach(async move { core.fork(&source, &name, at).await }).await
     }
 
     /// Deletes a topic; its name is free at once.

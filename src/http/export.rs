@@ -79,6 +79,7 @@ pub(crate) async fn export(
         wait: None,
         fields: query.fields()?,
         version: None,
+        at: query.moment()?,
     };
     let topic = state.engine.topic(&name).await?;
     query.refuse_lacking()?;

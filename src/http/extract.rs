@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::http::query::{invalid, shown};
 use crate::http::strict::Strict;
-use crate::model::{ErrorCode, Offset, Problem, TopicName};
+use crate::model::{ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TopicName};
 use crate::topic::IfMatch;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -181,6 +181,14 @@ impl Members {
         if let Some(path) = repeated {
             return Err(invalid_body(format!("The member \"{}\" is given more than once.", shown(&path))));
         }
+        Self::of(members, known)
+    }
+
+    /// The members of an object inside a body, all of them known.
+    ///
+    /// # Errors
+    /// `invalid_body` for a member that `known` lacks.
+    pub(crate) fn of(members: Map<String, Value>, known: &[&str]) -> Result<Self, Problem> {
         let unknown = members.keys().find(|name| !known.contains(&name.as_str()));
         match unknown {
             Some(name) => {
@@ -225,6 +233,16 @@ impl Members {
         let offset = value.as_u64().and_then(Offset::new);
         offset.map(Some).ok_or_else(|| {
             let detail = format!("The member \"{name}\" is an offset, a whole number from 0 to 2^53 - 1.");
+            if value.is_number() { invalid(detail) } else { invalid_body(detail) }
+        })
+    }
+
+    /// A dataset version.
+    pub(crate) fn version(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let number = value.as_u64().filter(|number| (1..=MAX_SAFE_INTEGER).contains(number));
+        number.map(Some).ok_or_else(|| {
+            let detail = format!("The member \"{name}\" is a version, a whole number from 1 to 2^53 - 1.");
             if value.is_number() { invalid(detail) } else { invalid_body(detail) }
         })
     }

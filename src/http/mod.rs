@@ -11,6 +11,7 @@ mod cursors;
 mod edge;
 mod export;
 mod extract;
+mod fork;
 mod frame;
 mod guard;
 mod later;
@@ -27,10 +28,12 @@ mod schemas;
 mod serve;
 mod stream;
 mod strict;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod topics;
 mod upkeep;
+mod versions;
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use http::request::Parts;
 
 use crate::codec::FieldSelection;
 use crate::http::routes::Route;
-use crate::model::{CursorName, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, Timestamp};
-use crate::topic::Start;
+use crate::model::{CursorName, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp};
+use crate::topic::{Moment, Start};
 
 /// The query parameters of a request: each known to its operation, given once and not empty.
 #[derive(Debug)]
@@ -20,12 +20,7 @@ pub(crate) struct StrictQuery {
 }
 
 /// Parameters of the contract that no backend serves yet, with the capability that they belong to.
-const LACKING: &[(&str, Option<&str>)] = &[
-    ("filter", Some("filter")),
-    ("version", Some("version_control")),
-    ("tag", Some("version_control")),
-    ("as_of", Some("version_control")),
-];
+const LACKING: &[(&str, Option<&str>)] = &[("filter", Some("filter"))];
 
 impl<S: Send + Sync> FromRequestParts<S> for StrictQuery {
     type Rejection = Problem;
@@ -139,10 +134,21 @@ impl StrictQuery {
     pub(crate) fn start(&self) -> Result<Option<Start>, Problem> {
         match (self.text("offset"), self.text("since"), self.text("cursor")) {
             (Some(text), None, None) => position(text).map(Some),
-            (None, Some(text), None) => time(text).map(|time| Some(Start::Since(time))),
+            (None, Some(text), None) => time("since", text).map(|time| Some(Start::Since(time))),
             (None, None, Some(text)) => cursor_name(text).map(|name| Some(Start::Cursor(name))),
             (None, None, None) => Ok(None),
             _ => Err(invalid("Give only one of offset, since and cursor.")),
+        }
+    }
+
+    /// When to look: one of `version`, `tag` and `as_of`; none for now.
+    pub(crate) fn moment(&self) -> Result<Option<Moment>, Problem> {
+        match (self.integer("version", 1..=MAX_SAFE_INTEGER)?, self.text("tag"), self.text("as_of")) {
+            (Some(version), None, None) => Ok(Some(Moment::Version(version))),
+            (None, Some(text), None) => tag_name(text).map(|name| Some(Moment::Tag(name))),
+            (None, None, Some(text)) => time("as_of", text).map(|time| Some(Moment::AsOf(time))),
+            (None, None, None) => Ok(None),
+            _ => Err(invalid("Give only one of version, tag and as_of.")),
         }
     }
 
@@ -179,6 +185,11 @@ pub(crate) fn cursor_name(text: &str) -> Result<CursorName, Problem> {
     CursorName::parse(text).map_err(|error| invalid(format!("\"{}\" cannot be a cursor: {error}.", shown(text))))
 }
 
+/// The name of a tag.
+pub(crate) fn tag_name(text: &str) -> Result<TagName, Problem> {
+    TagName::parse(text).map_err(|error| invalid(format!("\"{}\" cannot be a tag: {error}.", shown(text))))
+}
+
 /// A number up to 2^53 − 1 of digits alone: no sign, no space.
 pub(crate) fn digits(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -209,13 +220,14 @@ fn position(text: &str) -> Result<Start, Problem> {
 }
 
 /// Reads a time. The `+` of `+01:00`, which forms write as `%2B`, has become a space if it was sent as it is.
-fn time(text: &str) -> Result<Timestamp, Problem> {
+fn time(name: &str, text: &str) -> Result<Timestamp, Problem> {
     let plus = text.len().checked_sub("+00:00".len()).filter(|at| text.as_bytes().get(*at) == Some(&b' '));
     let mended = match plus.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))) {
         Some((head, zone)) => format!("{head}+{zone}"),
         None => text.to_owned(),
     };
-    Timestamp::parse_rfc3339(&mended).map_err(|error| invalid(format!("since cannot be \"{}\": {error}.", shown(text))))
+    Timestamp::parse_rfc3339(&mended)
+        .map_err(|error| invalid(format!("{name} cannot be \"{}\": {error}.", shown(text))))
 }
 
 #[cfg(test)]

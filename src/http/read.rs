@@ -42,7 +42,14 @@ pub(crate) async fn read(
     let mut ask = ask(&query, media_type == JSON)?;
     let version = query.integer("schema_version", 1..=MAX_SAFE_INTEGER)?;
     if version.is_some() && media_type == ARROW {
-        return Err(invalid("\"schema_version\" goes with JSON and NDJSON; Arrow has the columns of the newest version."));
+        return Err(invalid(
+            "\"schema_version\" goes with JSON and NDJSON; Arrow has the columns of the newest version.",
+        ));
+    }
+    if version.is_some() && ask.at.is_some() {
+        return Err(invalid(
+            "\"schema_version\" shows the topic as it is: it does not go with \"version\", \"tag\" or \"as_of\".",
+        ));
     }
     let topic = state.engine.topic(&name).await?;
     query.refuse_lacking()?;
@@ -97,6 +104,7 @@ fn ask(query: &StrictQuery, paged: bool) -> Result<ReadRequest, Problem> {
         wait: query.seconds("wait", 0..=60)?,
         version: None,
         fields: query.fields()?,
+        at: query.moment()?,
     })
 }
 

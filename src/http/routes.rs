@@ -5,7 +5,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::http::{
-    ApiState, append, backends, cursors, export, later, openapi, ops, read, schemas, stream, topics, upkeep,
+    ApiState, append, backends, cursors, export, fork, later, openapi, ops, read, schemas, stream, tags, topics,
+    upkeep, versions,
 };
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.
@@ -80,6 +81,8 @@ const PREVIEW: &str = "/v1/topics/{topic}/retention/preview";
 const REPLAY: &str = "/v1/topics/{topic}/quarantine/replay";
 const CURSOR: &str = "/v1/topics/{topic}/cursors/{name}";
 
+const TAG: &str = "/v1/topics/{topic}/tags/{tag}";
+
 const READ_QUERY: &[&str] = &[
     "offset",
     "since",
@@ -96,7 +99,6 @@ const READ_QUERY: &[&str] = &[
 ];
 const STREAM_QUERY: &[&str] = &["offset", "since", "limit", "block", "fields", "filter", "heartbeat", "cursor"];
 const EXPORT_QUERY: &[&str] = &["format", "offset", "limit", "fields", "filter", "version", "tag", "as_of"];
-const VERSIONS: Option<&str> = Some("version_control");
 const VECTORS: Option<&str> = Some("vector_search");
 
 /// An operation that is served.
@@ -149,12 +151,14 @@ pub static ROUTES: &[Route] = &[
     served("getSchema", Verb::Get, "/v1/topics/{topic}/schemas/{version}", &[], |verb| on(verb, schemas::get)),
     served("postSchema", Verb::Post, "/v1/topics/{topic}/schemas", &[], |verb| on(verb, schemas::post)),
     served("checkSchema", Verb::Post, "/v1/topics/{topic}/schemas/check", &[], |verb| on(verb, schemas::check)),
-    lacking("listVersions", Verb::Get, "/v1/topics/{topic}/versions", &["after", "limit"], VERSIONS),
-    lacking("listTags", Verb::Get, "/v1/topics/{topic}/tags", &[], VERSIONS),
-    lacking("getTag", Verb::Get, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),
-    lacking("putTag", Verb::Put, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),
-    lacking("deleteTag", Verb::Delete, "/v1/topics/{topic}/tags/{tag}", &[], VERSIONS),
-    lacking("forkTopic", Verb::Post, "/v1/topics/{topic}/fork", &[], VERSIONS),
+    served("listVersions", Verb::Get, "/v1/topics/{topic}/versions", &["after", "limit"], |verb| {
+        on(verb, versions::list)
+    }),
+    served("listTags", Verb::Get, "/v1/topics/{topic}/tags", &[], |verb| on(verb, tags::list)),
+    served("getTag", Verb::Get, TAG, &[], |verb| on(verb, tags::get)),
+    served("putTag", Verb::Put, TAG, &[], |verb| on(verb, tags::put)),
+    served("deleteTag", Verb::Delete, TAG, &[], |verb| on(verb, tags::delete)),
+    served("forkTopic", Verb::Post, "/v1/topics/{topic}/fork", &[], |verb| on(verb, fork::fork)),
     served("compactTopic", Verb::Post, "/v1/topics/{topic}/compact", &[], |verb| on(verb, upkeep::compact)),
     served("previewRetention", Verb::Post, PREVIEW, &[], |verb| on(verb, upkeep::preview_retention)),
     served("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, |verb| on(verb, export::export)),

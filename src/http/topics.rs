@@ -51,11 +51,16 @@ pub(crate) async fn create(
         on_invalid: members.value("on_invalid").map(|value| read_on_invalid(&value)).transpose()?,
     };
     let (description, made) = state.engine.create(&name, ask).await?;
-    let mut response = describe(&description, if made { StatusCode::CREATED } else { StatusCode::OK });
-    if let (true, Ok(place)) = (made, HeaderValue::try_from(format!("/v1/topics/{name}"))) {
+    Ok(if made { describe_made(&description) } else { describe(&description, StatusCode::OK) })
+}
+
+/// A topic that was made, with its place.
+pub(crate) fn describe_made(description: &Description) -> Response {
+    let mut response = describe(description, StatusCode::CREATED);
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/topics/{}", description.topic)) {
         response.headers_mut().insert(header::LOCATION, place);
     }
-    Ok(response)
+    response
 }
 
 /// `GET /v1/topics/{topic}`

@@ -48,6 +48,14 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What the file system answers.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file one more name, in a folder of the same file system.
+    ///
+    /// # Errors
+    /// What the file system answers; [`io::ErrorKind::Unsupported`] where a file has one name only.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the entries of a folder durable.
     ///
     /// # Errors

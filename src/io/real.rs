@@ -39,6 +39,10 @@ impl Disk for RealDisk {
         fs::rename(from, to).map_err(full)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to).map_err(full)
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let opened = File::open(folder)?;
         // Syncing a file's contents does not make its name durable; only a folder's own sync does.
@@ -133,6 +137,8 @@ mod tests {
         assert_eq!(RealDisk.create(&folder.join("a")).unwrap_err().kind(), ErrorKind::AlreadyExists);
         RealDisk.rename(&folder.join("a"), &folder.join("b")).unwrap();
         RealDisk.sync_file(&folder.join("b")).unwrap();
+        RealDisk.link(&folder.join("b"), &folder.join("c")).unwrap();
+        RealDisk.remove(&folder.join("c")).unwrap();
         RealDisk.sync_folder(&folder).unwrap();
         assert_eq!(RealDisk.list(&folder).unwrap(), [PathBuf::from("b")]);
         RealDisk.remove(&folder.join("b")).unwrap();

@@ -13,7 +13,7 @@ mod writer;
 
 pub use ack::{Ack, Durability};
 pub use ids::{SchemaVersion, TopicId};
-pub use name::{CursorName, InvalidCursorName, InvalidTopicName, TopicName};
+pub use name::{CursorName, InvalidCursorName, InvalidTagName, InvalidTopicName, TagName, TopicName};
 pub use offset::{Epoch, MAX_SAFE_INTEGER, Offset};
 pub use problem::{ErrorCode, Problem, RecordError, StoredBefore};
 pub use spec::{OnInvalid, Retention, SchemaMode};

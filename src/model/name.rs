@@ -1,4 +1,4 @@
-//! Names of topics and of cursors.
+//! Names of topics, of cursors and of tags.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,6 +11,10 @@ pub struct TopicName(Arc<str>);
 /// The name of a cursor, of the same pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CursorName(Arc<str>);
+
+/// The name of a tag: as of a topic, but with what Lance forbids: it has no `..` and ends neither in `.` nor in `.lock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TagName(Arc<str>);
 
 /// The longest name, in bytes.
 const BYTES_MAX: usize = 128;
@@ -31,6 +35,36 @@ pub struct InvalidTopicName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")]
 pub struct InvalidCursorName;
+
+/// A text that names no tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a tag's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', begins with a letter or digit, has no '..', \
+     and ends neither in '.' nor in '.lock'"
+)]
+pub struct InvalidTagName;
+
+impl TagName {
+    /// Checks a name as a client wrote it.
+    ///
+    /// # Errors
+    /// [`InvalidTagName`] for everything that cannot be one.
+    pub fn parse(text: &str) -> Result<Self, InvalidTagName> {
+        let is_refused = text.contains("..") || text.ends_with('.') || text.ends_with(".lock");
+        if is_name(text) && !is_refused { Ok(Self(text.into())) } else { Err(InvalidTagName) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TagName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl TopicName {
     /// The longest name, in bytes.
@@ -111,6 +145,10 @@ mod tests {
         }
         for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "é", "a\0", "a%2e", &"x".repeat(129)] {
             assert!(TopicName::parse(bad).is_err() && CursorName::parse(bad).is_err(), "{bad}");
+            assert!(TagName::parse(bad).is_err(), "{bad}");
+        }
+        for (name, taken) in [("v1.0", true), ("a", true), ("a..b", false), ("a.", false), ("a.lock", false)] {
+            assert_eq!(TagName::parse(name).is_ok(), taken, "{name}");
         }
     }
 }

@@ -62,12 +62,14 @@ pub struct Columns {
     pub schema: Arc<Schema>,
     /// How those of earlier times became it.
     pub lineage: Arc<Lineage>,
+    /// Its number, where it has one.
+    pub version: Option<SchemaVersion>,
 }
 
 impl Columns {
     /// Columns of which nothing was ever posted.
     pub fn plain(schema: Schema) -> Self {
-        Self { schema: Arc::new(schema), lineage: Arc::default() }
+        Self { schema: Arc::new(schema), lineage: Arc::default(), version: None }
     }
 }
 
@@ -85,6 +87,7 @@ pub struct VersionedSchema {
 impl VersionedSchema {
     /// What records are read and committed under.
     pub fn columns(&self) -> Columns {
-        Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&self.lineage) }
+        let (schema, lineage) = (Arc::clone(&self.schema), Arc::clone(&self.lineage));
+        Columns { schema, lineage, version: Some(self.version) }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::SchemaVersion;
-use crate::schema::{DataType, FieldPath, Move};
+use crate::schema::{DataType, FieldPath, Move, Schema};
 
 /// The integer columns that have ever held a value past ±2^53, at any depth. A float64 could not print such a value's
 /// digits, so these columns never widen to one. The set only grows, but
@@ -36,6 +36,21 @@ impl WideColumns {
         let before = self.paths.len();
         self.paths.extend(other.paths.iter().cloned());
         self.paths.len() > before
+    }
+
+    /// Every integer column of a schema that can hold such a value.
+    pub fn all_of(schema: &Schema) -> Self {
+        let mut all = Self::default();
+        for field in &schema.fields {
+            all.insert_integers(&FieldPath(vec![field.name.clone()]), &field.data_type);
+        }
+        all
+    }
+
+    /// Those that are in another set as well.
+    #[must_use]
+    pub fn within(&self, other: &WideColumns) -> Self {
+        Self { paths: self.paths.intersection(&other.paths).cloned().collect() }
     }
 
     /// Follows a posted change: names change, dropped columns leave. An integer column made by a conversion counts as one that

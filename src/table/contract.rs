@@ -239,14 +239,14 @@ pub(super) fn posted(columns: &Columns, number: u32, changes: serde_json::Value)
     let planned = plan(Some(&columns.schema), &edit, &WideColumns::default(), true).unwrap();
     let version = SchemaVersion::new(number).unwrap();
     let step = Posted { version, before: Arc::clone(&columns.schema), moves: planned.moves() };
-    Columns { schema: Arc::new(planned.schema), lineage: Arc::new(columns.lineage.with(step)) }
+    Columns { schema: Arc::new(planned.schema), lineage: Arc::new(columns.lineage.with(step)), version: None }
 }
 
 /// The same columns with more of what an append may bring.
 fn grown(columns: &Columns, more: Vec<Field>) -> Columns {
     let mut schema = columns.schema.as_ref().clone();
     schema.fields.extend(more);
-    Columns { schema: Arc::new(schema), lineage: Arc::clone(&columns.lineage) }
+    Columns { schema: Arc::new(schema), lineage: Arc::clone(&columns.lineage), version: None }
 }
 
 pub(super) async fn texts(table: &dyn Table, columns: &Columns) -> Vec<String> {

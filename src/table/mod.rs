@@ -4,9 +4,13 @@ pub mod compression;
 pub mod lance;
 #[doc(hidden)]
 pub mod model;
+mod model_versions;
+mod versions;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod versions_contract;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::compression::Compression;
+pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
@@ -96,6 +101,12 @@ pub enum TableError {
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull,
+    /// A version is not kept any more, or never was.
+    #[error("version {version} is not kept")]
+    VersionGone {
+        /// Its number.
+        version: u64,
+    },
 }
 
 impl TableError {
@@ -137,6 +148,8 @@ pub enum Cause {
     Compact,
     /// Fragments were dropped.
     Retention,
+    /// The dataset began as a part of another one.
+    Fork,
 }
 
 impl Cause {
@@ -148,6 +161,7 @@ impl Cause {
             Cause::Evolve => "evolve",
             Cause::Compact => "compact",
             Cause::Retention => "retention",
+            Cause::Fork => "fork",
         }
     }
 }
@@ -196,7 +210,7 @@ pub trait TableView: Send + Sync {
 
 /// One topic's table. One caller at a time appends, evolves or drops (the topic's lane); reads run beside it.
 #[async_trait]
-pub trait Table: TableView {
+pub trait Table: TableView + Versions {
     /// Makes the dataset with these columns and no rows, unless it is there.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Tables in memory with the promises of [`super::Table`], for simulations: they outlive what opens them, as a disk does,
 //! and fail when they are told to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,12 +9,14 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{FragmentSummary, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView, Tables};
+use super::{
+    Cause, FragmentSummary, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView, Tables, Tag,
+};
 use crate::codec::columns::to_batch;
 use crate::codec::encode::to_chunk;
 use crate::codec::reshape::reshape;
 use crate::codec::{Chunk, ColumnSet};
-use crate::model::{Offset, SchemaVersion, Timestamp};
+use crate::model::{Offset, SchemaVersion, TagName, Timestamp};
 use crate::schema::Columns;
 
 /// A number of calls that are going to fail.
@@ -24,10 +26,16 @@ struct Faults {
     reads: u32,
 }
 
+/// How many of the newest versions stay, besides those with a tag.
+const VERSIONS_KEPT: u64 = 20;
+
+/// Datasets by their path.
+pub(super) type Datasets = Arc<Mutex<HashMap<PathBuf, Arc<Mutex<Dataset>>>>>;
+
 /// Tables in memory, by the path of their dataset.
 #[derive(Clone, Debug, Default)]
 pub struct ModelTables {
-    datasets: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<Dataset>>>>>,
+    datasets: Datasets,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -43,7 +51,7 @@ impl ModelTables {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fragment {
     first: Offset,
     next: Offset,
@@ -53,15 +61,63 @@ struct Fragment {
 }
 
 #[derive(Debug)]
-struct Dataset {
-    head: Arc<TableHead>,
+pub(super) struct Dataset {
+    pub(super) head: Arc<TableHead>,
     fragments: Vec<Fragment>,
     /// The last posted version that the rows have followed.
     posted: Option<SchemaVersion>,
+    /// The schema version that the rows read under.
+    pub(super) schema: Option<SchemaVersion>,
+    /// Why the version was made.
+    pub(super) cause: Cause,
+    /// Older versions, and the newest.
+    pub(super) kept: BTreeMap<u64, Arc<Dataset>>,
+    pub(super) tags: BTreeMap<TagName, Tag>,
 }
 
 impl Dataset {
-    fn publish(&mut self, base: Offset) -> Arc<TableHead> {
+    /// A dataset that no commit was made to.
+    fn empty(base: Offset) -> Self {
+        Self {
+            head: Arc::new(TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None }),
+            fragments: Vec::new(),
+            posted: None,
+            schema: None,
+            cause: Cause::Create,
+            kept: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// The dataset as it is, of which no other version is kept.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            head: Arc::clone(&self.head),
+            fragments: self.fragments.clone(),
+            posted: self.posted,
+            schema: self.schema,
+            cause: self.cause,
+            kept: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// A dataset of its own with the rows before `until`.
+    pub(super) fn fork(&self, until: Offset) -> Self {
+        let mut fork = self.alone();
+        fork.fragments.retain(|fragment| fragment.first < until);
+        for fragment in &mut fork.fragments {
+            let rows = usize::try_from(until.since(fragment.first)).unwrap_or(usize::MAX).min(fragment.rows.num_rows());
+            fragment.rows = fragment.rows.slice(0, rows);
+            fragment.times.truncate(rows);
+            fragment.next = fragment.next.min(until);
+        }
+        fork.head = Arc::new(TableHead { next: fork.head.base, version: 0, last_time: None, ..(*fork.head).clone() });
+        fork.publish(fork.head.base, Cause::Fork);
+        fork
+    }
+
+    fn publish(&mut self, base: Offset, cause: Cause) -> Arc<TableHead> {
         let summary = |fragment: &Fragment| FragmentSummary { next: fragment.next, bytes: fragment.bytes };
         let last = self.fragments.last();
         self.head = Arc::new(TableHead {
@@ -71,6 +127,11 @@ impl Dataset {
             fragments: self.fragments.iter().map(summary).collect(),
             last_time: last.and_then(|fragment| fragment.times.last().copied()).or(self.head.last_time),
         });
+        self.cause = cause;
+        self.kept.insert(self.head.version, Arc::new(self.alone()));
+        let kept_from = self.head.version.saturating_sub(VERSIONS_KEPT - 1);
+        let tags = &self.tags;
+        self.kept.retain(|version, _| *version >= kept_from || tags.values().any(|tag| tag.about.version == *version));
         Arc::clone(&self.head)
     }
 
@@ -103,11 +164,18 @@ impl Dataset {
         let times = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.time(index))).collect();
         let bytes = chunks.iter().map(|chunk| chunk.values().bytes() as u64).sum();
         self.fragments.push(Fragment { first, next, rows, times, bytes });
-        self.publish(self.head.base);
+        self.schema = columns.version;
+        self.publish(self.head.base, Cause::Append);
         Ok(())
     }
 
-    fn read(&self, columns: &Columns, from: Offset, records: usize, bytes: usize) -> Result<Vec<Chunk>, TableError> {
+    pub(super) fn read(
+        &self,
+        columns: &Columns,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, TableError> {
         if columns.lineage.newest() < self.posted {
             return Err(TableError::outdated());
         }
@@ -142,7 +210,7 @@ impl Dataset {
         Ok(chunks)
     }
 
-    fn read_batches(
+    pub(super) fn read_batches(
         &self,
         set: &ColumnSet,
         columns: &Columns,
@@ -173,7 +241,7 @@ impl Dataset {
         Ok(found)
     }
 
-    fn seek_time(&self, time: Timestamp) -> Offset {
+    pub(super) fn seek_time(&self, time: Timestamp) -> Offset {
         for fragment in &self.fragments {
             let earlier = fragment.times.partition_point(|at| *at < time);
             if earlier < fragment.times.len() {
@@ -185,8 +253,9 @@ impl Dataset {
 }
 
 #[derive(Debug)]
-struct ModelTable {
-    dataset: Arc<Mutex<Dataset>>,
+pub(super) struct ModelTable {
+    pub(super) dataset: Arc<Mutex<Dataset>>,
+    pub(super) datasets: Datasets,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -249,7 +318,8 @@ impl Table for ModelTable {
         if dataset.head.version == 0 {
             let base = dataset.head.base;
             dataset.posted = columns.lineage.newest();
-            dataset.publish(base);
+            dataset.schema = columns.version;
+            dataset.publish(base, Cause::Create);
         }
         Ok(Arc::clone(&dataset.head))
     }
@@ -269,7 +339,7 @@ impl Table for ModelTable {
         let base = dropped.checked_sub(1).and_then(|last| dataset.fragments.get(last)).map(|last| last.next);
         if let Some(base) = base {
             dataset.fragments.drain(..dropped);
-            dataset.publish(base);
+            dataset.publish(base, Cause::Retention);
         }
         Ok(Arc::clone(&dataset.head))
     }
@@ -287,11 +357,10 @@ impl Table for ModelTable {
 impl Tables for ModelTables {
     async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError> {
         let mut datasets = self.datasets.lock();
-        let dataset = datasets.entry(place.dataset.clone()).or_insert_with(|| {
-            let head = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
-            Arc::new(Mutex::new(Dataset { head: Arc::new(head), fragments: Vec::new(), posted: None }))
-        });
-        Ok(Arc::new(ModelTable { dataset: Arc::clone(dataset), faults: Arc::clone(&self.faults) }))
+        let dataset = datasets.entry(place.dataset.clone());
+        let dataset = Arc::clone(dataset.or_insert_with(|| Arc::new(Mutex::new(Dataset::empty(base)))));
+        let (datasets, faults) = (Arc::clone(&self.datasets), Arc::clone(&self.faults));
+        Ok(Arc::new(ModelTable { dataset, datasets, faults }))
     }
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {

@@ -10,7 +10,7 @@ use crate::model::{
     TopicName, Writer,
 };
 use crate::table::Upkeep;
-use crate::topic::{AsOfSchema, SharedRun};
+use crate::topic::{AsOfSchema, Moment, SharedRun};
 
 /// An append of one body, stored whole or not at all.
 #[derive(Clone, Debug)]
@@ -140,6 +140,8 @@ pub struct ReadRequest {
     pub version: Option<AsOfSchema>,
     /// The fields to keep of each value.
     pub fields: Option<FieldSelection>,
+    /// When to read the topic as it was; none for as it is.
+    pub at: Option<Moment>,
 }
 
 /// A page of records.

@@ -37,7 +37,7 @@ impl Topic {
         let next = self.resolve(&ask.to).await?;
         let levels = self.backend.levels().now();
         if next > levels.readable {
-            return Err(past_tail(next, &levels));
+            return Err(past_tail(next, levels.readable));
         }
         let position = CursorPosition { epoch: self.epoch(), next };
         let row = CursorRow { name: name.clone(), position, updated_at: self.services.clock.now() };

@@ -13,6 +13,7 @@ mod evolve;
 mod load;
 mod load_rows;
 mod log;
+mod past;
 mod post;
 pub mod producers;
 mod quarantine;
@@ -22,7 +23,9 @@ mod replay;
 mod retention;
 mod runs;
 mod services;
+mod stored;
 mod stream;
+mod versions;
 mod view;
 
 use std::fmt;
@@ -42,6 +45,7 @@ pub use ask::{
 pub(crate) use configure::{RETENTION_MEMBERS, Settings, read_on_invalid};
 pub(crate) use decode::check_first;
 pub use epoch::Epochs;
+pub use past::Moment;
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use quarantine::{Quarantines, quarantine_schema};
 pub use read::ColumnRead;
@@ -50,6 +54,9 @@ pub use replay::Replayed;
 pub(crate) use runs::RUNS_BYTES_MAX;
 pub use runs::SharedRun;
 pub(crate) use services::TopicServices;
+pub(crate) use stored::versioned;
+pub use versions::ForkAt;
+pub(crate) use versions::ForkCut;
 pub use view::AsOfSchema;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};

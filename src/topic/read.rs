@@ -9,8 +9,8 @@ use futures::stream::BoxStream;
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem};
-use crate::tail::Levels;
 use crate::topic::log::topic_gone;
+use crate::topic::past::{Bounds, View};
 use crate::topic::view::Puller;
 use crate::topic::{Page, ReadRequest, Start, Topic};
 
@@ -37,9 +37,10 @@ impl Topic {
     /// `epoch_changed`, `offset_expired`, `offset_out_of_range`, `internal`.
     pub async fn read(&self, ask: ReadRequest) -> Result<Page, Problem> {
         self.check_epoch(&ask)?;
-        let from = self.begin_read(&ask).await?;
+        let view = self.view(ask.at.as_ref()).await?;
+        let from = self.begin_read(&ask, &view).await?;
         if let Some(patience) = ask.wait {
-            self.wait_at_tail(from, patience).await?;
+            self.wait_at_tail(&view, from, patience).await?;
         }
         let mut puller = Puller::new(ask.version);
         let mut chunks = Vec::new();
@@ -47,7 +48,8 @@ impl Topic {
         let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
         let mut bytes_left = ask.bytes_max.unwrap_or(usize::MAX);
         while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
-            let found = puller.get(self, next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
+            let found =
+                puller.get(self, &view, next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
             if found.is_empty() {
                 break;
             }
@@ -64,19 +66,13 @@ impl Topic {
                 chunks.push(select(ask.fields.as_ref(), chunk));
             }
         }
-        Ok(self.page(chunks, next))
+        Ok(self.page(&view, chunks, next))
     }
 
-    fn page(&self, chunks: Vec<Chunk>, next_offset: Offset) -> Page {
-        let levels = self.backend.levels().now();
-        Page {
-            epoch: self.epoch(),
-            chunks,
-            next_offset,
-            earliest_offset: levels.earliest,
-            tail_offset: levels.readable,
-            closed: levels.is_over(),
-        }
+    fn page(&self, view: &View, chunks: Vec<Chunk>, next_offset: Offset) -> Page {
+        let closed = self.backend.levels().now().is_over();
+        let Bounds { earliest, tail } = self.bounds(view);
+        Page { epoch: self.epoch(), chunks, next_offset, earliest_offset: earliest, tail_offset: tail, closed }
     }
 
     /// One record.
@@ -86,9 +82,9 @@ impl Topic {
     pub async fn read_one(&self, offset: Offset) -> Result<Page, Problem> {
         let chunks = self.get(offset, 1, 1).await?;
         if chunks.is_empty() {
-            return Err(past_tail(offset, &self.backend.levels().now()));
+            return Err(past_tail(offset, self.backend.levels().now().readable));
         }
-        Ok(self.page(chunks, offset.saturating_after(1)))
+        Ok(self.page(&View::Now, chunks, offset.saturating_after(1)))
     }
 
     /// All records from the request's start up to the tail found now, some at a time.
@@ -100,18 +96,19 @@ impl Topic {
         ask: ReadRequest,
     ) -> Result<BoxStream<'static, Result<Vec<Chunk>, Problem>>, Problem> {
         self.check_epoch(&ask)?;
-        let mut next = self.begin_read(&ask).await?;
+        let view = self.view(ask.at.as_ref()).await?;
+        let mut next = self.begin_read(&ask, &view).await?;
         if let Some(patience) = ask.wait {
-            self.wait_at_tail(next, patience).await?;
+            self.wait_at_tail(&view, next, patience).await?;
         }
-        let end = self.backend.levels().now().readable;
+        let end = self.bounds(&view).tail;
         let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
         let topic = Arc::clone(self);
         let mut puller = Puller::new(ask.version);
         Ok(Box::pin(async_stream::try_stream! {
             while next < end {
                 let records = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_RECORDS);
-                let chunks = puller.get(&topic, next, records, PULL_BYTES).await?;
+                let chunks = puller.get(&topic, &view, next, records, PULL_BYTES).await?;
                 let Some(last) = chunks.last() else { break };
                 next = last.next();
                 yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
@@ -127,23 +124,25 @@ impl Topic {
     pub async fn read_columns(self: &Arc<Self>, ask: ReadRequest) -> Result<ColumnRead, Problem> {
         self.check_arrow()?;
         self.check_epoch(&ask)?;
-        let mut next = self.begin_read(&ask).await?;
+        let view = self.view(ask.at.as_ref()).await?;
+        let mut next = self.begin_read(&ask, &view).await?;
         if let Some(patience) = ask.wait {
-            self.wait_at_tail(next, patience).await?;
+            self.wait_at_tail(&view, next, patience).await?;
         }
         // The end first: whatever lies before it was written under these columns or earlier ones.
-        let end = self.backend.levels().now().readable;
+        let end = self.bounds(&view).tail;
         let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
-        let columns = self.backend.columnar().ok_or_else(Problem::internal)?.columns();
+        let columns = match &view {
+            View::Version { columns, .. } => columns.clone(),
+            View::Now | View::Until(_) => self.backend.columnar().ok_or_else(Problem::internal)?.columns(),
+        };
         let set = ColumnSet::new(&columns, ask.fields.as_ref());
         let schema = Arc::clone(set.arrow());
         let topic = Arc::clone(self);
         let batches = Box::pin(async_stream::try_stream! {
             while next < end {
                 let rows = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
-                let source = topic.backend.columnar().ok_or_else(Problem::internal)?;
-                let found = source.get_batches(&set, next, rows, PULL_COLUMN_BYTES).await;
-                let found = found.map_err(|err| topic.storage_problem(&err))?;
+                let found = topic.batches_in(&view, &set, next, rows).await?;
                 let count: usize = found.iter().map(RecordBatch::num_rows).sum();
                 if count == 0 {
                     break;
@@ -155,6 +154,26 @@ impl Topic {
             }
         });
         Ok(ColumnRead { schema, batches })
+    }
+
+    async fn batches_in(
+        &self,
+        view: &View,
+        set: &ColumnSet,
+        from: Offset,
+        rows: usize,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let found = match view {
+            View::Version { past, columns } => {
+                let found = past.view.read_batches(set, columns, from, rows, PULL_COLUMN_BYTES).await;
+                found.map_err(|err| StorageError::from(&err))
+            }
+            View::Now | View::Until(_) => {
+                let source = self.backend.columnar().ok_or_else(Problem::internal)?;
+                source.get_batches(set, from, rows, PULL_COLUMN_BYTES).await
+            }
+        };
+        found.map_err(|err| self.storage_problem(&err))
     }
 
     /// Records from the backend, failures as problems.
@@ -174,37 +193,45 @@ impl Topic {
         }
     }
 
-    async fn begin_read(&self, ask: &ReadRequest) -> Result<Offset, Problem> {
-        let from = self.resolve(&ask.start).await?;
-        let levels = self.backend.levels().now();
-        if from < levels.earliest {
+    async fn begin_read(&self, ask: &ReadRequest, view: &View) -> Result<Offset, Problem> {
+        let from = self.resolve_in(view, &ask.start).await?;
+        let Bounds { earliest, tail } = self.bounds(view);
+        if from < earliest {
             if matches!(ask.start, Start::At(_) | Start::Cursor(_)) {
-                let expired = StorageError::Expired { earliest: levels.earliest };
+                let expired = StorageError::Expired { earliest };
                 return Err(expired.to_problem());
             }
-            return Ok(levels.earliest);
+            return Ok(earliest);
         }
-        if from > levels.readable && ask.wait.is_none() {
-            return Err(past_tail(from, &levels));
+        if from > tail && ask.wait.is_none() {
+            return Err(past_tail(from, tail));
         }
         Ok(from)
     }
 
     /// The offset that a start means now.
     pub(super) async fn resolve(&self, start: &Start) -> Result<Offset, Problem> {
-        let levels = self.backend.levels().now();
+        self.resolve_in(&View::Now, start).await
+    }
+
+    async fn resolve_in(&self, view: &View, start: &Start) -> Result<Offset, Problem> {
+        let Bounds { earliest, tail } = self.bounds(view);
         Ok(match start {
             Start::At(offset) => *offset,
-            Start::Last(count) => levels.readable.saturating_before(*count).max(levels.earliest),
-            Start::Earliest => levels.earliest,
-            Start::Latest => levels.readable,
-            Start::Since(time) => self.backend.seek_time(*time).await.map_err(|err| self.storage_problem(&err))?,
+            Start::Last(count) => tail.saturating_before(*count).max(earliest),
+            Start::Earliest => earliest,
+            Start::Latest => tail,
+            Start::Since(time) => self.seek_in(view, *time).await?,
             Start::Cursor(name) => self.go_on_at(name).await?.next,
         })
     }
 
     /// Returns when there is a record at `from`, nothing more will come, or patience ends.
-    async fn wait_at_tail(&self, from: Offset, patience: std::time::Duration) -> Result<(), Problem> {
+    async fn wait_at_tail(&self, view: &View, from: Offset, patience: std::time::Duration) -> Result<(), Problem> {
+        if !matches!(view, View::Now) {
+            // Nothing comes in the past.
+            return Ok(());
+        }
         let draining = self.services.draining.cancelled();
         let coming = self
             .backend
@@ -219,9 +246,9 @@ impl Topic {
     }
 }
 
-pub(super) fn past_tail(offset: Offset, levels: &Levels) -> Problem {
-    let detail = format!("Offset {offset} is not there yet: the tail is {}.", levels.readable);
-    Problem::new(ErrorCode::OffsetOutOfRange, detail).with_tail(levels.readable)
+pub(super) fn past_tail(offset: Offset, tail: Offset) -> Problem {
+    let detail = format!("Offset {offset} is not there yet: the tail is {tail}.");
+    Problem::new(ErrorCode::OffsetOutOfRange, detail).with_tail(tail)
 }
 
 /// The chunk's records that fit into `bytes`, at least one if asked so.

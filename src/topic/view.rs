@@ -4,6 +4,7 @@ use crate::codec::{Chunk, SchemaView, Unmappable};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion};
 use crate::schema::{Lineage, Schema};
 use crate::topic::Topic;
+use crate::topic::past::View;
 
 /// A schema version that records are read under.
 #[derive(Clone, Debug)]
@@ -25,18 +26,20 @@ impl Puller {
         Self { wanted, view: None }
     }
 
-    /// Records from the backend, failures as problems.
+    /// Records of what is seen, failures as problems. Of a version of the dataset, which has a schema of its own, no other can
+    /// be asked for.
     pub(super) async fn get(
         &mut self,
         topic: &Topic,
+        seen: &View,
         from: Offset,
         records: usize,
         bytes: usize,
     ) -> Result<Vec<Chunk>, Problem> {
-        let Some(wanted) = &self.wanted else { return topic.get(from, records, bytes).await };
+        let Some(wanted) = &self.wanted else { return topic.get_in(seen, from, records, bytes).await };
         loop {
             let lineage = topic.lineage();
-            let chunks = topic.get(from, records, bytes).await?;
+            let chunks = topic.get_in(seen, from, records, bytes).await?;
             // A version posted meanwhile has rewritten what was read, or has not.
             if topic.lineage().newest() != lineage.newest() {
                 continue;

@@ -157,6 +157,7 @@ impl BackendFactory for LanceFactory {
             persistence: true,
             compression: true,
             schema_evolution: Some(false),
+            version_control: true,
             arrow: true,
             ..Capabilities::default()
         }
@@ -214,6 +215,7 @@ impl BackendFactory for PersistingFactory {
             compression: true,
             metrics: true,
             schema_evolution: Some(true),
+            version_control: true,
             arrow: true,
             exactly_once: true,
             ..Capabilities::default()

@@ -10,6 +10,7 @@ mod pace;
 mod posted;
 mod publish;
 mod queue;
+mod versions;
 
 use std::sync::Arc;
 
@@ -131,7 +132,14 @@ fn ratio(raw: u64, stored: u64) -> Option<f64> {
 fn storage_error(err: &TableError) -> StorageError {
     match err {
         TableError::DiskFull => StorageError::Unwritable { code: ErrorCode::DiskFull },
+        TableError::VersionGone { version } => StorageError::VersionExpired { version: *version },
         TableError::Failed { .. } | TableError::Foreign { .. } => StorageError::Failed { cause: err.to_string() },
+    }
+}
+
+impl From<&TableError> for StorageError {
+    fn from(err: &TableError) -> Self {
+        storage_error(err)
     }
 }
 

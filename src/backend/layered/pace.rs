@@ -98,14 +98,16 @@ impl Pace {
     pub(super) fn fail(&mut self, err: &TableError, now: Instant) -> u32 {
         self.failures = match err {
             TableError::Foreign { .. } => self.failures.max(FAILURES_MAX - 1) + 1,
-            TableError::Failed { .. } | TableError::DiskFull => self.failures.saturating_add(1),
+            TableError::Failed { .. } | TableError::DiskFull | TableError::VersionGone { .. } => {
+                self.failures.saturating_add(1)
+            }
         };
         let pause = Duration::from_millis(250).saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.retry_at = Some(now + pause);
         self.reason = Some(match err {
             TableError::Foreign { .. } => "its dataset is not what was written",
             TableError::DiskFull => "the disk is full",
-            TableError::Failed { .. } => "its dataset cannot be written",
+            TableError::Failed { .. } | TableError::VersionGone { .. } => "its dataset cannot be written",
         });
         self.failures
     }

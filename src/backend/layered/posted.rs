@@ -81,7 +81,7 @@ impl Lane {
         let table = self.table().await?;
         let columns = self.columns();
         let fields = questioned(&columns.schema.fields, moves).into_iter().cloned().collect();
-        let columns = Columns { schema: Arc::new(Schema { fields }), lineage: columns.lineage };
+        let columns = Columns { schema: Arc::new(Schema { fields }), ..columns };
         let mut next = from;
         loop {
             let read = table.read(&columns, next, READ_RECORDS, READ_BYTES).await;

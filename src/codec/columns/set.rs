@@ -41,7 +41,7 @@ impl ColumnSet {
     #[must_use]
     pub fn to_read(&self, now: &Columns) -> Columns {
         if now.lineage.newest() == self.posted {
-            Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&now.lineage) }
+            Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&now.lineage), version: now.version }
         } else {
             now.clone()
         }

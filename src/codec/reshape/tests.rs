@@ -146,7 +146,7 @@ fn text_of_any_version_is_taken_through_all_that_was_posted_since() {
     let third =
         schema(json!([{"name": "c", "type": "int64"}, {"name": "a", "type": "bool"}, {"name": "b", "type": "bool"}]));
     let (four, newest) = posted(4, &third, json!([{"op": "rename", "path": "a", "to": "d"}]));
-    let columns = Columns { schema: Arc::new(newest), lineage: Arc::new(Lineage::new(vec![two, four])) };
+    let columns = Columns { schema: Arc::new(newest), lineage: Arc::new(Lineage::new(vec![two, four])), version: None };
     let version = SchemaVersion::new;
     let read = |text: &str, number| texts(&to_newest(&chunk(&[text]), version(number), &columns).unwrap());
     assert_eq!(read(r#"{"a":1,"b":"x"}"#, 1), [r#"{"c":1}"#]);
@@ -162,7 +162,7 @@ fn text_of_any_version_is_taken_through_all_that_was_posted_since() {
 fn records_that_nobody_reads_any_more_hold_up_no_conversion() {
     let before = schema(json!([{"name": "a", "type": "json"}, {"name": "b", "type": "int8"}]));
     let (step, after) = posted(2, &before, json!([{"op": "convert", "path": "a", "to": {"type": "int64"}}]));
-    let columns = Columns { schema: Arc::new(after), lineage: Arc::new(Lineage::new(vec![step])) };
+    let columns = Columns { schema: Arc::new(after), lineage: Arc::new(Lineage::new(vec![step])), version: None };
     let rows = chunk(&[r#"{"a":"x","b":1}"#, r#"{"a":2}"#]);
     assert!(matches!(to_newest(&rows, SchemaVersion::new(1), &columns), Err(ReshapeError::Misfit { .. })));
     let unread = |rows: &Chunk| texts(&to_newest_unread(rows, SchemaVersion::new(1), &columns).unwrap());

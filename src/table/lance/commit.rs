@@ -14,11 +14,11 @@ use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, VERSION_KEY};
+use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY};
 use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::{Disk, point};
-use crate::model::Offset;
+use crate::model::{Offset, SchemaVersion};
 use crate::table::{Cause, TableError};
 
 /// The folder of manifests in a dataset.
@@ -41,6 +41,8 @@ pub(super) struct Ticket {
     pub(super) raw_bytes: u64,
     /// How far its columns have followed what was posted; none where that stays as it is.
     pub(super) posted: Option<Progress>,
+    /// The schema version that its rows read under; none where that stays as it is.
+    pub(super) schema: Option<SchemaVersion>,
     /// The fragments of the version before: their files are synced.
     pub(super) known: Arc<Vec<Fragment>>,
 }
@@ -186,6 +188,9 @@ impl CommitHandler for Fence {
         stored.insert(CAUSE_KEY.to_owned(), ticket.cause.as_str().to_owned());
         if let Some(posted) = ticket.posted {
             stored.insert(POSTED_KEY.to_owned(), posted.to_string());
+        }
+        if let Some(schema) = ticket.schema {
+            stored.insert(SCHEMA_KEY.to_owned(), schema.to_string());
         }
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
         point::passed(ticket.cause.as_str(), "synced");

@@ -9,14 +9,18 @@ mod commit;
 mod encoding;
 mod error;
 mod evolve;
+mod fork;
 mod held;
 mod offsets;
 mod open;
+mod past;
+mod pins;
 mod place;
 mod posted;
 mod read;
 mod shelf;
 mod table;
+mod tags;
 mod upkeep;
 mod vouch;
 
@@ -107,3 +111,5 @@ impl Tables for LanceTables {
 mod posted_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions_tests;

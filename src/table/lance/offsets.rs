@@ -23,6 +23,9 @@ pub(super) const CAUSE_KEY: &str = "queue.cause";
 /// Where a manifest says how far its columns have followed what was posted; none before the first.
 pub(super) const POSTED_KEY: &str = "queue.posted";
 
+/// Where a manifest says which schema version its rows read under as they were stored.
+pub(super) const SCHEMA_KEY: &str = "queue.schema";
+
 /// A number that the manifest carries.
 pub(super) fn stored(manifest: &Manifest, key: &str) -> Option<u64> {
     manifest.table_metadata.get(key)?.parse().ok()

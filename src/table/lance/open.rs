@@ -68,7 +68,7 @@ pub(super) struct Newest {
 /// A manifest by its file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    version: u64,
+    pub(super) version: u64,
     file_name: String,
 }
 
@@ -105,7 +105,7 @@ fn torn_file(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// Which of the manifest's data files is missing or has another size.
-fn torn_data(manifest: &Manifest, dataset: &Path) -> io::Result<Option<String>> {
+pub(super) fn torn_data(manifest: &Manifest, dataset: &Path) -> io::Result<Option<String>> {
     let folder = dataset.join(DATA_FOLDER);
     for file in manifest.fragments.iter().flat_map(|fragment| &fragment.files) {
         if file.base_id.is_some() {

@@ -64,8 +64,14 @@ impl Progress {
     }
 }
 
-/// A commit that is prepared, with how far the dataset has come by it.
-pub(super) type Step = (Transaction, Option<Progress>);
+/// A commit that is prepared.
+pub(super) struct Step {
+    pub(super) transaction: Transaction,
+    /// How far the dataset has come by it.
+    pub(super) posted: Option<Progress>,
+    /// The schema that it reads under from then on as it was stored.
+    pub(super) schema: Option<SchemaVersion>,
+}
 
 /// A step that the dataset has not taken yet, with how far it is when it has.
 struct Pending {
@@ -161,14 +167,16 @@ async fn next_step(dataset: &Dataset, columns: &Columns) -> Result<Option<Step>,
             _ => renamed(dataset, &steps),
         };
         if let Some(transaction) = transaction {
-            return Ok(Some((transaction, run.last().map(|pending| pending.done))));
+            let posted = run.last().map(|pending| pending.done);
+            return Ok(Some(Step { transaction, posted, schema: posted.map(|progress| progress.version) }));
         }
     }
     let transaction = match evolve::plan(dataset, &columns.schema)? {
         Some(plan) => Some(evolve::prepare(dataset, &plan).await?),
         None => None,
     };
-    Ok(transaction.map(|transaction| (transaction, Progress::all_of(columns))))
+    let (posted, schema) = (Progress::all_of(columns), columns.version);
+    Ok(transaction.map(|transaction| Step { transaction, posted, schema }))
 }
 
 /// Names change, and fields go.

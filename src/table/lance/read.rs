@@ -29,11 +29,13 @@ const BATCH_ROWS: u64 = 8_192;
 /// How many times are looked at in one read, at the end of a search.
 const TIMES_AT_ONCE: u64 = 8_192;
 
-/// Which end of a fragment.
+/// Which row of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edge {
     First,
     Last,
+    /// The row of this number.
+    Row(u64),
 }
 
 /// What the service's own columns say of a row.
@@ -111,6 +113,7 @@ pub(super) async fn edge_row(dataset: &Dataset, placed: Placed, edge: Edge) -> R
     let row = match edge {
         Edge::First => 0,
         Edge::Last => placed.rows().saturating_sub(1),
+        Edge::Row(row) => row,
     };
     let mut found = None;
     let projection = own_columns(dataset);
@@ -123,6 +126,24 @@ pub(super) async fn edge_row(dataset: &Dataset, placed: Placed, edge: Edge) -> R
     .await?;
     let (offset, time) = found.ok_or_else(|| foreign(format!("fragment {} has no row {row}", placed.id)))?;
     Ok(EdgeRow { offset, time })
+}
+
+/// Rows of one fragment with all of its columns, as they are stored: about so many bytes of them, but at least one batch.
+pub(super) async fn rows_as_stored(
+    dataset: &Dataset,
+    placed: Placed,
+    from: u64,
+    rows: u64,
+    bytes: usize,
+) -> Result<Vec<RecordBatch>, TableError> {
+    let (mut batches, mut held) = (Vec::new(), 0);
+    read_part(dataset, dataset.schema(), placed, from, rows, |batch| {
+        held += batch.get_array_memory_size();
+        batches.push(batch);
+        Ok(held < bytes)
+    })
+    .await?;
+    Ok(batches)
 }
 
 /// The first values of a chunk whose text is at most `bytes`, but `least` of them at least.

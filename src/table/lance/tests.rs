@@ -18,7 +18,7 @@ use crate::table::contract::{
 /// The real file system, noting what is synced, and failing where it is told to.
 #[derive(Debug, Default)]
 pub(super) struct TestDisk {
-    synced: Mutex<Vec<PathBuf>>,
+    pub(super) synced: Mutex<Vec<PathBuf>>,
     /// The sync of the next path that contains this fails.
     fails: Mutex<Option<&'static str>>,
 }

@@ -43,7 +43,13 @@ pub(super) fn is_settled(dataset: &Path, version: u64) -> bool {
 pub(super) fn write_anew(disk: &dyn Disk, dataset: &Path, path: &Path) -> io::Result<()> {
     let copy = dataset.join(COPY_FILE);
     remove_if_there(disk, &copy)?;
-    let (mut from, to) = (fs::File::open(path)?, disk.create(&copy)?);
+    copy_file(disk, path, &copy)?;
+    disk.rename(&copy, path)
+}
+
+/// Makes a copy of a file, synced; its name is to be synced with others.
+pub(super) fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, to) = (fs::File::open(from)?, disk.create(to)?);
     let (mut buffer, mut position) = (vec![0; COPY_BYTES], 0);
     loop {
         let count = from.read(&mut buffer)?;
@@ -53,11 +59,10 @@ pub(super) fn write_anew(disk: &dyn Disk, dataset: &Path, path: &Path) -> io::Re
         to.write_all_at(buffer.get(..count).unwrap_or_default(), position)?;
         position += count as u64;
     }
-    to.sync_data()?;
-    disk.rename(&copy, path)
+    to.sync_data()
 }
 
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

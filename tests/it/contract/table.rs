@@ -114,6 +114,25 @@ async fn exactly_once_means_producers_and_keys() {
     }
 }
 
+/// `version_control`: a version has a name, and reads by it after what came later.
+#[tokio::test]
+async fn version_control_means_tags_and_the_past() {
+    let api = shared().await;
+    for backend in BACKENDS {
+        let topic = filled(&api, backend).await;
+        let tagged = topic.call("PUT", "tags/t", &[], "").await;
+        if capability(&api, backend, "version_control").await == true {
+            tagged.expect(201);
+            topic.append("{\"a\":2}").await;
+            let past = topic.get("records?tag=t").await.expect(200).json();
+            assert_eq!(past["records"].as_array().unwrap().len(), 1, "{backend}");
+        } else {
+            let problem = tagged.problem(400, "unsupported_by_backend");
+            assert_eq!(allowed(&problem), ["lance", "persisting"]);
+        }
+    }
+}
+
 /// What no backend serves yet is false, and refused by name.
 #[tokio::test]
 async fn what_is_false_everywhere_is_refused_with_its_capability() {
@@ -123,10 +142,6 @@ async fn what_is_false_everywhere_is_refused_with_its_capability() {
         for (name, method, rest) in [
             ("vector_search", "POST", "search"),
             ("vector_search", "POST", "indexes"),
-            ("version_control", "GET", "versions"),
-            ("version_control", "GET", "tags"),
-            ("version_control", "POST", "fork"),
-            ("version_control", "GET", "records?version=1"),
             ("filter", "GET", "records?filter=a%3D1"),
             ("filter", "GET", "stream?filter=a%3D1"),
         ] {

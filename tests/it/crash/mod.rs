@@ -23,6 +23,7 @@ mod random;
 mod reading;
 mod relocated;
 mod stops;
+mod tagged;
 mod values;
 mod verify;
 mod world;

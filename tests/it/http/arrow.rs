@@ -203,6 +203,7 @@ async fn a_read_that_has_begun_goes_on_as_it_began() {
             wait: None,
             fields: None,
             version: None,
+            at: None,
         };
         let mut read = inner.read_columns(ask).await.unwrap();
         let first = read.batches.next().await.unwrap().unwrap();

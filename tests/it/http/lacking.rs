@@ -12,12 +12,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         let topic = api.topic(backend).await;
         topic.append("{\"a\":1}").await;
         for (method, rest, capability) in [
-            ("GET", "versions", Some("version_control")),
-            ("GET", "tags", Some("version_control")),
-            ("GET", "tags/t", Some("version_control")),
-            ("PUT", "tags/t", Some("version_control")),
-            ("DELETE", "tags/t", Some("version_control")),
-            ("POST", "fork", Some("version_control")),
             ("GET", "indexes", Some("vector_search")),
             ("POST", "indexes", Some("vector_search")),
             ("GET", "indexes/i", Some("vector_search")),
@@ -27,12 +21,7 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
             assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
         }
-        for (parameter, capability) in [
-            ("filter=a%3D1", Some("filter")),
-            ("version=1", Some("version_control")),
-            ("tag=t", Some("version_control")),
-            ("as_of=2026-01-01T00:00:00Z", Some("version_control")),
-        ] {
+        for (parameter, capability) in [("filter=a%3D1", Some("filter"))] {
             let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
             assert_eq!(problem["capability"].as_str(), capability);
         }
@@ -51,6 +40,23 @@ async fn what_memory_lacks_names_the_backends_that_have_it() {
     for rest in ["schemas", "schemas/1", "schemas/latest"] {
         let problem = memory.get(rest).await.problem(400, "unsupported_by_backend");
         assert_eq!(allowed(&problem), ["lance", "persisting"]);
+    }
+    for (method, rest) in [
+        ("GET", "versions"),
+        ("GET", "tags"),
+        ("GET", "tags/t"),
+        ("PUT", "tags/t"),
+        ("DELETE", "tags/t"),
+        ("POST", "fork"),
+        ("GET", "records?version=1"),
+        ("GET", "records?tag=t"),
+        ("GET", "records?as_of=2026-01-01T00:00:00Z"),
+    ] {
+        let problem = memory.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
+        assert_eq!(
+            (&problem["capability"], allowed(&problem)),
+            (&json!("version_control"), vec!["lance", "persisting"])
+        );
     }
     for (body, able) in [
         (json!({"schema_mode": "strict"}), vec!["lance", "persisting"]),
@@ -92,12 +98,12 @@ async fn the_comparison_table_is_served() {
         (
             "lance",
             json!({"persistence": true, "wal": false, "compression": true, "metrics": false, "schema_evolution": false,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": true, "exactly_once": false}),
+            "vector_search": false, "version_control": true, "filter": false, "arrow": true, "exactly_once": false}),
         ),
         (
             "persisting",
             json!({"persistence": true, "wal": true, "compression": true, "metrics": true, "schema_evolution": true,
-            "vector_search": false, "version_control": false, "filter": false, "arrow": true, "exactly_once": true}),
+            "vector_search": false, "version_control": true, "filter": false, "arrow": true, "exactly_once": true}),
         ),
     ] {
         let backend = api.get(&format!("/v1/backends/{name}")).await.expect(200).json();

@@ -10,6 +10,7 @@ mod cursors;
 mod evolve;
 mod export;
 mod faults;
+mod forks;
 mod lacking;
 mod load;
 mod manners;
@@ -30,6 +31,7 @@ mod schema_version;
 mod short;
 mod stream;
 mod topics;
+mod travel;
 mod upkeep;
 mod writers;
 

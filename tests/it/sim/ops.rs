@@ -110,6 +110,7 @@ const ALL: ReadRequest = ReadRequest {
     wait: None,
     version: None,
     fields: None,
+    at: None,
 };
 
 fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {

@@ -1,6 +1,7 @@
 //! One topic's dataset.
 
 mod settle;
+mod versions;
 mod write;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use super::commit::Fence;
 use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
+use super::pins::Pins;
 use super::{Shared, read, upkeep};
 use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
@@ -65,6 +67,8 @@ pub(super) struct Inner {
     /// About how many bytes of text the rows had.
     pub(super) raw_bytes: AtomicU64,
     row_bytes: AtomicU64,
+    /// The older versions that are being read.
+    pub(super) pins: Pins,
 }
 
 /// A table that is not held by this.
@@ -106,6 +110,7 @@ impl LanceTable {
             compression: ArcSwap::default(),
             raw_bytes: AtomicU64::new(0),
             row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
+            pins: Pins::default(),
         };
         if let Some(found) = newest(&inner.site()).await? {
             inner.upkeep.found(found.versions);

@@ -15,14 +15,14 @@ use super::Inner;
 use crate::codec::Chunk;
 use crate::codec::columns::{arrow_schema, to_batch};
 use crate::io::point;
-use crate::model::{Offset, Timestamp};
+use crate::model::{Offset, SchemaVersion, Timestamp};
 use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
 use crate::table::lance::encoding::{self, encoded};
 use crate::table::lance::error::foreign;
 use crate::table::lance::offsets::Layout;
 use crate::table::lance::open::Version;
-use crate::table::lance::posted::{Progress, next};
+use crate::table::lance::posted::{Progress, Step, next};
 use crate::table::{Cause, TableError, TableHead};
 
 /// A fragment ends when its file is about this large.
@@ -34,30 +34,37 @@ const BATCH_TEXT_BYTES: usize = 8 << 20;
 const MERGE_BUFFER_BYTES: u64 = 32 << 20;
 
 /// A commit that is made: what is announced of it.
-struct Announced {
-    cause: Cause,
-    next: Offset,
-    base: Offset,
+pub(super) struct Announced {
+    pub(super) cause: Cause,
+    pub(super) next: Offset,
+    pub(super) base: Offset,
     /// Bytes of text of the rows that are added.
-    text: u64,
-    last_time: Option<Timestamp>,
+    pub(super) text: u64,
+    pub(super) last_time: Option<Timestamp>,
     /// How far the columns have followed what was posted; none where that stays as it is.
-    posted: Option<Progress>,
+    pub(super) posted: Option<Progress>,
+    /// The schema version that its rows read under; none where that stays as it is.
+    pub(super) schema: Option<SchemaVersion>,
 }
 
 impl Inner {
     /// Makes one commit on top of the head, synced. When it fails, what it may have left is set aside.
-    async fn commit<F, W>(&self, announced: Announced, known: Option<&Dataset>, make: W) -> Result<Version, TableError>
+    pub(super) async fn commit<F, W>(
+        &self,
+        announced: Announced,
+        known: Option<&Dataset>,
+        make: W,
+    ) -> Result<Version, TableError>
     where
         F: Future<Output = Result<Dataset, TableError>>,
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { cause, next, base, text, last_time, posted } = announced;
+        let Announced { cause, next, base, text, last_time, posted, schema } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
         let raw_bytes = self.raw_bytes_from(&head, base) + text;
-        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, raw_bytes, posted, known });
+        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, raw_bytes, posted, schema, known });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -94,7 +101,7 @@ impl Inner {
         u64::try_from(u128::from(raw_bytes) * u128::from(kept) / u128::from(rows.max(1))).unwrap_or(raw_bytes)
     }
 
-    fn write_params(&self, mode: WriteMode) -> WriteParams {
+    pub(super) fn write_params(&self, mode: WriteMode) -> WriteParams {
         WriteParams {
             mode,
             max_bytes_per_file: FILE_BYTES_MAX,
@@ -132,6 +139,7 @@ impl Inner {
             text: 0,
             last_time: head.last_time,
             posted: None,
+            schema: None,
         };
         self.add_version(present, transaction, announced).await.map(drop)
     }
@@ -156,8 +164,15 @@ impl Inner {
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
         let params = self.write_params(WriteMode::Create);
         let posted = Progress::all_of(columns);
-        let announced =
-            Announced { cause, next: last.next, base: head.base, text: last.text, last_time: last.time, posted };
+        let announced = Announced {
+            cause,
+            next: last.next,
+            base: head.base,
+            text: last.text,
+            last_time: last.time,
+            posted,
+            schema: columns.version,
+        };
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
         })
@@ -166,7 +181,7 @@ impl Inner {
     }
 
     /// Makes one more version by a transaction that is prepared.
-    async fn add_version(
+    pub(super) async fn add_version(
         &self,
         present: &Version,
         transaction: Transaction,
@@ -181,7 +196,7 @@ impl Inner {
 
     /// The head with these columns.
     async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
-        while let Some((transaction, posted)) = next(&version.dataset, columns).await? {
+        while let Some(Step { transaction, posted, schema }) = next(&version.dataset, columns).await? {
             point::passed("evolve", "written");
             let head = self.head();
             let announced = Announced {
@@ -191,6 +206,7 @@ impl Inner {
                 text: 0,
                 last_time: head.last_time,
                 posted,
+                schema,
             };
             version = self.add_version(&version, transaction, announced).await?;
         }
@@ -205,7 +221,12 @@ impl Inner {
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
         let (cause, head) = (Cause::Evolve, self.head());
         let (base, next, last_time) = (head.base, head.next, head.last_time);
-        self.add_version(&version, transaction, Announced { cause, next, base, text: 0, last_time, posted: None }).await
+        self.add_version(
+            &version,
+            transaction,
+            Announced { cause, next, base, text: 0, last_time, posted: None, schema: None },
+        )
+        .await
     }
 
     async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
@@ -238,6 +259,7 @@ impl Inner {
             text: last.text,
             last_time: last.time,
             posted,
+            schema: columns.version,
         };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
@@ -277,6 +299,7 @@ impl Inner {
             text: 0,
             last_time: head.last_time,
             posted: None,
+            schema: None,
         };
         self.add_version(&version, transaction, announced).await?;
         Ok(())

@@ -15,6 +15,7 @@ use crate::table::TableError;
 use crate::table::lance::commit::DATA_FOLDER;
 use crate::table::lance::error::blocking;
 use crate::table::lance::open::{list_versions, manifest_of};
+use crate::table::lance::pins::Pins;
 
 /// How many of the newest versions stay, besides those with a tag.
 pub(in crate::table::lance) const VERSIONS_KEPT: usize = 20;
@@ -74,13 +75,23 @@ pub(super) async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Resu
     Ok(versions_that_fit(&manifests, history_bytes) < manifests.len().min(VERSIONS_KEPT))
 }
 
-/// Removes what only versions before the newest [`VERSIONS_KEPT`] name, or those that fit, except versions with a tag.
+/// The versions that have a tag.
+async fn tagged(dataset: &Dataset) -> Result<Vec<u64>, TableError> {
+    Ok(dataset.tags().list().await?.into_values().map(|tag| tag.version).collect())
+}
+
+/// Removes what only versions before the newest [`VERSIONS_KEPT`] name, or those that fit, except versions with a tag, and
+/// those from the oldest one on that is being read.
 pub(super) async fn remove_old_versions(
     dataset: &Dataset,
     path: &Path,
     history_bytes: u64,
+    pins: &Pins,
 ) -> Result<Cleaned, TableError> {
-    let kept = versions_that_fit(&manifests(path).await?, history_bytes);
+    let manifests = manifests(path).await?;
+    let oldest = pins.oldest(&tagged(dataset).await?).unwrap_or(u64::MAX);
+    let read = manifests.iter().filter(|manifest| manifest.version >= oldest).count();
+    let kept = versions_that_fit(&manifests, history_bytes).max(read);
     let policy = CleanupPolicyBuilder::default().retain_n_versions(dataset, kept).await?;
     let policy = policy.error_if_tagged_old_versions(false).build();
     let removed = dataset.cleanup_with_policy(policy).await?;

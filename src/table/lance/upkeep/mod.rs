@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::clean::{Cleaned, VERSIONS_MAX};
+use self::clean::{Cleaned, VERSIONS_KEPT, VERSIONS_MAX};
 use self::merge::Merged;
 pub use self::plan::UpkeepPolicy;
 use self::plan::{Zeal, expired_bytes};
@@ -52,6 +52,8 @@ pub(super) struct State {
     whole_bytes: AtomicU64,
     /// How many versions there are.
     versions: AtomicU64,
+    /// How many of them the last clean-up has left: more where tags or readers hold some.
+    left: AtomicU64,
     resting_until: Mutex<Option<Instant>>,
     last: Mutex<Option<Upkeep>>,
 }
@@ -67,6 +69,7 @@ impl State {
             expired: AtomicU64::new(0),
             whole_bytes: AtomicU64::new(policy.whole_bytes),
             versions: AtomicU64::new(0),
+            left: AtomicU64::new(0),
             resting_until: Mutex::default(),
             last: Mutex::default(),
         }
@@ -83,6 +86,12 @@ impl State {
     /// How many versions were found.
     pub(super) fn found(&self, versions: u64) {
         self.versions.store(versions, Ordering::Relaxed);
+    }
+
+    /// Whether there are more versions than a clean-up would leave.
+    fn has_many_versions(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed).max(VERSIONS_KEPT as u64);
+        self.versions.load(Ordering::Relaxed) > left + (VERSIONS_MAX - VERSIONS_KEPT as u64)
     }
 
     pub(super) fn ask(&self) {
@@ -114,7 +123,7 @@ impl State {
 
 impl Inner {
     fn is_clean_up_due(&self) -> bool {
-        self.upkeep.versions.load(Ordering::Relaxed) > VERSIONS_MAX || self.upkeep.heavier.load(Ordering::Relaxed)
+        self.upkeep.has_many_versions() || self.upkeep.heavier.load(Ordering::Relaxed)
     }
 
     fn is_upkeep_due(&self) -> bool {
@@ -247,7 +256,7 @@ impl Inner {
 
     async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
         let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
-        let is_many = self.upkeep.versions.load(Ordering::Relaxed) > VERSIONS_MAX;
+        let is_many = self.upkeep.has_many_versions();
         let is_heavy =
             self.upkeep.heavier.swap(false, Ordering::AcqRel) && clean::is_history_heavy(path, history).await?;
         let mut cleaned = Cleaned::default();
@@ -255,7 +264,7 @@ impl Inner {
             let _lane = self.enter_lane().await?;
             let Some(version) = self.version().await? else { return Ok(cleaned) };
             point::passed("clean-up", "begun");
-            cleaned = clean::remove_old_versions(&version.dataset, path, history).await?;
+            cleaned = clean::remove_old_versions(&version.dataset, path, history, &self.pins).await?;
             point::passed("clean-up", "removed");
             if !self.upkeep.swept.swap(true, Ordering::AcqRel) {
                 let disk: Arc<dyn Disk> = Arc::clone(&self.shared.disk);
@@ -265,6 +274,9 @@ impl Inner {
         }
         let (_, versions) = clean::usage(path.clone()).await?;
         self.upkeep.found(versions);
+        if is_many || is_heavy {
+            self.upkeep.left.store(versions, Ordering::Relaxed);
+        }
         Ok(cleaned)
     }
 

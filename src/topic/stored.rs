@@ -17,7 +17,7 @@ enum Unreadable {
 }
 
 /// The newest version with all that was posted; `posted` has every posted version and the one before each, oldest first.
-pub(super) fn versioned(newest: &SchemaRow, posted: &[SchemaRow]) -> Result<VersionedSchema, Problem> {
+pub(crate) fn versioned(newest: &SchemaRow, posted: &[SchemaRow]) -> Result<VersionedSchema, Problem> {
     let read = || {
         let lineage = Arc::new(lineage(posted)?);
         Ok::<_, Unreadable>(VersionedSchema { version: newest.version, schema: Arc::new(schema(newest)?), lineage })

@@ -1,0 +1,159 @@
+//! What a read sees of a topic: as it is, or as it was.
+
+use std::sync::Arc;
+
+use crate::backend::{Lane, StorageError};
+use crate::codec::Chunk;
+use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp};
+use crate::schema::Columns;
+use crate::table::{Past, Tag};
+use crate::topic::{Topic, versioned};
+
+/// A moment of a topic's past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// A version of its dataset, as it was stored.
+    Version(u64),
+    /// The version that a tag names.
+    Tag(TagName),
+    /// The records appended at or before a time, under today's schema.
+    AsOf(Timestamp),
+}
+
+/// What a read sees of a topic.
+#[derive(Clone)]
+pub(crate) enum View {
+    /// The topic as it is, while it grows.
+    Now,
+    /// The topic as it is, less what came after.
+    Until(Offset),
+    /// A version of its dataset, as it was stored.
+    Version {
+        /// Its rows.
+        past: Past,
+        /// The columns that they read under.
+        columns: Columns,
+    },
+}
+
+/// From where to where records can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) earliest: Offset,
+    pub(crate) tail: Offset,
+}
+
+impl Topic {
+    /// Refuses what a topic without a dataset cannot do; the part that has the dataset.
+    pub(crate) fn check_version_control(&self) -> Result<Arc<Lane>, Problem> {
+        let lane = self.backend.lane().filter(|_| self.factory.capabilities().version_control);
+        lane.ok_or_else(|| {
+            let detail = "The topic's backend keeps no dataset, so that there are no versions, tags or forks of it.";
+            self.services.unsupported(detail, "version_control", |able| able.version_control)
+        })
+    }
+
+    /// What is seen at a moment; for none, the present.
+    ///
+    /// # Errors
+    /// `unsupported_by_backend`; `not_found` for an unknown tag; `version_expired` for a version that is not kept;
+    /// `internal`.
+    pub(crate) async fn view(&self, at: Option<&Moment>) -> Result<View, Problem> {
+        let Some(at) = at else { return Ok(View::Now) };
+        let lane = self.check_version_control()?;
+        match at {
+            Moment::Version(version) => self.past(&lane, *version).await,
+            Moment::Tag(name) => {
+                let version = self.tag_in(&lane, name).await?.about.version;
+                self.past(&lane, version).await
+            }
+            Moment::AsOf(time) => {
+                let after = Timestamp::from_micros(time.as_micros().saturating_add(1));
+                let end = self.backend.seek_time(after).await.map_err(|err| self.storage_problem(&err))?;
+                Ok(View::Until(end))
+            }
+        }
+    }
+
+    async fn past(&self, lane: &Lane, version: u64) -> Result<View, Problem> {
+        let past = lane.at(version).await.map_err(|err| self.storage_problem(&err))?;
+        let columns = self.columns_of(past.about.schema).await?;
+        Ok(View::Version { past, columns })
+    }
+
+    pub(super) async fn tag_in(&self, lane: &Lane, name: &TagName) -> Result<Tag, Problem> {
+        let tag = lane.tag(name).await.map_err(|err| self.storage_problem(&err))?;
+        tag.ok_or_else(|| unknown_tag(name))
+    }
+
+    /// The columns of a schema version, with all that was posted up to it; of the newest for none.
+    async fn columns_of(&self, version: Option<SchemaVersion>) -> Result<Columns, Problem> {
+        let newest = self.schema.load_full();
+        let Some(version) = version else { return Ok(newest.map(|newest| newest.columns()).unwrap_or_default()) };
+        if let Some(newest) = newest.filter(|newest| newest.version == version) {
+            return Ok(newest.columns());
+        }
+        let mut rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
+        rows.retain(|row| row.version <= version);
+        let last = rows.last().filter(|row| row.version == version).ok_or_else(|| {
+            tracing::error!(topic = %self.name, %version, "a version of the dataset names a schema that is not there");
+            Problem::internal()
+        })?;
+        Ok(versioned(last, &rows)?.columns())
+    }
+
+    /// From where to where a view has records.
+    pub(crate) fn bounds(&self, view: &View) -> Bounds {
+        let levels = self.backend.levels().now();
+        match view {
+            View::Now => Bounds { earliest: levels.earliest, tail: levels.readable },
+            // What has expired meanwhile is gone from this view too.
+            View::Until(end) => Bounds { earliest: levels.earliest, tail: (*end).max(levels.earliest) },
+            View::Version { past, .. } => Bounds { earliest: past.about.base, tail: past.about.next },
+        }
+    }
+
+    /// Records of a view, as [`StorageBackend::get`](crate::backend::StorageBackend::get) gives them.
+    ///
+    /// # Errors
+    /// `offset_expired`, `version_expired`, `internal`.
+    pub(crate) async fn get_in(
+        &self,
+        view: &View,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, Problem> {
+        match view {
+            View::Now => self.get(from, records, bytes).await,
+            View::Until(end) => {
+                let left = usize::try_from(end.since(from)).unwrap_or(usize::MAX);
+                if left == 0 { Ok(Vec::new()) } else { self.get(from, records.min(left), bytes).await }
+            }
+            View::Version { past, columns } => {
+                let read = past.view.read(columns, from, records, bytes).await;
+                read.map_err(|err| self.storage_problem(&StorageError::from(&err)))
+            }
+        }
+    }
+
+    /// The first offset of a view whose record was appended at or after a time; its tail where there is none.
+    ///
+    /// # Errors
+    /// `version_expired`, `internal`.
+    pub(super) async fn seek_in(&self, view: &View, time: Timestamp) -> Result<Offset, Problem> {
+        let found = match view {
+            View::Now | View::Until(_) => self.backend.seek_time(time).await,
+            View::Version { past, .. } => past.view.seek_time(time).await.map_err(|err| StorageError::from(&err)),
+        };
+        let found = found.map_err(|err| self.storage_problem(&err))?;
+        Ok(match view {
+            View::Now => found,
+            _ => found.min(self.bounds(view).tail),
+        })
+    }
+}
+
+pub(super) fn unknown_tag(name: &TagName) -> Problem {
+    Problem::new(ErrorCode::NotFound, format!("The topic has no tag \"{name}\"."))
+}
