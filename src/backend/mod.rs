@@ -13,6 +13,7 @@ mod layered;
 mod memory;
 mod options;
 mod registry;
+mod rules;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use layered::{LanceFactory, LayeredServices, PersistingFactory};
 pub use memory::MemoryFactory;
 pub use options::{OptionKind, OptionSpec, OptionValues, check_options};
 pub use registry::{AlreadyRegistered, BackendRegistry};
+pub use rules::{AckLevels, EpochRule, RecordForm};
 
 pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
@@ -276,39 +278,6 @@ pub struct Opened {
     pub next: Offset,
     /// When the last record was appended, where that is known.
     pub last_time: Option<Timestamp>,
-}
-
-/// How a backend's records are decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordForm {
-    /// JSON text as given; no columns.
-    Documents,
-    /// Columns that never change by themselves.
-    StrictColumns,
-    /// Columns that appends may add to and widen.
-    EvolvingColumns,
-}
-
-/// When a topic begins a new epoch, because accepted records may be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EpochRule {
-    /// After every restart.
-    EveryRestart,
-    /// After an unclean stop.
-    UncleanStop,
-    /// Never.
-    Never,
-}
-
-/// The acknowledgement levels of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AckLevels {
-    /// Those it can give, weakest first.
-    pub available: Vec<Ack>,
-    /// The one it gives unasked.
-    pub default: Ack,
-    /// Whether the default is all that the backend can ever give, so that it is final.
-    pub complete: bool,
 }
 
 /// Makes backends of one kind.

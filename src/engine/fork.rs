@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::catalog::{CatalogError, EpochStart, ForkedTopic, Tombstone, TopicDefinition, TopicRow};
 use crate::engine::entry::Entry;
 use crate::engine::{Core, Remains};
+use crate::io::point;
 use crate::model::{ErrorCode, Offset, Problem, Retention, TopicId, TopicName};
 use crate::table::TablePlace;
 use crate::topic::configure::check_on_invalid;
@@ -47,6 +48,7 @@ impl Core {
             created_at: self.services.clock.now(),
         };
         self.catalog.begin_fork(definition.clone()).await.map_err(|err| self.told(name, &err))?;
+        point::passed("fork", "begun");
         let newest = cut.newest;
         let row = match self.make_fork(definition.clone(), cut).await {
             Ok(row) => row,
@@ -88,6 +90,7 @@ impl Core {
             is_sure: matches!(err, CatalogError::NameTaken | CatalogError::NotFound | CatalogError::DiskFull),
             problem: self.told(&definition.name, &err),
         })?;
+        point::passed("fork", "stored");
         Ok(TopicRow {
             definition,
             closed: false,

@@ -27,6 +27,16 @@ pub const POINTS: &[(&str, &str)] = &[
     ("clean-up", "begun"),
     ("clean-up", "removed"),
     ("clean-up", "swept"),
+    // A tag.
+    ("tag", "renamed"),
+    ("tag", "synced"),
+    // A fork.
+    ("fork", "begun"),
+    ("fork", "linked"),
+    ("fork", "synced"),
+    ("fork", "put"),
+    ("fork", "committed"),
+    ("fork", "stored"),
     // The deletion of a topic.
     ("delete", "buried"),
     ("delete", "unlinked"),

@@ -11,7 +11,7 @@ use lance::dataset::refs::TagContents;
 use tracing::warn;
 
 use super::vouch::remove_if_there;
-use crate::io::Disk;
+use crate::io::{Disk, point};
 use crate::model::TagName;
 
 const REFS_FOLDER: &str = "_refs";
@@ -73,9 +73,12 @@ pub(super) fn write(disk: &dyn Disk, dataset: &Path, name: &TagName, contents: &
     file.write_all_at(&serde_json::to_vec_pretty(contents)?, 0)?;
     file.sync_data()?;
     disk.rename(&new, &path(dataset, name))?;
+    point::passed("tag", "renamed");
     disk.sync_folder(&folder)?;
     disk.sync_folder(&dataset.join(REFS_FOLDER))?;
-    disk.sync_folder(dataset)
+    disk.sync_folder(dataset)?;
+    point::passed("tag", "synced");
+    Ok(())
 }
 
 /// Removes a tag, for good when the call returns; false where there is none. What was removed by a try whose sync has failed is

@@ -1,5 +1,5 @@
 //! A kill at each named point between two steps: two writers bring fields of their own, and wider numbers, to one topic while
-//! a reader follows it and it is flushed, merged, trimmed and cleaned up. After the restart every acknowledged record is there
+//! a reader follows it and it is flushed, merged, trimmed, cleaned up, tagged and forked. After the restart every acknowledged record is there
 //! once, with the bytes that were read before, both writers' fields are, and schema versions are dense.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use crate::support::process::{Launch, PATIENCE, Server};
 
 const TOPIC: &str = "/v1/topics/busy";
 const VICTIM: &str = "/v1/topics/victim";
+const FORK: &str = "/v1/topics/forked";
 /// How many points are tried at the same time.
 const AT_ONCE: usize = 3;
 
@@ -28,6 +29,8 @@ struct Known {
     read: Mutex<BTreeMap<u64, String>>,
     /// Offsets of acknowledged records: whose, and the how manieth.
     acknowledged: Mutex<BTreeMap<u64, (usize, u64)>>,
+    /// What each tag shows; none while one is being set.
+    tags: Mutex<BTreeMap<String, Option<String>>>,
     /// Everything before it was asked to be trimmed.
     trimmed: AtomicU64,
     over: AtomicBool,
@@ -109,13 +112,55 @@ async fn keep(api: Api, known: Arc<Known>) {
             (Method::PUT, VICTIM.to_owned(), victim),
             (Method::POST, format!("{VICTIM}/records?ack=committed"), format!("{{\"round\":{round}}}")),
             (Method::DELETE, VICTIM.to_owned(), String::new()),
+            (Method::POST, format!("{TOPIC}/fork"), "{\"topic\":\"forked\"}".to_owned()),
+            (Method::DELETE, FORK.to_owned(), String::new()),
         ];
         for (method, path, body) in steps {
             if ask(method, &path, &body).await.is_err() {
                 return;
             }
         }
+        if set_tag(&api, &known, &format!("t{}", round % 3)).await.is_err() {
+            return;
+        }
     }
+}
+
+/// Sets a tag, new or moved, and notes what it shows.
+async fn set_tag(api: &Api, known: &Known, tag: &str) -> Result<(), Lost> {
+    known.tags.lock().insert(tag.to_owned(), None);
+    let answer = send(api, Method::PUT, &format!("{TOPIC}/tags/{tag}"), "{}".to_owned()).await?;
+    if matches!(answer.status, 200 | 201) {
+        let shown = lines(api, &format!("{TOPIC}/records?tag={tag}")).await?;
+        assert_eq!(shown.status, 200, "{shown:?}");
+        known.tags.lock().insert(tag.to_owned(), Some(shown.text));
+    }
+    Ok(())
+}
+
+async fn lines(api: &Api, path: &str) -> Result<Answer, Lost> {
+    api.send(Method::GET, path, &[("Accept", "application/x-ndjson".to_owned())], None).await
+}
+
+/// What was tagged shows what it showed, and a fork is whole or not there.
+async fn check_past(api: &Api, known: &Known, point: &str) {
+    let tags = known.tags.lock().clone();
+    for (tag, shown) in tags.into_iter().filter_map(|(tag, shown)| Some((tag, shown?))) {
+        let now = lines(api, &format!("{TOPIC}/records?tag={tag}")).await.expect("an answer");
+        assert_eq!((now.status, now.text), (200, shown), "{point}: the tag {tag}");
+    }
+    let fork = lines(api, &format!("{FORK}/records")).await.expect("an answer");
+    if fork.status == 404 {
+        return;
+    }
+    assert_eq!(fork.status, 200, "{point}: {fork:?}");
+    let description = api.fetch(FORK).await.expect("the fork").json();
+    let span = ["earliest_offset", "tail_offset"].map(|name| description[name].as_u64().expect("an offset"));
+    assert_eq!(fork.text.lines().count() as u64, span[1] - span[0], "{point}: {description}");
+    for line in fork.text.lines() {
+        note(known, line);
+    }
+    assert_eq!(send(api, Method::DELETE, FORK, String::new()).await.expect("an answer").status, 204, "{point}");
 }
 
 /// Works on a server until it is killed at the point.
@@ -142,8 +187,7 @@ async fn read_all(api: &Api, known: &Known) -> (u64, u64) {
     let description = api.fetch(TOPIC).await.expect("the topic").json();
     let number = |name: &str| description[name].as_u64().expect("an offset");
     let (earliest, tail) = (number("earliest_offset"), number("tail_offset"));
-    let lines = [("Accept", "application/x-ndjson".to_owned())];
-    let answer = api.send(Method::GET, &format!("{TOPIC}/records"), &lines, None).await.expect("an answer");
+    let answer = lines(api, &format!("{TOPIC}/records")).await.expect("an answer");
     assert_eq!(answer.status, 200, "{answer:?}");
     let mut next = earliest;
     for line in answer.text.lines() {
@@ -180,6 +224,7 @@ async fn check(server: &Server, known: &Known, point: &str) {
     for (writer, name) in ["left0", "right0"].into_iter().enumerate() {
         assert!(!written.contains(&writer) || fields.contains(&format!("\"{name}\"")), "{point}: {name} is gone");
     }
+    check_past(&api, known, point).await;
     // It goes on, and what is on disk reads as what was in memory.
     for number in [0, 1] {
         let body = record(2 + number, 4 + number as u64);

@@ -4,7 +4,7 @@ use arrow_array::{Int64Array, RecordBatch, UInt64Array};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 
-use crate::support::api::{Answer, NDJSON};
+use crate::support::api::{Answer, JSON, NDJSON};
 use crate::support::arrow::{column, read};
 use crate::support::local::shared;
 
@@ -90,6 +90,41 @@ async fn an_export_is_refused_as_a_read_is() {
         topic.call("GET", &format!("export?format={format}"), &accept, "").await.problem(406, "not_acceptable");
     }
     topic.get("export?since=2026-01-01T00:00:00Z").await.problem(400, "unknown_parameter");
-    topic.get("export?version=1").await.problem(400, "unsupported_by_backend");
+    topic.get("export?version=1").await.problem(410, "version_expired");
+    topic.get("export?tag=none").await.problem(404, "not_found");
+    topic.get("export?filter=a%3D1").await.problem(400, "unsupported_by_backend");
     shared().await.named("nobody").get("export").await.problem(404, "topic_not_found");
+}
+
+#[tokio::test]
+async fn an_export_shows_the_past_as_it_was() {
+    for backend in ["lance", "persisting"] {
+        let topic = shared().await.topic(backend).await;
+        topic.append(r#"[{"a":1},{"a":2}]"#).await;
+        let version = topic.call("PUT", "tags/then", JSON, "{}").await.expect(201).json()["version"].clone();
+        let formats = ["ndjson", "arrow", "parquet"];
+        let mut before = Vec::new();
+        for format in formats {
+            before.push(topic.get(&format!("export?format={format}")).await.expect(200).body);
+        }
+        // A later column and a wider one, where the mode allows it.
+        let later = if backend == "lance" { r#"{"a":3}"# } else { r#"{"a":3.5,"b":"x"}"# };
+        topic.append(later).await;
+        topic.post("flush", "").await.expect(200);
+        topic.post("trim", json!({"before": 1}).to_string()).await.expect(200);
+        for (format, before) in formats.iter().zip(&before) {
+            for when in [format!("version={version}"), "tag=then".to_owned()] {
+                let past = topic.get(&format!("export?format={format}&{when}")).await.expect(200);
+                assert_eq!(&past.body, before, "{backend} {format} {when}");
+            }
+        }
+        let rows = |body: &[u8]| String::from_utf8_lossy(body).lines().count();
+        let now = topic.get("records").await.json()["records"][0]["timestamp"].as_str().unwrap().to_owned();
+        assert_eq!(rows(&topic.get(&format!("export?as_of={now}")).await.expect(200).body), 1);
+        topic.get(&format!("export?as_of={now}&tag=then")).await.problem(400, "invalid_parameter");
+        let arrow = [("accept", "application/vnd.apache.arrow.stream")];
+        let read = topic.call("GET", "records?tag=then", &arrow, "").await.expect(200);
+        assert_eq!(read.body.len(), before[1].len(), "the same stream as an export's");
+        topic.get("records?tag=then&schema_version=1").await.problem(400, "invalid_parameter");
+    }
 }

@@ -11,6 +11,7 @@ use lance::dataset::{InsertBuilder, WriteMode};
 
 use super::write::Announced;
 use super::{Inner, LanceTable, ROW_BYTES_AT_FIRST};
+use crate::io::point;
 use crate::model::{Offset, TagName, Timestamp};
 use crate::table::lance::error::blocking;
 use crate::table::lance::offsets::{RAW_KEY, stored};
@@ -135,6 +136,7 @@ impl Inner {
         self.link().await?;
         let dataset = &self.place.dataset;
         fork::link_files(&self.shared.disk, &source.folder, dataset, &fragments).await?;
+        point::passed("fork", "linked");
         let base = version.layout.base;
         let text = text_of(version, base, next);
         let announced = Announced { cause: Cause::Fork, next, base, text, last_time, posted: None, schema: None };
