@@ -162,6 +162,9 @@ struct UpkeepBody {
     bytes_merged: u64,
     versions_removed: u64,
     bytes_removed: u64,
+    total_merges: u64,
+    total_versions_removed: u64,
+    total_bytes_removed: u64,
 }
 
 impl From<Upkeep> for UpkeepBody {
@@ -174,6 +177,9 @@ impl From<Upkeep> for UpkeepBody {
             bytes_merged: done.bytes_merged,
             versions_removed: done.versions_removed,
             bytes_removed: done.bytes_removed,
+            total_merges: done.total_merges,
+            total_versions_removed: done.total_versions_removed,
+            total_bytes_removed: done.total_bytes_removed,
         }
     }
 }

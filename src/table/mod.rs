@@ -81,6 +81,12 @@ pub struct Upkeep {
     pub versions_removed: u64,
     /// Bytes of files that were removed.
     pub bytes_removed: u64,
+    /// All merges since the table was opened.
+    pub total_merges: u64,
+    /// All versions that were removed since then.
+    pub total_versions_removed: u64,
+    /// Bytes of all files that were removed since then.
+    pub total_bytes_removed: u64,
 }
 
 /// Why a table cannot do what it was asked to. Causes go to the log.

@@ -49,6 +49,9 @@ pub(super) async fn write_merged(
     if parts.is_empty() || old.len() != parts.len() {
         return Err(foreign("a run of fragments is not there"));
     }
+    let end = parts.last().map_or(layout.next, |last| last.next);
+    // Whole fragments before it are dropped, not merged: the last row of the run stays.
+    let expired = expired.min(end.saturating_before(1));
     let base = Some(expired).filter(|expired| run.start == 0 && *expired > layout.base);
     let bytes_read = parts.iter().map(|placed| placed.bytes).sum();
     let rows = rows_of(Arc::clone(dataset), parts, base.unwrap_or(Offset::ZERO), stop.clone());

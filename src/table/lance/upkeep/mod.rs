@@ -112,6 +112,16 @@ impl State {
         UpkeepPolicy { whole_bytes: self.whole_bytes.load(Ordering::Relaxed), ..self.policy }
     }
 
+    fn note(&self, mut done: Upkeep) {
+        let mut last = self.last.lock();
+        if let Some(before) = &*last {
+            done.total_merges += before.total_merges;
+            done.total_versions_removed += before.total_versions_removed;
+            done.total_bytes_removed += before.total_bytes_removed;
+        }
+        *last = Some(done);
+    }
+
     fn expired(&self) -> Offset {
         Offset::new(self.expired.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO)
     }
@@ -189,9 +199,12 @@ impl Inner {
             bytes_merged,
             versions_removed: cleaned.versions,
             bytes_removed: cleaned.bytes,
+            total_merges: merges,
+            total_versions_removed: cleaned.versions,
+            total_bytes_removed: cleaned.bytes,
         };
         debug!(dataset = %self.place.dataset.display(), ?done, "upkeep");
-        *self.upkeep.last.lock() = Some(done);
+        self.upkeep.note(done);
         Ok(())
     }
 
