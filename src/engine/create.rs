@@ -224,14 +224,17 @@ impl Core {
 
     /// Deletes a topic, and its quarantine behind it.
     pub(super) async fn delete(self: &Arc<Self>, name: &TopicName) -> Result<(), Problem> {
-        let quarantine = self.quarantine_id(name);
-        self.delete_one(name, None).await?;
+        let quarantine = self.delete_one(name, None).await?;
         // A crash in between leaves it to the next start, or to the next topic of the name.
         self.delete_quarantine(name, quarantine).await
     }
 
-    /// Deletes one topic, if it is this one.
-    pub(super) async fn delete_one(self: &Arc<Self>, name: &TopicName, which: Option<TopicId>) -> Result<(), Problem> {
+    /// Deletes one topic, if it is this one; what it leaves as its quarantine.
+    pub(super) async fn delete_one(
+        self: &Arc<Self>,
+        name: &TopicName,
+        which: Option<TopicId>,
+    ) -> Result<Option<TopicId>, Problem> {
         let _alone = self.name_lock(name).lock().await;
         let missing = || Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\"."));
         let entry = self.entry(name).ok_or_else(missing)?;
@@ -252,10 +255,12 @@ impl Core {
         }
         self.settle(name);
         self.topics.write().remove(name);
+        // While the name is held, so that it is not that of a new topic; one that is being made finds that the topic is gone.
+        let quarantine = self.quarantine_id(name);
         if let Some(topic) = &topic {
             topic.end();
         }
-        Ok(())
+        Ok(quarantine)
     }
 
     async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {

@@ -357,12 +357,15 @@ async fn remember_committed(
 /// Integer columns that the records in the log have held more than 2^53 in.
 fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
     let known = wide.clone();
-    let prepared = PreparedSchema::new(Arc::new(schema.clone()));
+    // Numbers that JSON lacks print as null, also in fields that take none.
+    let prepared = PreparedSchema::new(Arc::new(schema.clone().taking_nulls()));
     for chunk in chunks {
         let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Strict, wide: &known };
         let text = chunk.values().printed().text();
-        if let Ok(Decoded::Fits(records)) = decode(&text, Form::Ndjson, target, &UNBOUNDED) {
-            wide.union(&records.wide);
-        }
+        match decode(&text, Form::Ndjson, target, &UNBOUNDED) {
+            Ok(Decoded::Fits(records)) => wide.union(&records.wide),
+            // What cannot be looked at may have held anything.
+            _ => wide.union(&WideColumns::all_of(schema)),
+        };
     }
 }

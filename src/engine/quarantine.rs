@@ -26,10 +26,10 @@ impl Quarantines for Core {
             if !make {
                 return Ok(None);
             }
-            let _alone = self.name_lock(&name).lock().await;
+            let alone = self.name_lock(&name).lock().await;
             // A topic that is being deleted gets none.
-            let is_there = self.entry(topic.name()).is_some_and(|entry| entry.row().definition.id == topic.id());
-            if !is_there {
+            let is_there = || self.entry(topic.name()).is_some_and(|entry| entry.row().definition.id == topic.id());
+            if !is_there() {
                 return Err(crate::backend::StorageError::Deleted.to_problem());
             }
             let ask = CreateTopic {
@@ -38,6 +38,12 @@ impl Quarantines for Core {
                 ..CreateTopic::default()
             };
             self.create_alone(&name, ask).await?;
+            let made = self.entry(&name).map(|entry| entry.row().definition.id);
+            drop(alone);
+            // Deleted meanwhile, by somebody who has not seen it.
+            if !is_there() {
+                self.delete_quarantine(topic.name(), made).await?;
+            }
         }
     }
 }

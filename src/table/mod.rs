@@ -137,6 +137,8 @@ pub struct TableSettings {
     /// How many bytes retention leaves, so that fragments, which are dropped whole, stay a small part of them; none for no
     /// bound.
     pub held_bytes: Option<u64>,
+    /// Records before it are not kept, also those that are still to come.
+    pub expired: Offset,
     /// How columns are compressed.
     pub compression: Arc<Compression>,
 }

@@ -131,8 +131,11 @@ impl Topic {
         let mut room: Option<Reservation> = None;
         loop {
             let basis = self.basis();
-            let sifts = matches!(misfits, Misfits::Return(_)) || self.quarantines();
-            let Sifted { taken: decoded, refused } = self.decode(&ask, &basis, sifts).await.map_err(Refusal::Body)?;
+            let sifted = match misfits {
+                Misfits::Return(_) => self.decode_again(&ask, &basis).await,
+                Misfits::AsSet => self.decode(&ask, &basis, self.quarantines()).await,
+            };
+            let Sifted { taken: decoded, refused } = sifted.map_err(Refusal::Body)?;
             let quarantined = match refused.is_empty() {
                 true => None,
                 false => Some(Box::pin(self.set_aside(&ask, &misfits, refused)).await?),

@@ -31,6 +31,12 @@ impl Topic {
         self.decode_within(ask, basis, false, limits).await.map(|sifted| sifted.taken)
     }
 
+    /// Decodes records that were within the limits of their time.
+    pub(super) async fn decode_again(&self, ask: &AppendRequest, basis: &Basis) -> Result<Sifted, DecodeError> {
+        let limits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX, ..self.services.decode_limits };
+        self.decode_within(ask, basis, true, limits).await
+    }
+
     pub(super) async fn decode(&self, ask: &AppendRequest, basis: &Basis, sifts: bool) -> Result<Sifted, DecodeError> {
         self.decode_within(ask, basis, sifts, self.services.decode_limits).await
     }

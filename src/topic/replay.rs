@@ -156,7 +156,7 @@ impl Topic {
             next = run.next;
             let ask = AppendRequest::plain(run.body, Form::Json);
             let Sifted { taken, .. } =
-                self.decode(&ask, &self.basis(), true).await.map_err(crate::codec::DecodeError::into_problem)?;
+                self.decode_again(&ask, &self.basis()).await.map_err(crate::codec::DecodeError::into_problem)?;
             let fits = match &taken {
                 Decoded::Fits(records) => !records.values.is_empty(),
                 Decoded::Evolves(_) => true,

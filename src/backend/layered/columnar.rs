@@ -28,10 +28,12 @@ impl Columnar for Layered {
     ) -> Result<Vec<RecordBatch>, StorageError> {
         let mut outcome = Ok(Vec::new());
         for _ in 0..TRIES_MAX {
+            let adoptions = self.lane.adoptions();
             let before = self.lane.columns();
             outcome = self.try_batches(set, &before, offset, limit, bytes).await;
             // What was read while a version was being posted may be of both.
-            if !self.lane.has_moved_on(&before.lineage) {
+            let is_of_one = adoptions.is_multiple_of(2) && adoptions == self.lane.adoptions();
+            if is_of_one && !self.lane.has_moved_on(&before.lineage) {
                 match &outcome {
                     Err(StorageError::Failed { .. }) => {}
                     _ => break,

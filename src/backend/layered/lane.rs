@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ pub struct Lane {
     settings: Mutex<TableSettings>,
     pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
+    /// See [`Lane::adoptions`].
+    pub(super) adoptions: AtomicU64,
     pub(super) levels: LevelsWatch,
     pub(super) queue: Arc<CommitQueue>,
     /// Whether the topic's end is known without its dataset.
@@ -75,6 +77,7 @@ impl Lane {
             settings: Mutex::default(),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
+            adoptions: AtomicU64::new(0),
             levels: LevelsWatch::new(levels),
             queue,
             is_settled,

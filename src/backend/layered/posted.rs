@@ -1,6 +1,7 @@
 //! A posted schema version: what is stored is asked, what is in memory is rewritten, the dataset follows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::MutexGuard;
 
@@ -130,8 +131,16 @@ impl Lane {
 
     /// Makes a posted version, which is durable in the catalog, the one that everything is read, written and committed under.
     pub(crate) fn adopt_schema(&self, _still: &Still<'_>, schema: Arc<VersionedSchema>, tail: Rewritten) {
+        self.adoptions.fetch_add(1, Ordering::AcqRel);
         self.tail.rewrite(&tail.0);
         self.schema.store(Some(schema));
+        self.adoptions.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often the text of the tail and the columns were changed together, twice for each time: an odd number while they
+    /// are. What was read of both between two looks that find the same even number fits.
+    pub(super) fn adoptions(&self) -> u64 {
+        self.adoptions.load(Ordering::Acquire)
     }
 
     /// Brings the dataset, where there is one, to what was posted; without it the next commit does.

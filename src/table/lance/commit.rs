@@ -45,6 +45,10 @@ pub(super) struct Ticket {
     pub(super) schema: Option<SchemaVersion>,
     /// The fragments of the version before: their files are synced.
     pub(super) known: Arc<Vec<Fragment>>,
+    /// The offset of the first row of the version before.
+    pub(super) base_before: Offset,
+    /// Fragments whose rows lie elsewhere from now on, though one of their ids may be used again.
+    pub(super) rewritten: Vec<u64>,
 }
 
 /// What became of an announced commit.
@@ -104,6 +108,9 @@ impl Fence {
         if layout.next != ticket.next {
             return Err(refused(format!("the rows end at {} instead of {}", layout.next, ticket.next)));
         }
+        if let Some(moved) = moved_fragment(&ticket, manifest, &layout) {
+            return Err(refused(format!("the rows of fragment {moved} would have other offsets")));
+        }
         Ok(ticket)
     }
 
@@ -136,6 +143,34 @@ impl Fence {
         })
         .await
     }
+}
+
+/// A fragment that the version before has as well, whose rows would get other offsets.
+fn moved_fragment(ticket: &Ticket, manifest: &Manifest, layout: &Layout) -> Option<u64> {
+    let mut first = ticket.base_before;
+    let mut before: HashMap<u64, (&Fragment, Offset)> = HashMap::with_capacity(ticket.known.len());
+    for fragment in ticket.known.iter() {
+        before.insert(fragment.id, (fragment, first));
+        first = first.saturating_after(fragment.physical_rows.unwrap_or_default() as u64);
+    }
+    let placed = manifest.fragments.iter().zip(&layout.fragments);
+    let moved = placed.filter(|(fragment, placed)| {
+        let known = before.get(&fragment.id);
+        known.is_some_and(|(known, first)| known.files.first() == fragment.files.first() && *first != placed.first)
+    });
+    moved.map(|(fragment, _)| fragment.id).next()
+}
+
+/// The indices of a version, without the fragments whose rows lie elsewhere: what they say of those is of other rows, which are
+/// looked at one by one until the index is brought up to date.
+fn without_rewritten(indices: Option<Vec<IndexMetadata>>, rewritten: &[u64]) -> Option<Vec<IndexMetadata>> {
+    let mut indices = indices?;
+    for bitmap in indices.iter_mut().filter_map(|index| index.fragment_bitmap.as_mut()) {
+        for id in rewritten.iter().filter_map(|id| u32::try_from(*id).ok()) {
+            bitmap.remove(id);
+        }
+    }
+    Some(indices)
 }
 
 fn refused(reason: impl Into<String>) -> CommitError {
@@ -195,6 +230,7 @@ impl CommitHandler for Fence {
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
         point::passed(ticket.cause.as_str(), "synced");
 
+        let indices = without_rewritten(indices, &ticket.rewritten);
         self.state.lock().outcome.attempted = Some(version);
         let put = ConditionalPutCommitHandler
             .commit(manifest, indices, base_path, object_store, manifest_writer, naming_scheme, transaction)

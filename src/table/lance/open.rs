@@ -24,7 +24,7 @@ use super::commit::{DATA_FOLDER, Fence, VERSIONS_FOLDER, manifest_path, new_file
 use super::error::{blocking, foreign};
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY, stored};
 use super::read::{Edge, edge_row};
-use super::vouch::{is_settled, note_settled, write_anew};
+use super::vouch::{forget_settled, is_settled, note_settled, write_anew};
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use crate::io::Disk;
 use crate::model::{Offset, Timestamp};
@@ -164,6 +164,8 @@ fn is_short(error: &lance_core::Error) -> bool {
 
 /// Moves a manifest out of `_versions`, for good: synced before the version before it counts.
 pub(super) fn set_aside(disk: &dyn Disk, dataset: &Path, file_name: &str) -> io::Result<()> {
+    // Its number is used again: what was noted of it must not be believed of the next.
+    forget_settled(disk, dataset)?;
     let torn = dataset.join(TORN_FOLDER);
     disk.create_folder(&torn)?;
     let kept = torn.join(format!("{file_name}.{}", Uuid::now_v7()));
@@ -181,8 +183,11 @@ pub(super) fn set_aside(disk: &dyn Disk, dataset: &Path, file_name: &str) -> io:
 pub(super) async fn set_version_aside(site: &Site, version: u64) -> Result<(), TableError> {
     let site = site.clone();
     blocking(move || {
-        let listed = list_versions(&site.dataset)?.into_iter().filter(|listed| listed.version == version);
-        listed.into_iter().try_for_each(|listed| set_aside(&*site.disk, &site.dataset, &listed.file_name))
+        let listed = list_versions(&site.dataset)?.into_iter().find(|listed| listed.version == version);
+        // Also where an earlier try has renamed it: that is not known to be durable.
+        let file_name =
+            listed.map_or_else(|| format!("{:020}.manifest", u64::MAX - version), |listed| listed.file_name);
+        set_aside(&*site.disk, &site.dataset, &file_name)
     })
     .await
 }

@@ -94,7 +94,7 @@ pub(super) struct PastVersion {
 
 impl PastVersion {
     /// Tells a version whose files are gone from one that cannot be read at present.
-    async fn told<T>(&self, outcome: Result<T, TableError>) -> Result<T, TableError> {
+    pub(super) async fn told<T>(&self, outcome: Result<T, TableError>) -> Result<T, TableError> {
         let Err(error) = outcome else { return outcome };
         let (version, dataset, folder) = (self.head.version, Arc::clone(&self.version.dataset), self.folder.clone());
         let is_gone = blocking(move || {

@@ -33,6 +33,11 @@ pub(super) fn note_settled(disk: &dyn Disk, dataset: &Path, version: u64) {
     }
 }
 
+/// Takes back what was noted.
+pub(super) fn forget_settled(disk: &dyn Disk, dataset: &Path) -> io::Result<()> {
+    remove_if_there(disk, &dataset.join(SETTLED_FILE))
+}
+
 /// Whether a version is noted as durable.
 pub(super) fn is_settled(dataset: &Path, version: u64) -> bool {
     fs::read(dataset.join(SETTLED_FILE)).is_ok_and(|note| note == version.to_string().as_bytes())

@@ -294,10 +294,14 @@ impl TableView for LanceTable {
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
-        self.run(|inner| async move {
-            match inner.version().await? {
-                Some(version) => read::offset_at(&version, time).await,
-                None => Ok(inner.head().next),
+        self.run(move |inner| async move {
+            loop {
+                let Some(version) = inner.version().await? else { return Ok(inner.head().next) };
+                let outcome = read::offset_at(&version, time).await;
+                // As for reads: the newest version has its files.
+                if outcome.is_ok() || inner.head().version == version.dataset.manifest().version {
+                    return outcome;
+                }
             }
         })
         .await
@@ -338,6 +342,7 @@ impl Table for LanceTable {
 
     fn configure(&self, settings: &TableSettings) {
         self.inner.upkeep.hold(settings.held_bytes);
+        self.inner.upkeep.expire(settings.expired);
         self.inner.compression.store(Arc::clone(&settings.compression));
     }
 

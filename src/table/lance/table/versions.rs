@@ -15,7 +15,7 @@ use crate::io::point;
 use crate::model::{Offset, TagName, Timestamp};
 use crate::table::lance::error::blocking;
 use crate::table::lance::offsets::{RAW_KEY, stored};
-use crate::table::lance::open::{Version, list_versions, load};
+use crate::table::lance::open::{Version, list_versions, load, torn_data};
 use crate::table::lance::past::{PastVersion, layout, manifest, manifest_file, summary};
 use crate::table::lance::read::{Edge, edge_row, rows_as_stored};
 use crate::table::lance::{fork, tags};
@@ -33,14 +33,21 @@ impl Inner {
 
     async fn about(&self, version: u64) -> Result<VersionSummary, TableError> {
         self.check_made(version)?;
-        summary(&manifest(&self.place.dataset, version).await?)
+        let manifest = manifest(&self.place.dataset, version).await?;
+        // A clean-up that a crash has cut short leaves manifests whose files are gone.
+        let folder = self.place.dataset.clone();
+        let (manifest, torn) = blocking(move || torn_data(&manifest, &folder).map(|torn| (manifest, torn))).await?;
+        if torn.is_some() {
+            return Err(TableError::VersionGone { version });
+        }
+        summary(&manifest)
     }
 
     async fn open_past(&self, number: u64) -> Result<(PastVersion, VersionSummary), TableError> {
         self.check_made(number)?;
         // Before the look, so that it stays if it is there.
         let pin = Arc::new(self.pins.pin(number));
-        let about = summary(&manifest(&self.place.dataset, number).await?)?;
+        let about = self.about(number).await?;
         let dataset = match load(&self.site(), number).await {
             Ok(dataset) => Arc::new(dataset),
             Err(error) => {
@@ -139,7 +146,16 @@ impl Inner {
         point::passed("fork", "linked");
         let base = version.layout.base;
         let text = text_of(version, base, next);
-        let announced = Announced { cause: Cause::Fork, next, base, text, last_time, posted: None, schema: None };
+        let announced = Announced {
+            cause: Cause::Fork,
+            next,
+            base,
+            text,
+            last_time,
+            posted: None,
+            schema: None,
+            rewritten: Vec::new(),
+        };
         let now = Timestamp::from_micros(Utc::now().timestamp_micros());
         self.commit(announced, None, || async {
             fork::commit_first(&self.fence, dataset, &version.dataset, fragments, now).await?;
@@ -179,6 +195,7 @@ impl Inner {
             last_time: source.time_before(next).await?,
             posted: None,
             schema: None,
+            rewritten: Vec::new(),
         };
         self.add_version(&present, transaction, announced).await?;
         Ok(())
@@ -262,7 +279,7 @@ impl Versions for LanceTable {
             if fork.inner.head().version > 0 {
                 return Err(TableError::Failed { cause: "there is a dataset already".to_owned() });
             }
-            fork.inner.begin_as(&source, until).await?;
+            source.told(fork.inner.begin_as(&source, until).await).await?;
             Ok(fork.inner.head())
         })
         .await

@@ -45,6 +45,8 @@ pub(super) struct Announced {
     pub(super) posted: Option<Progress>,
     /// The schema version that its rows read under; none where that stays as it is.
     pub(super) schema: Option<SchemaVersion>,
+    /// Fragments whose rows are written anew.
+    pub(super) rewritten: Vec<u64>,
 }
 
 impl Inner {
@@ -60,11 +62,12 @@ impl Inner {
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { cause, next, base, text, last_time, posted, schema } = announced;
+        let Announced { cause, next, base, text, last_time, posted, schema, rewritten } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
         let raw_bytes = self.raw_bytes_from(&head, base) + text;
-        self.fence.arm(Ticket { version: head.version + 1, cause, base, next, raw_bytes, posted, schema, known });
+        let (version, base_before) = (head.version + 1, head.base);
+        self.fence.arm(Ticket { version, cause, base, next, raw_bytes, posted, schema, known, base_before, rewritten });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -129,7 +132,7 @@ impl Inner {
         &self,
         present: &Version,
         transaction: Transaction,
-        base: Option<Offset>,
+        (base, rewritten): (Option<Offset>, Vec<u64>),
     ) -> Result<(), TableError> {
         let head = self.head();
         let announced = Announced {
@@ -140,6 +143,7 @@ impl Inner {
             last_time: head.last_time,
             posted: None,
             schema: None,
+            rewritten,
         };
         self.add_version(present, transaction, announced).await.map(drop)
     }
@@ -172,6 +176,7 @@ impl Inner {
             last_time: last.time,
             posted,
             schema: columns.version,
+            rewritten: Vec::new(),
         };
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
@@ -207,6 +212,7 @@ impl Inner {
                 last_time: head.last_time,
                 posted,
                 schema,
+                rewritten: Vec::new(),
             };
             version = self.add_version(&version, transaction, announced).await?;
         }
@@ -224,7 +230,7 @@ impl Inner {
         self.add_version(
             &version,
             transaction,
-            Announced { cause, next, base, text: 0, last_time, posted: None, schema: None },
+            Announced { cause, next, base, text: 0, last_time, posted: None, schema: None, rewritten: Vec::new() },
         )
         .await
     }
@@ -260,6 +266,7 @@ impl Inner {
             last_time: last.time,
             posted,
             schema: columns.version,
+            rewritten: Vec::new(),
         };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
@@ -268,15 +275,22 @@ impl Inner {
     pub(super) async fn append(&self, columns: &Columns, chunks: &[Chunk]) -> Result<(), TableError> {
         let last = dense(chunks, &self.head())?;
         let batches = lay_out(&columns.schema, chunks)?;
+        self.moved.store(false, Ordering::Release);
         match self.append_once(columns, batches.clone(), last).await {
-            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.append_once(columns, batches, last).await,
+            Err(_) if self.is_overtaken() => self.append_once(columns, batches, last).await,
             outcome => outcome,
         }
     }
 
-    pub(super) async fn drop_before(&self, before: Offset) -> Result<(), TableError> {
+    /// Whether a commit has failed because somebody else's came first, which was adopted, so that it can be made anew.
+    fn is_overtaken(&self) -> bool {
+        self.moved.swap(false, Ordering::AcqRel) && !self.unsettled.load(Ordering::Acquire)
+    }
+
+    pub(in crate::table::lance) async fn drop_before(&self, before: Offset) -> Result<(), TableError> {
+        self.moved.store(false, Ordering::Release);
         match self.drop_once(before).await {
-            Err(_) if self.moved.swap(false, Ordering::AcqRel) => self.drop_once(before).await,
+            Err(_) if self.is_overtaken() => self.drop_once(before).await,
             outcome => outcome,
         }
     }
@@ -300,6 +314,7 @@ impl Inner {
             last_time: head.last_time,
             posted: None,
             schema: None,
+            rewritten: Vec::new(),
         };
         self.add_version(&version, transaction, announced).await?;
         Ok(())

@@ -54,7 +54,10 @@ pub(super) async fn write_merged(
     let expired = expired.min(end.saturating_before(1));
     let base = Some(expired).filter(|expired| run.start == 0 && *expired > layout.base);
     let bytes_read = parts.iter().map(|placed| placed.bytes).sum();
-    let rows = rows_of(Arc::clone(dataset), parts, base.unwrap_or(Offset::ZERO), stop.clone());
+    // Of those that have expired as a whole there is nothing to read.
+    let from = base.unwrap_or(Offset::ZERO);
+    let parts = parts.into_iter().filter(|placed| placed.next > from).collect();
+    let rows = rows_of(Arc::clone(dataset), parts, from, stop.clone());
     let insert = InsertBuilder::new(Arc::clone(dataset)).with_params(&params);
     let Operation::Append { fragments: new } = insert.execute_uncommitted_stream(rows).await?.operation else {
         return Err(TableError::Failed { cause: "an append is something else".to_owned() });
@@ -113,12 +116,19 @@ impl Merged {
         let is_same = fragments.get(place..place + self.old.len()) == Some(self.old.as_slice());
         // What was dropped before the run has moved the base on.
         let is_in_place = self.base.is_none() || place == 0;
-        (is_same && is_in_place).then(|| {
+        // Lance gives a fragment of id 0 the highest one: sound only where nothing has come behind it meanwhile.
+        let keeps_order = self.new.iter().all(|new| new.id != 0) || (place == 0 && fragments.len() == self.old.len());
+        (is_same && is_in_place && keeps_order).then(|| {
             let group = RewriteGroup { old_fragments: self.old.clone(), new_fragments: self.new.clone() };
             let operation =
                 Operation::Rewrite { groups: vec![group], rewritten_indices: Vec::new(), frag_reuse_index: None };
             Transaction::new_from_version(present.manifest().version, operation)
         })
+    }
+
+    /// The fragments whose rows it has written anew.
+    pub(super) fn rewritten(&self) -> Vec<u64> {
+        self.old.iter().map(|fragment| fragment.id).collect()
     }
 
     /// The files that it has written.

@@ -24,6 +24,7 @@ use self::turns::Turn;
 pub(super) use self::turns::Turns;
 use super::commit::DATA_FOLDER;
 use super::error::blocking;
+use super::open::Version;
 use super::table::Inner;
 use crate::io::{Disk, point};
 use crate::model::{Offset, Timestamp};
@@ -143,7 +144,10 @@ impl Inner {
         let is_merge_due = || {
             let (policy, expired) = (self.upkeep.policy(), self.upkeep.expired());
             let open = self.open_version();
-            open.is_some_and(|version| policy.next_run(&version.layout, expired, Zeal::Due).is_some())
+            open.is_some_and(|version| {
+                let layout = &version.layout;
+                !layout.wholly_before(expired).is_empty() || policy.next_run(layout, expired, Zeal::Due).is_some()
+            })
         };
         self.upkeep.asked.load(Ordering::Acquire) || self.is_clean_up_due() || is_merge_due()
     }
@@ -177,45 +181,74 @@ impl Inner {
     async fn keep_up_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), TableError> {
         let before = self.head();
         let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
-        let (mut merges, mut bytes_merged, mut cleaned) = (0, 0, Cleaned::default());
-        for zeal in asked.map(Zeal::All).into_iter().chain([Zeal::Due]) {
-            while let Some(bytes) = self.merge_next(zeal, stop).await? {
-                merges += 1;
-                bytes_merged += bytes;
-                // Between merges: where commits come fast, there is always one more due.
-                cleaned += self.clean_up_if_due().await?;
+        // First what makes room, and again whatever becomes of merges, which need some.
+        let mut cleaned = self.clean_up_if_due().await?;
+        let (mut merges, mut bytes_merged) = (0, 0);
+        let merging = async {
+            self.drop_what_has_expired().await?;
+            for zeal in asked.map(Zeal::All).into_iter().chain([Zeal::Due]) {
+                while let Some(bytes) = self.merge_next(zeal, stop).await? {
+                    merges += 1;
+                    bytes_merged += bytes;
+                    // Between merges: where commits come fast, there is always one more due.
+                    cleaned += self.clean_up_if_due().await?;
+                }
             }
+            Ok(())
+        };
+        let merged: Result<(), TableError> = merging.await;
+        if merged.is_err() && asked.is_some() {
+            self.upkeep.asked.store(true, Ordering::Release);
         }
         cleaned += self.clean_up_if_due().await?;
-        if merges == 0 && cleaned == Cleaned::default() {
-            return Ok(());
+        if merges > 0 || cleaned != Cleaned::default() {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let done = Upkeep {
+                at: Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+                fragments_before: before.fragments.len() as u64,
+                fragments_after: self.head().fragments.len() as u64,
+                merges,
+                bytes_merged,
+                versions_removed: cleaned.versions,
+                bytes_removed: cleaned.bytes,
+                total_merges: merges,
+                total_versions_removed: cleaned.versions,
+                total_bytes_removed: cleaned.bytes,
+            };
+            debug!(dataset = %self.place.dataset.display(), ?done, "upkeep");
+            self.upkeep.note(done);
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let done = Upkeep {
-            at: Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
-            fragments_before: before.fragments.len() as u64,
-            fragments_after: self.head().fragments.len() as u64,
-            merges,
-            bytes_merged,
-            versions_removed: cleaned.versions,
-            bytes_removed: cleaned.bytes,
-            total_merges: merges,
-            total_versions_removed: cleaned.versions,
-            total_bytes_removed: cleaned.bytes,
-        };
-        debug!(dataset = %self.place.dataset.display(), ?done, "upkeep");
-        self.upkeep.note(done);
+        merged
+    }
+
+    /// Drops fragments that had expired before they were committed.
+    async fn drop_what_has_expired(self: &Arc<Self>) -> Result<(), TableError> {
+        let expired = self.upkeep.expired();
+        let is_there = self.open_version().is_some_and(|version| !version.layout.wholly_before(expired).is_empty());
+        if is_there {
+            let _lane = self.enter_lane().await?;
+            self.drop_before(expired).await?;
+        }
         Ok(())
     }
 
     /// Makes the next merge that is due: how many bytes were read for it; none where none was due.
     async fn merge_next(self: &Arc<Self>, zeal: Zeal, stop: &CancellationToken) -> Result<Option<u64>, TableError> {
-        let turns = &self.shared.turns;
-        let Ok(_alone) = turns.merging.acquire().await else { return Ok(None) };
         let Some(version) = self.version().await? else { return Ok(None) };
-        let expired = self.upkeep.expired();
-        let run = self.upkeep.policy().next_run(&version.layout, expired, zeal);
-        let Some(run) = run.filter(|_| !stop.is_cancelled()) else { return Ok(None) };
+        let next_run = |version: &Version| {
+            let expired = self.upkeep.expired();
+            Some((self.upkeep.policy().next_run(&version.layout, expired, zeal)?, expired))
+        };
+        if next_run(&version).is_none() {
+            return Ok(None);
+        }
+        // One reads and writes at a time, of all tables; meanwhile this one may have been merged or may be going.
+        let _alone = tokio::select! {
+            alone = self.shared.turns.merging.acquire() => alone,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let Some(version) = self.version().await? else { return Ok(None) };
+        let Some((run, expired)) = next_run(&version).filter(|_| !stop.is_cancelled()) else { return Ok(None) };
         let merged = merge::write_merged(&version, run, expired, self.merge_params(), stop).await?;
         point::passed("compact", "written");
         drop(version);
@@ -244,16 +277,15 @@ impl Inner {
         }
         let Some(present) = self.version().await? else { return Ok(false) };
         let Some(transaction) = merged.transaction(&present.dataset) else { return Ok(false) };
-        self.commit_rewrite(&present, transaction, merged.base).await?;
+        self.commit_rewrite(&present, transaction, (merged.base, merged.rewritten())).await?;
         Ok(true)
     }
 
     /// Removes what a merge has written that was not committed.
     async fn forget_merged(&self, merged: &Merged) {
-        let named = match self.version().await {
-            Ok(Some(version)) => version.dataset.fragments().iter().flat_map(|it| it.files.clone()).collect(),
-            _ => Vec::new(),
-        };
+        // Where it is not known what the dataset names, they stay until the next start looks for strays.
+        let Ok(Some(version)) = self.version().await else { return };
+        let named: Vec<_> = version.dataset.fragments().iter().flat_map(|it| it.files.clone()).collect();
         let (disk, folder) = (Arc::clone(&self.shared.disk), self.place.dataset.join(DATA_FOLDER));
         let files: Vec<String> =
             merged.files().filter(|file| named.iter().all(|named| named.path != *file)).map(str::to_owned).collect();
@@ -268,10 +300,18 @@ impl Inner {
     }
 
     async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
+        let is_heavier = self.upkeep.heavier.swap(false, Ordering::AcqRel);
+        let cleaned = self.remove_versions(is_heavier).await;
+        if cleaned.is_err() && is_heavier {
+            self.upkeep.heavier.store(true, Ordering::Release);
+        }
+        cleaned
+    }
+
+    async fn remove_versions(self: &Arc<Self>, is_heavier: bool) -> Result<Cleaned, TableError> {
         let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
         let is_many = self.upkeep.has_many_versions();
-        let is_heavy =
-            self.upkeep.heavier.swap(false, Ordering::AcqRel) && clean::is_history_heavy(path, history).await?;
+        let is_heavy = is_heavier && clean::is_history_heavy(path, history).await?;
         let mut cleaned = Cleaned::default();
         if is_many || is_heavy {
             let _lane = self.enter_lane().await?;

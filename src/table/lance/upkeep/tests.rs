@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::table::lance::LanceTables;
 use crate::table::lance::tests::{Bench, append, files, numbers, schema, somebody_else};
-use crate::table::{TableView as _, Tables as _};
+use crate::table::{Table as _, TableView as _, Tables as _};
 
 fn data_bytes(bench: &Bench) -> u64 {
     files(&bench.place().dataset.join("data")).iter().map(|file| fs::metadata(file).unwrap().len()).sum()
@@ -201,4 +201,59 @@ async fn a_dataset_has_one_table_however_often_it_is_opened() {
     bench.upkept().await;
     assert_eq!(other.head(), one.head());
     assert_eq!(numbers(&*open().await.unwrap()).await, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_first_fragment_alone_is_not_rewritten_behind_rows_that_came_meanwhile() {
+    let mut bench = Bench::new();
+    let columns = crate::table::contract::plain(&schema());
+    let table = inside(&bench).await;
+    let records: Vec<String> = (0..10).map(|n| format!("{{\"n\":{n}}}")).collect();
+    table.append(&columns, vec![chunk_of(0, &records)]).await.unwrap();
+    let inner = Arc::clone(table.inner());
+    let version = inner.version().await.unwrap().unwrap();
+    let (expired, go_on) = (Offset::new(8).unwrap(), CancellationToken::new());
+    let merged = merge::write_merged(&version, 0..1, expired, inner.merge_params(), &go_on).await.unwrap();
+    append(&table, 10).await.unwrap();
+    assert!(!inner.commit_merged(&merged, &go_on).await.unwrap(), "it would stand behind the new row");
+    table.drop_before(expired).await.unwrap();
+    bench.upkept().await;
+    assert_eq!(table.head().base, expired);
+    assert_eq!(numbers(&table).await, [8, 9, 10]);
+    drop((table, inner, version));
+    assert_eq!(numbers(&*bench.reopened().await.unwrap()).await, [8, 9, 10]);
+}
+
+#[tokio::test]
+async fn what_has_expired_before_it_is_committed_goes_and_holds_up_no_merge() {
+    let bench = bench_with(EAGER);
+    let table = bench.tables.open(&bench.place(), Offset::ZERO).await.unwrap();
+    let expired = Offset::new(5).unwrap();
+    table.configure(&crate::table::TableSettings { expired, ..Default::default() });
+    for number in 0..9 {
+        append(&*table, number).await.unwrap();
+    }
+    bench.upkept().await;
+    assert_eq!((table.head().base, table.head().fragments.len() <= 3), (expired, true));
+    assert_eq!(numbers(&*table).await, [5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn a_version_whose_files_are_gone_cannot_be_tagged() {
+    let mut bench = Bench::new();
+    let table = bench.filled(3).await;
+    table.compact();
+    bench.upkept().await;
+    // As where a crash has cut a clean-up short: files go before manifests.
+    let named: Vec<_> = somebody_else(&bench).await.fragments().iter().flat_map(|it| it.files.clone()).collect();
+    for file in files(&bench.place().dataset.join("data")) {
+        if named.iter().all(|named| !file.ends_with(&named.path)) {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    let name = crate::model::TagName::parse("old").unwrap();
+    let gone = |outcome: Result<_, TableError>| matches!(outcome, Err(TableError::VersionGone { version: 3 }));
+    assert!(gone(table.put_tag(&name, Some(3)).await.map(drop)));
+    assert!(gone(table.at(3).await.map(drop)));
+    assert!(table.put_tag(&name, None).await.is_ok());
 }
