@@ -17,6 +17,7 @@ from kit.server import Server
 from kit.wire import Wire, by_many
 
 HASHER = Path(__file__).resolve().parent.parent / "kit" / "table_hash.py"
+INDEXER = HASHER.with_name("index_of_others.py")
 BUSY = "busy"
 CLIENTS = 16
 APPENDS_EACH = 200
@@ -57,6 +58,7 @@ def run(context: Context) -> None:
     check(last["total_merges"] >= 3 and last["total_bytes_removed"] > 0, f"upkeep has done its part: {last}")
     _compare_with_fresh(context, server, appended)
     _many(context, server)
+    context.say(process.run([context.tools.venv_bin() / "python", INDEXER, server.base, "indexed"], 120).strip())
     server.kill()
 
 
