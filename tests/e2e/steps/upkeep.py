@@ -151,14 +151,16 @@ def _many(context: Context, server: Server) -> None:
     """Appends to many topics at once, and what is left of each."""
     names = [f"many-{number:04}" for number in range(context.upkeep_topics)]
 
+    def make(wire: Wire, number: int) -> None:
+        status, answer = wire.call("PUT", f"/v1/topics/{names[number]}", b"{}")
+        check(status == 201, f"{names[number]} answered {status}: {answer.decode()}")
+
     def fill(wire: Wire, number: int) -> None:
         topic = names[number % len(names)]
-        if number < len(names):
-            status, answer = wire.call("PUT", f"/v1/topics/{topic}", b"{}")
-            check(status == 201, f"{topic} answered {status}: {answer.decode()}")
         status, answer = wire.call("POST", f"/v1/topics/{topic}/records", _value(number))
         check(status == 200, f"{topic} answered {status}: {answer.decode()}")
 
+    by_many(server.base, CLIENTS, len(names), make)
     begin = time.monotonic()
     by_many(server.base, CLIENTS, len(names) * APPENDS_EACH, fill)
     secs = time.monotonic() - begin
