@@ -8,19 +8,15 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
+use crate::codec::Chunk;
+use crate::codec::columns::{to_batch, wide_in};
 use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
-use crate::codec::{Chunk, DecodeLimits, Decoded, Form, PreparedSchema, Target, decode};
 use crate::engine::Core;
-use crate::model::{
-    Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaMode, SchemaVersion, Timestamp, TopicId, Writer,
-};
+use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaVersion, Timestamp, TopicId, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
 use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all, versioned};
-
-/// What was stored was within the limits of its time.
-const UNBOUNDED: DecodeLimits = DecodeLimits { record_bytes_max: u64::MAX, records_max: u64::MAX, errors_max: 1 };
 
 /// How much of a dataset is read at once to look through it.
 const READ_RECORDS: usize = 8_192;
@@ -354,18 +350,11 @@ async fn remember_committed(
     Ok(())
 }
 
-/// Integer columns that the records in the log have held more than 2^53 in.
+/// Integer columns that stored records have held more than 2^53 in.
 fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
-    let known = wide.clone();
-    // Numbers that JSON lacks print as null, also in fields that take none.
-    let prepared = PreparedSchema::new(Arc::new(schema.clone().taking_nulls()));
     for chunk in chunks {
-        let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Strict, wide: &known };
-        let text = chunk.values().printed().text();
-        match decode(&text, Form::Ndjson, target, &UNBOUNDED) {
-            Ok(Decoded::Fits(records)) => wide.union(&records.wide),
-            // What cannot be looked at may have held anything.
-            _ => wide.union(&WideColumns::all_of(schema)),
-        };
+        // What cannot be looked at may have held anything.
+        let found = to_batch(schema, std::slice::from_ref(chunk)).map(|batch| wide_in(schema, &batch));
+        wide.union(&found.unwrap_or_else(|_| WideColumns::all_of(schema)));
     }
 }

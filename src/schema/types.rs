@@ -24,19 +24,6 @@ pub struct Field {
     pub nullable: bool,
 }
 
-impl Field {
-    fn take_nulls(&mut self) {
-        self.nullable = true;
-        let mut inside = &mut self.data_type;
-        while let DataType::List(item) = inside {
-            inside = item;
-        }
-        if let DataType::Struct(fields) = inside {
-            fields.iter_mut().for_each(Field::take_nulls);
-        }
-    }
-}
-
 /// What a column holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataType {
@@ -102,13 +89,6 @@ pub enum FloatType {
 }
 
 impl Schema {
-    /// The same with fields that all take null, at every depth.
-    #[must_use]
-    pub fn taking_nulls(mut self) -> Self {
-        self.fields.iter_mut().for_each(Field::take_nulls);
-        self
-    }
-
     /// How many columns hold values themselves: structs count by their members, lists by their items.
     pub fn leaf_count(&self) -> usize {
         leaf_count(&self.fields)

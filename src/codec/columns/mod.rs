@@ -3,6 +3,7 @@
 mod builder;
 mod cursor;
 mod set;
+mod wide;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 use self::builder::Members;
 use self::cursor::Cursor;
 pub use self::set::ColumnSet;
+pub use self::wide::wide_in;
 use super::Chunk;
 use crate::schema::{DataType, Field, FloatType, IntType, Schema, names};
 

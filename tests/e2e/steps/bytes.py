@@ -2,7 +2,7 @@
 
 from kit import nasty
 from kit.api import Api
-from kit.check import check
+from kit.check import check, until
 from kit.context import Context
 from kit.records import read_every_way, same_bytes, value_of
 
@@ -53,6 +53,34 @@ def run(context: Context) -> None:
     still("after evolution and a flush", both)
     server.restart()
     still("after evolution, a flush, SIGKILL and restart", both)
+
+    api.call("PUT", f"/v1/topics/{TOPIC}/tags/then", {}).ok(201)
+    _compact(api, TOPIC)
+    still("after a merge of all fragments", both)
+    server.restart()
+    still("after a merge, SIGKILL and restart", both)
+    same_bytes(api.lines(TOPIC, "?tag=then"), both, "the records at the tag")
+    exported = api.get(f"/v1/topics/{TOPIC}/export").ok(200).body.splitlines()
+    same_bytes(exported, [value_of(record) for record in both], "the values exported")
+    context.say("the same at a tag, and as values in an export")
+
+    api.call("PATCH", f"/v1/topics/{TOPIC}", {"backend_options": {"compression": "zstd"}}).ok(200)
+    api.call("POST", f"/v1/topics/{TOPIC}/fork", {"topic": "forked", "at": {"offset": len(first) + 1}}).ok(201)
+    same_bytes(read_every_way(api, "forked", "the fork"), both[: len(first) + 1], "the records of a fork")
+    api.append("forked", more[-1])
+    api.flush("forked")
+    _compact(api, "forked")
+    same_bytes(api.lines("forked")[: len(first) + 1], both[: len(first) + 1], "a fork's records, compressed anew")
+    api.call("DELETE", f"/v1/topics/{TOPIC}").ok(204)
+    server.restart()
+    same_bytes(api.lines("forked")[: len(first) + 1], both[: len(first) + 1], "a fork's records without its source")
+    context.say("the same in a fork, also compressed anew, and without its source")
+
+
+def _compact(api: Api, topic: str) -> None:
+    """Merges all fragments."""
+    api.call("POST", f"/v1/topics/{topic}/compact").ok(202)
+    until(lambda: api.get(f"/v1/topics/{topic}/stats").json()["fragments"] == 1, 30, "one fragment")
 
 
 def _singly(api: Api, topic: str, sent: list[str]) -> int:
