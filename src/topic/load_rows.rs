@@ -18,6 +18,10 @@ use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 /// So many rows a batch may have in any case, though its columns take no bytes at all.
 const BATCH_RECORDS_LEAST: u64 = 1_000_000;
 
+/// What the columns of a single record may take for each byte that its text may have: an item of a list has two bytes at
+/// least, and takes a few numbers.
+const SINGLE_PER_BYTE_MAX: u64 = 32;
+
 /// Rows that have come and are not stored yet.
 struct Waiting {
     batches: VecDeque<RecordBatch>,
@@ -146,9 +150,11 @@ impl Topic {
         progress: &mut Progress,
     ) -> Result<(), Problem> {
         let Some(schema) = reader.schema() else { return Ok(()) };
+        let single_bytes_max = self.services.decode_limits.record_bytes_max.saturating_mul(SINGLE_PER_BYTE_MAX);
+        let single_bytes_max = single_bytes_max.clamp(PIECE_BYTES_MAX as u64, u32::MAX.into());
         while waiting.rows >= least.max(1) {
             // A single record may be larger.
-            let text_bytes_max = if waiting.piece_rows == 1 { u64::from(u32::MAX) } else { PIECE_BYTES_MAX as u64 };
+            let text_bytes_max = if waiting.piece_rows == 1 { single_bytes_max } else { PIECE_BYTES_MAX as u64 };
             let rows = waiting.first(schema, text_bytes_max);
             let count = rows.len();
             let ask = AppendRequest {

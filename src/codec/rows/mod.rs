@@ -10,6 +10,8 @@ mod numbers;
 mod plain;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod cast_tests;
 #[cfg(test)]
 mod tests;
@@ -75,12 +77,13 @@ pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits
     if wanted.leaf_count() > COLUMNS_MAX {
         return Err(DecodeError::TooManyColumns);
     }
-    let mut fitting = Fitting { mode, budget: &mut budget };
+    let mut fitting = Fitting { mode, budget: &mut budget, record_bytes_max: limits.record_bytes_max };
     let (mut fitted, mut errors, mut before) = (Vec::with_capacity(batches.len()), Vec::new(), 0);
     for batch in &batches {
         let mut faults = Faults::default();
         let all = (batch.rows, None);
-        fitted.push((batch.rows, fitting.members(&wanted.fields, &members, &batch.columns, all, true, &mut faults)?));
+        let members = fitting.members(&wanted.fields, &members, &batch.columns, all, true, &mut faults);
+        fitted.push((batch.rows, members.map_err(|error| error.behind(0, before))?));
         errors.extend(faults.into_errors(before));
         before += batch.rows as u64;
         if errors.len() >= Problem::ERRORS_MAX {
@@ -168,9 +171,7 @@ fn printed(
             .map_err(|error| DecodeError::InvalidArrow { reason: error.to_string() })?;
         ends.reserve(*rows);
         for row in 0..*rows {
-            let begin = text.len();
-            object.print(row, &mut text);
-            if (text.len() - begin) as u64 > limits.record_bytes_max {
+            if !object.print_bounded(row, &mut text, limits.record_bytes_max) {
                 return Err(DecodeError::RecordTooLarge { limit: limits.record_bytes_max, record, line: 0 });
             }
             text.push(b'\n');
