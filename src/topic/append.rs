@@ -59,6 +59,15 @@ pub(super) enum Step {
     Refused(Problem, Offset, u64),
 }
 
+/// What records take in the tail.
+pub(super) fn bytes_of(decoded: &Decoded) -> u64 {
+    let values = match decoded {
+        Decoded::Fits(records) => &records.values,
+        Decoded::Evolves(evolution) => &evolution.records.values,
+    };
+    Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64
+}
+
 impl Topic {
     /// Refuses what the backend cannot do, before the body is read.
     ///
@@ -136,13 +145,15 @@ impl Topic {
                 Misfits::AsSet => self.decode(&ask, &basis, self.quarantines()).await,
             };
             let Sifted { taken: decoded, refused } = sifted.map_err(Refusal::Body)?;
-            let quarantined = match refused.is_empty() {
-                true => None,
-                false => Some(Box::pin(self.set_aside(&ask, &misfits, refused)).await?),
-            };
-            let reservation = match room.take() {
-                Some(room) => room,
-                None => self.reserve(&decoded).await?,
+            // What an earlier try has left would keep out the two parts together.
+            let left = room.take().filter(|_| refused.is_empty());
+            let (reservation, quarantined) = match left {
+                Some(left) => (left, None),
+                None if refused.is_empty() => (self.reserve(bytes_of(&decoded)).await?, None),
+                None => {
+                    let (own, aside) = Box::pin(self.set_aside(&ask, &misfits, refused, &decoded)).await?;
+                    (own, Some(aside))
+                }
             };
             let step = match decoded {
                 Decoded::Fits(records) => self.sequence(&ask, ack, &basis, Batch { records, reservation, quarantined }),
@@ -289,12 +300,7 @@ impl Topic {
         prepared
     }
 
-    pub(super) async fn reserve(&self, decoded: &Decoded) -> Result<Reservation, Problem> {
-        let values = match decoded {
-            Decoded::Fits(records) => &records.values,
-            Decoded::Evolves(evolution) => &evolution.records.values,
-        };
-        let bytes = Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64;
+    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Problem> {
         self.backend.reserve(bytes).await.map_err(|err| self.storage_problem(&err))
     }
 
