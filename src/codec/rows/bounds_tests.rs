@@ -25,7 +25,7 @@ fn error(array: ArrayRef, known: Option<&Schema>, record_bytes_max: u64, bytes_m
     let wide = WideColumns::default();
     let target = Target::Columns { schema: prepared.as_ref(), mode: SchemaMode::Evolve, wide: &wide };
     let limits = DecodeLimits { record_bytes_max, records_max: 1_000, errors_max: 1 };
-    decode_rows(&Rows { text_bytes_max: bytes_max, ..one(array) }, target, &limits).err()
+    decode_rows(&Rows { text_bytes_max: bytes_max, ..one(array) }, target, &limits, &Room::default()).err()
 }
 
 #[test]

@@ -28,7 +28,7 @@ use self::incoming::{Member, members};
 use self::plain::{Budget, plain};
 pub(super) use super::columns::marked;
 use super::encode::{Nonfinite, Object};
-use super::{DecodeError, DecodeLimits, Decoded, Evolution, PreparedSchema, Records, Target, Values};
+use super::{DecodeError, DecodeLimits, Decoded, Evolution, PreparedSchema, Records, Room, Target, Values};
 use crate::model::{Problem, SchemaMode};
 use crate::schema::{COLUMNS_MAX, DataType, EXACT_INTEGER_MAX, Field, FieldPath, Schema, WideColumns, diff};
 
@@ -41,6 +41,8 @@ pub struct Rows {
     pub batches: Vec<RecordBatch>,
     /// The most bytes of text that they may become.
     pub text_bytes_max: u64,
+    /// How much of what they become is held already: no room is taken for that.
+    pub held_bytes: u64,
 }
 
 impl Rows {
@@ -59,7 +61,12 @@ impl Rows {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode_rows(
+    rows: &Rows,
+    target: Target<'_>,
+    limits: &DecodeLimits,
+    room: &Room,
+) -> Result<Decoded, DecodeError> {
     let Target::Columns { schema, mode, wide } = target else {
         return Err(DecodeError::InvalidArrow { reason: "the topic has no columns for it".to_owned() });
     };
@@ -70,7 +77,7 @@ pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits
     if rows.is_empty() {
         return Err(DecodeError::EmptyBatch);
     }
-    let mut budget = Budget::new(rows.text_bytes_max);
+    let mut budget = Budget::new(rows.text_bytes_max, room.clone(), rows.held_bytes);
     let (batches, faults) = unpacked(rows, &mut budget)?;
     refuse(faults)?;
     let wanted = wanted_schema(&members, &batches, schema.map(PreparedSchema::schema), mode, wide);
@@ -98,7 +105,7 @@ pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits
     for (_, fitted) in &fitted {
         note_wide(&wanted.fields, fitted, &FieldPath::default(), wide, &mut newly_wide);
     }
-    let values = printed(&wanted, &fitted, limits, rows.text_bytes_max)?;
+    let values = printed(&wanted, &fitted, limits, rows.text_bytes_max, &mut budget)?;
     let records = Records { values, wide: newly_wide };
     let none = Schema::default();
     let known = schema.map_or(&none, PreparedSchema::schema);
@@ -161,6 +168,7 @@ fn printed(
     fitted: &[(usize, Fitted)],
     limits: &DecodeLimits,
     bytes_max: u64,
+    budget: &mut Budget,
 ) -> Result<Values, DecodeError> {
     let bytes_max = bytes_max.min(u64::from(u32::MAX));
     let (mut text, mut ends): (Vec<u8>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -171,10 +179,12 @@ fn printed(
             .map_err(|error| DecodeError::InvalidArrow { reason: error.to_string() })?;
         ends.reserve(*rows);
         for row in 0..*rows {
+            let begin = text.len();
             if !object.print_bounded(row, &mut text, limits.record_bytes_max) {
                 return Err(DecodeError::RecordTooLarge { limit: limits.record_bytes_max, record, line: 0 });
             }
             text.push(b'\n');
+            budget.hold((text.len() - begin) as u64)?;
             let end = u32::try_from(text.len()).ok().filter(|end| u64::from(*end) <= bytes_max);
             ends.push(end.ok_or(DecodeError::BatchTooLarge { limit: bytes_max })?);
             record += 1;

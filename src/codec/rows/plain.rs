@@ -16,8 +16,8 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField, TimeU
 use arrow_select::take::take;
 
 use super::faults::Faults;
-use crate::codec::DecodeError;
 use crate::codec::columns::UTC;
+use crate::codec::{DecodeError, Room};
 
 /// The days that `YYYY-MM-DD` writes, and the times.
 const DAYS: std::ops::RangeInclusive<i32> = -719_528..=2_932_896;
@@ -29,16 +29,32 @@ const DAY_MILLIS: i64 = 86_400_000;
 pub(super) struct Budget {
     limit: u64,
     left: u64,
+    room: Room,
+    /// What no room is taken for.
+    held: u64,
+    /// What has not been taken from the room yet.
+    owed: u64,
 }
 
 impl Budget {
-    pub(super) const fn new(limit: u64) -> Self {
-        Self { limit, left: limit }
+    pub(super) const fn new(limit: u64, room: Room, held: u64) -> Self {
+        Self { limit, left: limit, room, held, owed: 0 }
     }
 
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), DecodeError> {
         self.left = self.left.checked_sub(bytes).ok_or(DecodeError::BatchTooLarge { limit: self.limit })?;
-        Ok(())
+        self.hold(bytes)
+    }
+
+    /// Takes room for what has a limit of its own.
+    pub(super) fn hold(&mut self, bytes: u64) -> Result<(), DecodeError> {
+        let free = bytes.min(self.held);
+        self.held -= free;
+        self.owed = self.owed.saturating_add(bytes - free);
+        if self.owed < Room::STEP_BYTES {
+            return Ok(());
+        }
+        self.room.take(std::mem::take(&mut self.owed))
     }
 }
 
