@@ -73,6 +73,14 @@ impl InflightPermit {
         })
     }
 
+    /// As [`InflightPermit::grow`], for what a body becomes.
+    ///
+    /// # Errors
+    /// [`DecodeError::NoRoom`] when there was no room in time.
+    pub(super) async fn hold(&mut self, bytes: u64) -> Result<(), DecodeError> {
+        self.grow(bytes).await.map_err(|problem| DecodeError::NoRoom { limit: problem.limit.unwrap_or(0) })
+    }
+
     /// Gives back what is more than `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         self.held.shrink_to(bytes);
@@ -87,9 +95,7 @@ impl InflightPermit {
         let working = move || {
             let room = Room::new(move |bytes| {
                 let mut permit = permit.lock();
-                runtime
-                    .block_on(permit.grow(bytes))
-                    .map_err(|problem| DecodeError::NoRoom { limit: problem.limit.unwrap_or(0) })
+                runtime.block_on(permit.hold(bytes))
             });
             work(&room)
         };

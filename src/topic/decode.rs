@@ -75,7 +75,11 @@ impl Topic {
         let mode = self.settings.load().schema_mode.unwrap_or(SchemaMode::Strict);
         if ask.body.is_text_below(DECODE_INLINE_BYTES) {
             let (schema, room) = (basis.prepared.as_deref(), Room::default());
-            return decode_body(ask, (form, mode), schema, &basis.wide, &limits, sifts, &room);
+            let sifted = decode_body(ask, (form, mode), schema, &basis.wide, &limits, sifts, &room)?;
+            if !sifted.refused.is_empty() {
+                permit.hold(sifted.refused_bytes()).await?;
+            }
+            return Ok(sifted);
         }
         let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
         let decoding =
@@ -98,7 +102,7 @@ fn decode_body(
         RecordForm::StrictColumns | RecordForm::EvolvingColumns => Target::Columns { schema, mode, wide },
     };
     match &ask.body {
-        Body::Text { text, form } if sifts => sift(text, *form, target, limits),
+        Body::Text { text, form } if sifts => sift(text, *form, target, limits, room),
         // Rows of Arrow are typed as a whole: they fit or are refused.
         body => body.decode(target, limits, room).map(|taken| Sifted { taken, refused: Vec::new() }),
     }

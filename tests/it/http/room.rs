@@ -8,10 +8,11 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::api::{Headers, Topic};
+use crate::support::api::{Headers, NDJSON, Topic};
 use crate::support::arrow::{SENT, batch, rows};
 use crate::support::local::{Local, Setup};
 
@@ -66,4 +67,17 @@ async fn loads_of_arrow_are_counted_by_what_they_become() {
     let topic = server.api().topic("persisting").await;
     waits_for_room(&topic, "?atomic=false", SENT, &compressed(), 200).await;
     assert_eq!(topic.tail().await, 8);
+}
+
+#[tokio::test]
+async fn what_is_quarantined_is_counted_by_what_is_kept_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 1 << 20).await;
+    let fields = json!({"fields": [{"name": "n", "type": "int64"}]});
+    let topic = server.api().make(json!({"schema": fields, "on_invalid": "quarantine"})).await;
+    // Decoded at once, and on a thread of its own.
+    for count in [2_000, 10_000] {
+        waits_for_room(&topic, "", NDJSON, "{\"n\":\"x\"}\n".repeat(count).as_bytes(), 207).await;
+    }
+    assert_eq!(topic.api.named(&format!("{}.quarantine", topic.name)).tail().await, 12_000);
 }
