@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::ipc::{IpcLimits, read_all};
 use super::rows::{Rows, decode_rows};
-use super::{DecodeError, DecodeLimits, Decoded, Form, Target, decode};
+use super::{DecodeError, DecodeLimits, Decoded, Form, Room, Target, decode};
 
 /// How much more text than its message records of Arrow may become: numbers are printed, keys repeated.
 const TEXT_PER_BYTE_MAX: u64 = 4;
@@ -44,29 +44,25 @@ impl Body {
         }
     }
 
-    /// How many bytes it has, roughly.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Body::Text { text, .. } => text.len(),
-            Body::Arrow { stream, .. } => stream.len(),
-            Body::Rows(rows) => rows.batches.iter().map(|batch| batch.get_array_memory_size()).sum(),
-        }
+    /// Whether it is text of fewer bytes: what rows of Arrow cost does not show in their size.
+    pub fn is_text_below(&self, bytes: usize) -> bool {
+        matches!(self, Body::Text { text, .. } if text.len() < bytes)
     }
 
-    /// Decodes the records, whole or not at all.
+    /// Decodes the records, whole or not at all. What rows of Arrow become is taken from `room` before they do.
     ///
     /// # Errors
     /// [`DecodeError`].
-    pub fn decode(&self, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    pub fn decode(&self, target: Target<'_>, limits: &DecodeLimits, room: &Room) -> Result<Decoded, DecodeError> {
         match self {
             Body::Text { text, form } => decode(text, *form, target, limits),
             Body::Arrow { stream, bytes_max } => {
                 let ipc = IpcLimits { message_bytes_max: *bytes_max, batch_records_max: limits.records_max };
-                let (schema, batches) = read_all(stream, ipc)?;
+                let (schema, batches) = read_all(stream, ipc, room)?;
                 let text_bytes_max = bytes_max.saturating_mul(TEXT_PER_BYTE_MAX);
-                decode_rows(&Rows { schema, batches, text_bytes_max }, target, limits)
+                decode_rows(&Rows { schema, batches, text_bytes_max, held_bytes: 0 }, target, limits, room)
             }
-            Body::Rows(rows) => decode_rows(rows, target, limits),
+            Body::Rows(rows) => decode_rows(rows, target, limits, room),
         }
     }
 }

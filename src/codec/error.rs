@@ -92,6 +92,12 @@ pub enum DecodeError {
         /// Its type, as Arrow writes it.
         data_type: String,
     },
+    /// The server has no memory for what the body becomes.
+    #[error("The requests in flight fill the server's memory budget; send the request again after a pause.")]
+    NoRoom {
+        /// The budget in bytes.
+        limit: u64,
+    },
     /// There is no record.
     #[error("The body has no record.")]
     EmptyBatch,
@@ -126,6 +132,7 @@ impl DecodeError {
             DecodeError::BatchTooLarge { .. } | DecodeError::MessageTooLarge { .. } => ErrorCode::BodyTooLarge,
             DecodeError::InvalidArrow { .. } => ErrorCode::InvalidBody,
             DecodeError::UnsupportedType { .. } => ErrorCode::SchemaConflict,
+            DecodeError::NoRoom { .. } => ErrorCode::Overloaded,
             DecodeError::EmptyBatch => ErrorCode::EmptyBatch,
             DecodeError::TooManyColumns => ErrorCode::TooManyColumns,
         }
@@ -149,6 +156,7 @@ impl DecodeError {
             | DecodeError::InvalidArrow { .. }
             | DecodeError::MessageTooLarge { .. }
             | DecodeError::UnsupportedType { .. }
+            | DecodeError::NoRoom { .. }
             | DecodeError::EmptyBatch
             | DecodeError::TooManyColumns => {}
         }
@@ -173,6 +181,7 @@ impl DecodeError {
             }
             DecodeError::TooManyRecords { limit }
             | DecodeError::BatchTooLarge { limit }
+            | DecodeError::NoRoom { limit }
             | DecodeError::MessageTooLarge { limit } => {
                 problem.limit = Some(limit);
             }

@@ -3,11 +3,16 @@
 use std::ops::Range;
 
 use crate::codec::walk::spans;
-use crate::codec::{DecodeError, DecodeLimits, Decoded, Form, Records, Target, decode};
+use crate::codec::{DecodeError, DecodeLimits, Decoded, Form, Records, Room, Target, decode};
 use crate::model::{ErrorCode, RecordError};
 
 /// How many refused records one pass tells of; there is another pass while there are more.
 const ERRORS_AT_ONCE: usize = 10_000;
+
+/// What a refused record becomes: its error, the record that is kept of it as text, the same decoded.
+const REFUSED_BYTES: u64 = 1_000;
+/// And each of its bytes, some of which are escaped.
+const REFUSED_PER_BYTE: u64 = 4;
 
 /// A body in two parts.
 #[derive(Clone, Debug)]
@@ -18,12 +23,29 @@ pub struct Sifted {
     pub refused: Vec<(Range<usize>, RecordError)>,
 }
 
-/// Decodes the records of a body that can be stored. What refuses a body whole refuses it here too: text that is no JSON, a
+impl Sifted {
+    /// What the refused records become.
+    pub fn refused_bytes(&self) -> u64 {
+        self.refused.iter().map(|(span, _)| refused_bytes(span)).sum()
+    }
+}
+
+const fn refused_bytes(span: &Range<usize>) -> u64 {
+    REFUSED_BYTES.saturating_add(REFUSED_PER_BYTE.saturating_mul(span.end.saturating_sub(span.start) as u64))
+}
+
+/// Decodes the records of a body that can be stored. What the others become is taken from `room`, pass by pass. What refuses a body whole refuses it here too: text that is no JSON, a
 /// record that is too large, too many records or columns.
 ///
 /// # Errors
 /// [`DecodeError`], but for records that cannot be had in the columns.
-pub fn sift(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits) -> Result<Sifted, DecodeError> {
+pub fn sift(
+    body: &[u8],
+    form: Form,
+    target: Target<'_>,
+    limits: &DecodeLimits,
+    room: &Room,
+) -> Result<Sifted, DecodeError> {
     let limits = DecodeLimits { errors_max: ERRORS_AT_ONCE, ..*limits };
     let mut errors = match decode(body, form, target, &limits) {
         Err(error) => refusals(error)?,
@@ -35,14 +57,19 @@ pub fn sift(body: &[u8], form: Form, target: Target<'_>, limits: &DecodeLimits) 
     let mut refused = Vec::new();
     loop {
         let mut kept = Vec::with_capacity(left.len().saturating_sub(errors.len()));
+        let mut taken = 0;
         let mut errors_left = errors.into_iter().peekable();
         for (place, (record, span)) in (0..).zip(left) {
             match errors_left.next_if(|error| error.record == place) {
-                Some(error) => refused.push((span, RecordError { record, ..error })),
+                Some(error) => {
+                    taken += refused_bytes(&span);
+                    refused.push((span, RecordError { record, ..error }));
+                }
                 None => kept.push((record, span)),
             }
         }
         left = kept;
+        room.take(taken)?;
         if left.is_empty() {
             let taken = Decoded::Fits(Records::default());
             refused.sort_by_key(|(_, error)| error.record);
@@ -98,7 +125,7 @@ mod tests {
         let prepared = PreparedSchema::new(Arc::new(Schema::from_json(&fields).unwrap()));
         let wide = WideColumns::default();
         let target = Target::Columns { schema: Some(&prepared), mode, wide: &wide };
-        let Sifted { taken, refused } = sift(body.as_bytes(), form, target, &LIMITS)?;
+        let Sifted { taken, refused } = sift(body.as_bytes(), form, target, &LIMITS, &Room::default())?;
         let records = match taken {
             Decoded::Fits(records) => records,
             Decoded::Evolves(evolution) => evolution.records,

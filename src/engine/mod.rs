@@ -35,7 +35,9 @@ use crate::io::Disk;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 use crate::runtime::Tasks;
-use crate::topic::{AppendRequest, CreateTopic, Description, ForkAt, Topic, TopicServices, check_first};
+use crate::topic::{
+    AppendRequest, CreateTopic, Description, ForkAt, InflightPermit, Topic, TopicServices, check_first,
+};
 use crate::wal::Wal;
 
 /// What the engine is asked to keep to; sizes in bytes.
@@ -245,9 +247,9 @@ impl Engine {
     ///
     /// # Errors
     /// What the contract says of appends.
-    pub fn check_first(&self, ask: &AppendRequest) -> Result<(), Problem> {
+    pub async fn check_first(&self, ask: &AppendRequest, permit: &mut InflightPermit) -> Result<(), Problem> {
         let core = self.core()?;
-        check_first(ask, &core.services.decode_limits, core.services.clock.now())
+        check_first(ask, &core.services.decode_limits, core.services.clock.now(), permit).await
     }
 
     /// The topic of a name, made with defaults where that is allowed.

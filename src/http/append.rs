@@ -97,13 +97,13 @@ async fn store(
             permit.grow(LOAD_BYTES).await?;
             let body = decoded(body, head.declared);
             match head.form {
-                Records::Json(form) => topic.load(body, form, head.ack).await,
+                Records::Json(form) => topic.load(body, form, permit, head.ack).await,
                 Records::Arrow => topic.load_rows(body, state.limits.max_body_bytes, permit, head.ack).await,
             }
         };
         return Box::pin(loading).await;
     }
-    let (body, _permit) = read_whole(state, body, head.declared, state.limits.max_body_bytes).await?;
+    let (body, mut permit) = read_whole(state, body, head.declared, state.limits.max_body_bytes).await?;
     let Head { form, ack, expected_offset, close, mut writer, .. } = head;
     if let Writer::Keyed(keyed) = &mut writer {
         keyed.body_hash = *blake3::hash(&body).as_bytes();
@@ -114,10 +114,11 @@ async fn store(
     };
     let ask = AppendRequest { body, ack, expected_offset, close, writer };
     if let Some(topic) = topic {
-        return topic.append(ask).await;
+        return topic.append_holding(ask, permit).await;
     }
-    state.engine.check_first(&ask)?;
-    Box::pin(made(state, name, None)).await?.append(ask).await
+    // Seldom done: in a box.
+    Box::pin(state.engine.check_first(&ask, &mut permit)).await?;
+    Box::pin(made(state, name, None)).await?.append_holding(ask, permit).await
 }
 
 async fn made(state: &ApiState, name: &TopicName, topic: Option<Arc<Topic>>) -> Result<Arc<Topic>, Problem> {

@@ -163,6 +163,13 @@ impl Reservation {
         Ok(())
     }
 
+    /// Parts with so many of its bytes, as far as it has them.
+    pub(crate) fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: self.budget.clone(), bytes }
+    }
+
     /// Gives back what is more than `bytes`; how much that was.
     pub(crate) fn shrink_to(&mut self, bytes: u64) -> u64 {
         let given = self.bytes.saturating_sub(bytes);

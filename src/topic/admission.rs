@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use crate::codec::{DecodeError, Room};
 use crate::model::{ErrorCode, Problem};
 use crate::tail::{Budget, Reservation};
 
@@ -47,6 +50,11 @@ impl InflightBudget {
 }
 
 impl InflightPermit {
+    /// A permit of no budget, which holds whatever it is asked to.
+    pub const fn none() -> Self {
+        Self { held: Reservation::none(), patience: Duration::ZERO }
+    }
+
     /// Bytes held.
     pub const fn held(&self) -> u64 {
         self.held.bytes()
@@ -63,6 +71,41 @@ impl InflightPermit {
                 "The requests in flight fill the server's memory budget; send the request again after a pause.";
             Problem::new(ErrorCode::Overloaded, detail).with_limit(full.limit)
         })
+    }
+
+    /// As [`InflightPermit::grow`], for what a body becomes.
+    ///
+    /// # Errors
+    /// [`DecodeError::NoRoom`] when there was no room in time.
+    pub(super) async fn hold(&mut self, bytes: u64) -> Result<(), DecodeError> {
+        self.grow(bytes).await.map_err(|problem| DecodeError::NoRoom { limit: problem.limit.unwrap_or(0) })
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        self.held.shrink_to(bytes);
+    }
+
+    /// Does work on a thread of its own, which holds more as it goes and waits there for room. When the future is dropped,
+    /// the work goes on, and what is held is given back at its end.
+    pub(super) async fn hold_in<T: Send + 'static>(&mut self, work: impl FnOnce(&Room) -> T + Send + 'static) -> T {
+        let held = Arc::new(Mutex::new(std::mem::replace(self, Self::none())));
+        let permit = Arc::clone(&held);
+        let runtime = tokio::runtime::Handle::current();
+        let working = move || {
+            let room = Room::new(move |bytes| {
+                let mut permit = permit.lock();
+                runtime.block_on(permit.hold(bytes))
+            });
+            work(&room)
+        };
+        match tokio::task::spawn_blocking(working).await {
+            Ok(done) => {
+                *self = std::mem::replace(&mut held.lock(), Self::none());
+                done
+            }
+            Err(err) => std::panic::resume_unwind(err.into_panic()),
+        }
     }
 }
 

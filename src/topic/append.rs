@@ -11,7 +11,7 @@ use crate::topic::close::stored_all_the_same;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::quarantine::{Batch, Misfits, is_the_services};
-use crate::topic::{AppendRequest, Receipt, Topic};
+use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 
 /// Why an append is refused.
 pub(super) enum Refusal {
@@ -59,6 +59,15 @@ pub(super) enum Step {
     Refused(Problem, Offset, u64),
 }
 
+/// What records take in the tail.
+pub(super) fn bytes_of(decoded: &Decoded) -> u64 {
+    let values = match decoded {
+        Decoded::Fits(records) => &records.values,
+        Decoded::Evolves(evolution) => &evolution.records.values,
+    };
+    Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64
+}
+
 impl Topic {
     /// Refuses what the backend cannot do, before the body is read.
     ///
@@ -100,20 +109,40 @@ impl Topic {
     /// # Errors
     /// What the contract says of appends; nothing is stored then.
     pub async fn append(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Problem> {
+        self.append_holding(ask, InflightPermit::none()).await
+    }
+
+    /// The same for a body that `permit` holds; what decoding takes beside it is held too, for as long as it is there.
+    ///
+    /// # Errors
+    /// As [`Topic::append`], and `overloaded` without room for that.
+    pub async fn append_holding(
+        self: &Arc<Self>,
+        ask: AppendRequest,
+        mut permit: InflightPermit,
+    ) -> Result<Receipt, Problem> {
         self.check_append(ask.ack, &ask.writer)?;
         if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
-            let appending = async move { topic.append_and_settle(ask, Misfits::AsSet).await.map_err(Problem::from) };
+            let appending =
+                async move { topic.append_and_settle(ask, Misfits::AsSet, &mut permit).await.map_err(Problem::from) };
             Box::pin(self.services.detach(appending)).await
         } else {
-            self.append_and_settle(ask, Misfits::AsSet).await.map_err(Problem::from)
+            self.append_and_settle(ask, Misfits::AsSet, &mut permit).await.map_err(Problem::from)
         }
     }
 
     /// As [`Topic::append`], for an append that does not close; a fault of the body can still be placed in a larger one.
-    pub(super) async fn append_or_fault(self: &Arc<Self>, ask: AppendRequest) -> Result<Receipt, Refusal> {
-        self.append_and_settle(ask, Misfits::AsSet).await
+    pub(super) async fn append_or_fault(
+        self: &Arc<Self>,
+        ask: AppendRequest,
+        permit: &mut InflightPermit,
+    ) -> Result<Receipt, Refusal> {
+        let held = permit.held();
+        let outcome = self.append_and_settle(ask, Misfits::AsSet, permit).await;
+        permit.shrink_to(held);
+        outcome
     }
 
     /// The same, whatever becomes of records that do not fit.
@@ -121,7 +150,9 @@ impl Topic {
         self: &Arc<Self>,
         ask: AppendRequest,
         misfits: Misfits,
+        permit: &mut InflightPermit,
     ) -> Result<Receipt, Refusal> {
+        let body = permit.held();
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
         // Nearly every append passes, and then without waiting.
         let admitted = matches!(self.log.lock().rule(&ask, self.services.clock.now()), Ruling::Admit);
@@ -133,17 +164,21 @@ impl Topic {
             let basis = self.basis();
             let sifted = match misfits {
                 Misfits::Return(_) => self.decode_again(&ask, &basis).await,
-                Misfits::AsSet => self.decode(&ask, &basis, self.quarantines()).await,
+                Misfits::AsSet => self.decode(&ask, &basis, self.quarantines(), permit).await,
             };
             let Sifted { taken: decoded, refused } = sifted.map_err(Refusal::Body)?;
-            let quarantined = match refused.is_empty() {
-                true => None,
-                false => Some(Box::pin(self.set_aside(&ask, &misfits, refused)).await?),
+            // What an earlier try has left would keep out the two parts together.
+            let left = room.take().filter(|_| refused.is_empty());
+            let (reservation, quarantined) = match left {
+                Some(left) => (left, None),
+                None if refused.is_empty() => (self.reserve(bytes_of(&decoded)).await?, None),
+                None => {
+                    let (own, aside) = Box::pin(self.set_aside(&ask, &misfits, refused, &decoded)).await?;
+                    (own, Some(aside))
+                }
             };
-            let reservation = match room.take() {
-                Some(room) => room,
-                None => self.reserve(&decoded).await?,
-            };
+            // The tail counts the records by now.
+            permit.shrink_to(body);
             let step = match decoded {
                 Decoded::Fits(records) => self.sequence(&ask, ack, &basis, Batch { records, reservation, quarantined }),
                 Decoded::Evolves(evolution) => match self.may_evolve(&ask, &basis, reservation) {
@@ -289,12 +324,7 @@ impl Topic {
         prepared
     }
 
-    pub(super) async fn reserve(&self, decoded: &Decoded) -> Result<Reservation, Problem> {
-        let values = match decoded {
-            Decoded::Fits(records) => &records.values,
-            Decoded::Evolves(evolution) => &evolution.records.values,
-        };
-        let bytes = Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64;
+    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Problem> {
         self.backend.reserve(bytes).await.map_err(|err| self.storage_problem(&err))
     }
 

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use crate::codec::{Body, DecodeError, Form, Piece, Pieces};
 use crate::model::{Ack, ErrorCode, Problem, StoredBefore, Writer};
 use crate::topic::append::Refusal;
-use crate::topic::{AppendRequest, Receipt, Topic};
+use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 
 /// The most bytes of one piece; a single record may be larger.
 pub(super) const PIECE_BYTES_MAX: usize = 8 << 20;
@@ -45,7 +45,7 @@ impl Progress {
 
 impl Topic {
     /// Loads a body of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
-    /// by a piece.
+    /// by a piece, which `permit` counts.
     ///
     /// # Errors
     /// What stopped it, with what *is* stored.
@@ -53,6 +53,7 @@ impl Topic {
         self: &Arc<Self>,
         mut body: BoxStream<'_, Result<Bytes, Problem>>,
         form: Form,
+        mut permit: InflightPermit,
         ack: Option<Ack>,
     ) -> Result<Receipt, Problem> {
         self.check_append(ack, &Writer::Plain)?;
@@ -69,11 +70,11 @@ impl Topic {
                 })?;
                 let complete = pieces.push(&bytes).map_err(DecodeError::into_problem);
                 for piece in complete? {
-                    self.store(piece, ack, &mut progress).await?;
+                    self.store(piece, ack, &mut permit, &mut progress).await?;
                 }
             }
             for piece in pieces.finish().map_err(DecodeError::into_problem)? {
-                self.store(piece, ack, &mut progress).await?;
+                self.store(piece, ack, &mut permit, &mut progress).await?;
             }
             Ok(())
         }
@@ -93,7 +94,13 @@ impl Topic {
         }
     }
 
-    async fn store(self: &Arc<Self>, piece: Piece, ack: Option<Ack>, progress: &mut Progress) -> Result<(), Problem> {
+    async fn store(
+        self: &Arc<Self>,
+        piece: Piece,
+        ack: Option<Ack>,
+        permit: &mut InflightPermit,
+        progress: &mut Progress,
+    ) -> Result<(), Problem> {
         let ask = AppendRequest {
             body: Body::text(piece.body.clone(), piece.form),
             ack,
@@ -101,7 +108,7 @@ impl Topic {
             close: false,
             writer: Writer::Plain,
         };
-        match self.append_or_fault(ask).await {
+        match self.append_or_fault(ask, permit).await {
             Ok(receipt) => progress.add(receipt),
             Err(Refusal::Body(DecodeError::EmptyBatch)) => {}
             Err(Refusal::Body(error)) => return Err(piece.place(error).into_problem()),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use crate::codec::{Body, DecodeError, IpcLimits, IpcReader, Rows};
+use crate::codec::{Body, DecodeError, IpcLimits, IpcReader, Room, Rows};
 use crate::model::{Ack, Problem, Writer};
 use crate::topic::append::Refusal;
 use crate::topic::load::{PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Progress};
@@ -18,30 +18,43 @@ use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 /// So many rows a batch may have in any case, though its columns take no bytes at all.
 const BATCH_RECORDS_LEAST: u64 = 1_000_000;
 
+/// What the columns of a single record may take for each byte that its text may have: an item of a list has two bytes at
+/// least, and takes a few numbers.
+const SINGLE_PER_BYTE_MAX: u64 = 32;
+
 /// Rows that have come and are not stored yet.
 struct Waiting {
-    batches: VecDeque<RecordBatch>,
+    /// Each with what it takes, all of it for as long as a row is left.
+    batches: VecDeque<(RecordBatch, u64)>,
     rows: usize,
     /// How many rows the next piece takes at most: fewer where their text was too long.
     piece_rows: usize,
     piece_rows_max: usize,
+    /// What the load holds in any case.
+    least: u64,
     /// Rows that were taken out before.
     taken: u64,
 }
 
 impl Waiting {
-    fn push(&mut self, batch: RecordBatch) {
+    fn push(&mut self, batch: RecordBatch, bytes: u64) {
         if batch.num_rows() > 0 {
             self.rows += batch.num_rows();
-            self.batches.push_back(batch);
+            self.batches.push_back((batch, bytes));
         }
+    }
+
+    /// How many bytes they have, and what their stream holds beside them.
+    fn held(&self, reader: &IpcReader) -> u64 {
+        let batches: u64 = self.batches.iter().map(|(_, bytes)| bytes).sum();
+        batches + reader.held() as u64 + reader.dictionary_bytes()
     }
 
     /// The first rows, so many as a piece has; they stay until they are stored.
     fn first(&self, schema: &SchemaRef, text_bytes_max: u64) -> Rows {
         let mut left = self.piece_rows;
         let mut batches = Vec::new();
-        for batch in &self.batches {
+        for (batch, _) in &self.batches {
             let rows = batch.num_rows().min(left);
             batches.push(batch.slice(0, rows));
             left -= rows;
@@ -49,16 +62,17 @@ impl Waiting {
                 break;
             }
         }
-        Rows { schema: Arc::clone(schema), batches, text_bytes_max }
+        // A load holds room for a piece that is being stored in any case.
+        Rows { schema: Arc::clone(schema), batches, text_bytes_max, held_bytes: PIECE_BYTES_MAX as u64 }
     }
 
     /// Lets go of rows that are stored.
     fn advance(&mut self, mut rows: usize) {
         self.rows = self.rows.saturating_sub(rows);
         self.taken += rows as u64;
-        while let Some(front) = self.batches.pop_front() {
+        while let Some((front, bytes)) = self.batches.pop_front() {
             if front.num_rows() > rows {
-                self.batches.push_front(front.slice(rows, front.num_rows() - rows));
+                self.batches.push_front((front.slice(rows, front.num_rows() - rows), bytes));
                 return;
             }
             rows -= front.num_rows();
@@ -68,7 +82,7 @@ impl Waiting {
 
 impl Topic {
     /// Loads a stream of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
-    /// by a message of the stream, which `room` counts.
+    /// by a message of the stream, which `permit` counts: what has come of it, what that decompresses to, and the dictionaries.
     ///
     /// # Errors
     /// What stopped it, with what *is* stored.
@@ -76,32 +90,38 @@ impl Topic {
         self: &Arc<Self>,
         mut body: BoxStream<'_, Result<Bytes, Problem>>,
         message_bytes_max: u64,
-        mut room: InflightPermit,
+        mut permit: InflightPermit,
         ack: Option<Ack>,
     ) -> Result<Receipt, Problem> {
         self.check_append(ack, &Writer::Plain)?;
         self.check_arrow()?;
         let records_max = PIECE_RECORDS_MAX.min(self.services.decode_limits.records_max).max(1);
         let piece_rows_max = usize::try_from(records_max).unwrap_or(usize::MAX);
-        let mut waiting =
-            Waiting { batches: VecDeque::new(), rows: 0, piece_rows: piece_rows_max, piece_rows_max, taken: 0 };
+        let mut waiting = Waiting {
+            batches: VecDeque::new(),
+            rows: 0,
+            piece_rows: piece_rows_max,
+            piece_rows_max,
+            least: permit.held(),
+            taken: 0,
+        };
         let batch_records_max = self.services.decode_limits.records_max.max(BATCH_RECORDS_LEAST);
         let mut reader = IpcReader::new(IpcLimits { message_bytes_max, batch_records_max });
         let mut progress = Progress::default();
         let outcome = async {
             while let Some(bytes) = body.next().await {
                 let bytes = bytes?;
-                let missing = (reader.held() as u64 + bytes.len() as u64).saturating_sub(room.held());
+                let missing = (waiting.held(&reader) + bytes.len() as u64).saturating_sub(permit.held());
                 if missing > 0 {
-                    room.grow(missing).await?;
+                    permit.grow(missing).await?;
                 }
                 reader.push(&bytes);
                 if reader.has_message().map_err(DecodeError::into_problem)? {
-                    reader = self.take_messages(reader, &mut waiting, ack, &mut progress).await?;
+                    reader = self.take_messages(reader, &mut waiting, ack, &mut permit, &mut progress).await?;
                 }
             }
-            reader = self.take_messages(reader, &mut waiting, ack, &mut progress).await?;
-            self.store_rows(&reader, &mut waiting, 1, ack, &mut progress).await?;
+            reader = self.take_messages(reader, &mut waiting, ack, &mut permit, &mut progress).await?;
+            self.store_rows(&reader, &mut waiting, 1, ack, &mut permit, &mut progress).await?;
             match reader.finish() {
                 // Whether there was a record is told by what is stored.
                 Ok(()) | Err(DecodeError::EmptyBatch) => Ok(()),
@@ -118,21 +138,20 @@ impl Topic {
         mut reader: IpcReader,
         waiting: &mut Waiting,
         ack: Option<Ack>,
+        permit: &mut InflightPermit,
         progress: &mut Progress,
     ) -> Result<IpcReader, Problem> {
         loop {
-            let decoding = move || {
-                let batch = reader.next_batch();
+            let decoding = move |room: &Room| {
+                let batch = reader.next_batch(room);
                 (reader, batch)
             };
-            let (back, batch) = match tokio::task::spawn_blocking(decoding).await {
-                Ok(done) => done,
-                Err(err) => std::panic::resume_unwind(err.into_panic()),
-            };
+            let (back, batch) = permit.hold_in(decoding).await;
             reader = back;
             let Some(batch) = batch.map_err(DecodeError::into_problem)? else { return Ok(reader) };
-            waiting.push(batch);
-            self.store_rows(&reader, waiting, waiting.piece_rows_max, ack, progress).await?;
+            waiting.push(batch, reader.batch_bytes());
+            self.store_rows(&reader, waiting, waiting.piece_rows_max, ack, permit, progress).await?;
+            permit.shrink_to(waiting.held(&reader).max(waiting.least));
         }
     }
 
@@ -143,12 +162,15 @@ impl Topic {
         waiting: &mut Waiting,
         least: usize,
         ack: Option<Ack>,
+        permit: &mut InflightPermit,
         progress: &mut Progress,
     ) -> Result<(), Problem> {
         let Some(schema) = reader.schema() else { return Ok(()) };
+        let single_bytes_max = self.services.decode_limits.record_bytes_max.saturating_mul(SINGLE_PER_BYTE_MAX);
+        let single_bytes_max = single_bytes_max.clamp(PIECE_BYTES_MAX as u64, u32::MAX.into());
         while waiting.rows >= least.max(1) {
             // A single record may be larger.
-            let text_bytes_max = if waiting.piece_rows == 1 { u64::from(u32::MAX) } else { PIECE_BYTES_MAX as u64 };
+            let text_bytes_max = if waiting.piece_rows == 1 { single_bytes_max } else { PIECE_BYTES_MAX as u64 };
             let rows = waiting.first(schema, text_bytes_max);
             let count = rows.len();
             let ask = AppendRequest {
@@ -158,7 +180,7 @@ impl Topic {
                 close: false,
                 writer: Writer::Plain,
             };
-            match self.append_or_fault(ask).await {
+            match self.append_or_fault(ask, permit).await {
                 Ok(receipt) => {
                     progress.add(receipt);
                     waiting.advance(count);

@@ -11,6 +11,7 @@ use crate::backend::Sequenced;
 use crate::codec::{Body, Decoded, Form, Records};
 use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp, Writer};
 use crate::tail::{Levels, Reservation};
+use crate::topic::append::bytes_of;
 use crate::topic::log::{Aside, Log, Phase};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::{AppendRequest, Topic};
@@ -103,13 +104,14 @@ impl Topic {
         self.log.lock().phase == Phase::Deleting
     }
 
-    /// Makes ready what is to be kept of records that do not fit.
+    /// Makes ready what is to be kept of records that do not fit, with room for them and for those that do.
     pub(super) async fn set_aside(
         &self,
         ask: &AppendRequest,
         misfits: &Misfits,
         refused: Vec<(Range<usize>, RecordError)>,
-    ) -> Result<Quarantined, Problem> {
+        taken: &Decoded,
+    ) -> Result<(Reservation, Quarantined), Problem> {
         let topic = self.quarantine(true).await?.ok_or_else(Problem::internal)?;
         let now = self.services.clock.now();
         let mut lines = Vec::new();
@@ -135,9 +137,14 @@ impl Topic {
             tracing::error!(topic = %self.name, %error, "records of {} cannot be quarantined", self.name);
             Problem::internal()
         })?;
-        let reservation = topic.reserve(&decoded).await?;
+        // A quarantine that cannot be written is told.
+        drop(topic.reserve(0).await?);
+        // The two are stored by one log and in one budget, where the one would be in the way of the other.
+        let own = bytes_of(taken);
+        let mut both = self.reserve(own.saturating_add(bytes_of(&decoded))).await?;
+        let of_topic = both.split(own);
         let Decoded::Fits(records) = decoded else { return Err(Problem::internal()) };
-        Ok(Quarantined { topic, records, reservation })
+        Ok((of_topic, Quarantined { topic, records, reservation: both }))
     }
 
     /// Waits until everything that was sequenced before `next` is in the log; false where it has been refused since

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::codec::{Chunk, Decoded, Form, Sifted};
 use crate::model::{Offset, Problem, ProducerWrite, Timestamp, TopicId, Writer};
 use crate::topic::quarantine::{Misfits, Origin};
-use crate::topic::{AppendRequest, Topic};
+use crate::topic::{AppendRequest, InflightPermit, Topic};
 
 /// How much of a quarantine is tried at once.
 const RUN_RECORDS: usize = 1_000;
@@ -98,7 +98,10 @@ impl Topic {
             let (past, records) = (run.next, run.origins.len() as u64);
             let writer = Writer::Producer(ProducerWrite { id: replayer(quarantine.id), epoch: past.get(), seq: 0 });
             let ask = AppendRequest { writer, ..AppendRequest::plain(run.body, Form::Json) };
-            let receipt = self.append_and_settle(ask, Misfits::Return(run.origins)).await.map_err(Problem::from)?;
+            // A run is small.
+            let mut permit = InflightPermit::none();
+            let receipt =
+                self.append_and_settle(ask, Misfits::Return(run.origins), &mut permit).await.map_err(Problem::from)?;
             replayed += records - receipt.quarantined.min(records);
             quarantine.trim(past).await?;
             next = past;

@@ -122,7 +122,8 @@ impl<'a> Column<'a> {
         }
     }
 
-    fn print(&self, row: usize, out: &mut Vec<u8>) {
+    /// Prints a value; false where it would go past `end`, with what is there by then.
+    fn print(&self, row: usize, out: &mut Vec<u8>, end: usize) -> bool {
         match self {
             Self::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
             Self::I8(array) => write_int(array.value(row), out),
@@ -138,6 +139,9 @@ impl<'a> Column<'a> {
             Self::F32(array, Nonfinite::Stored) => store_f32(array.value(row), out),
             Self::F64(array, Nonfinite::Null) => write_f64(array.value(row), out),
             Self::F64(array, Nonfinite::Stored) => store_f64(array.value(row), out),
+            // What is never shorter than its value is not begun where that has no room.
+            Self::Text(array) | Self::Json(array) if !has_room(array.value(row).len(), out, end) => return false,
+            Self::Binary(array) if !has_room(array.value(row).len(), out, end) => return false,
             Self::Text(array) => write_str(array.value(row), out),
             Self::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Self::Binary(array) => write_binary(array.value(row), out),
@@ -154,17 +158,18 @@ impl<'a> Column<'a> {
             Self::List { lists, item } => {
                 let offsets = lists.value_offsets();
                 let bound = |at: usize| offsets.get(at).and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
-                item.print_run(bound(row), bound(row + 1), out);
+                return item.print_run(bound(row), bound(row + 1), out, end);
             }
             Self::Vector { vectors, item } => {
                 let dim = usize::try_from(vectors.value_length()).unwrap_or(0);
-                item.print_run(row * dim, (row + 1) * dim, out);
+                return item.print_run(row * dim, (row + 1) * dim, out, end);
             }
-            Self::Struct { members, .. } => members.print(row, out),
+            Self::Struct { members, .. } => return members.print_within(row, out, end),
         }
+        out.len() <= end
     }
 
-    fn print_run(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+    fn print_run(&self, from: usize, to: usize, out: &mut Vec<u8>, end: usize) -> bool {
         out.push(b'[');
         for row in from..to {
             if row > from {
@@ -172,12 +177,20 @@ impl<'a> Column<'a> {
             }
             if self.is_null(row) {
                 out.extend_from_slice(b"null");
-            } else {
-                self.print(row, out);
+                if out.len() > end {
+                    return false;
+                }
+            } else if !self.print(row, out, end) {
+                return false;
             }
         }
         out.push(b']');
+        out.len() <= end
     }
+}
+
+const fn has_room(bytes: usize, out: &[u8], end: usize) -> bool {
+    out.len().saturating_add(bytes) <= end
 }
 
 /// The members of a record or of a struct, in the schema's order.
@@ -219,6 +232,16 @@ impl<'a> Object<'a> {
     }
 
     pub(in crate::codec) fn print(&self, row: usize, out: &mut Vec<u8>) {
+        self.print_within(row, out, usize::MAX);
+    }
+
+    /// The same, of at most so many bytes; false where it has more: it is left as soon as that is known.
+    pub(in crate::codec) fn print_bounded(&self, row: usize, out: &mut Vec<u8>, bytes_max: u64) -> bool {
+        let end = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(out.len());
+        self.print_within(row, out, end)
+    }
+
+    fn print_within(&self, row: usize, out: &mut Vec<u8>, end: usize) -> bool {
         out.push(b'{');
         let begin = out.len();
         for member in &self.members {
@@ -229,8 +252,11 @@ impl<'a> Object<'a> {
                 out.push(b',');
             }
             out.extend_from_slice(&member.label);
-            member.column.print(row, out);
+            if !member.column.print(row, out, end) {
+                return false;
+            }
         }
         out.push(b'}');
+        out.len() <= end
     }
 }

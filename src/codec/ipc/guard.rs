@@ -52,8 +52,9 @@ fn check_field(field: &Field<'_>, level: usize, left: &mut usize) -> Result<(), 
     Ok(())
 }
 
-/// Refuses batches whose buffers lie outside of their body, or that are, decompressed, over the limits.
-pub(super) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], limits: &IpcLimits) -> Result<(), DecodeError> {
+/// Refuses batches whose buffers lie outside of their body, or that are, decompressed, over the limits; how many bytes they
+/// have when decompressed.
+pub(super) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], limits: &IpcLimits) -> Result<u64, DecodeError> {
     let too_large = DecodeError::MessageTooLarge { limit: limits.message_bytes_max };
     let rows = u64::try_from(batch.length()).map_err(|_| broken("a batch has a negative length"))?;
     let bits = (body.len() as u64).saturating_mul(8);
@@ -83,7 +84,7 @@ pub(super) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], limits: &IpcLimi
             return Err(too_large);
         }
     }
-    Ok(())
+    Ok(decoded)
 }
 
 /// What a compressed buffer becomes at most.

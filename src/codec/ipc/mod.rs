@@ -18,7 +18,7 @@ use arrow_ipc::{MessageHeader, MetadataVersion, root_as_message};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use self::frames::{Frames, Message};
-use super::DecodeError;
+use super::{DecodeError, Room};
 
 /// Bounds of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +41,14 @@ pub struct IpcReader {
     frames: Frames,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
+    batch_bytes: u64,
 }
 
 impl IpcReader {
     /// A reader at the stream's begin.
     pub fn new(limits: IpcLimits) -> Self {
         let frames = Frames::new(limits.message_bytes_max);
-        Self { limits, frames, schema: None, dictionaries: HashMap::new() }
+        Self { limits, frames, schema: None, dictionaries: HashMap::new(), batch_bytes: 0 }
     }
 
     /// The schema, once it has come.
@@ -58,6 +59,21 @@ impl IpcReader {
     /// How many bytes of messages are held.
     pub fn held(&self) -> usize {
         self.frames.held()
+    }
+
+    /// How many bytes the newest batch has.
+    pub const fn batch_bytes(&self) -> u64 {
+        self.batch_bytes
+    }
+
+    /// How many bytes the dictionaries have, roughly.
+    pub fn dictionary_bytes(&self) -> u64 {
+        let bytes = |values: &ArrayRef| {
+            let data = values.to_data();
+            // Not the sum of the buffers: they may be parts of one.
+            data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size()) as u64
+        };
+        self.dictionaries.values().map(bytes).sum()
     }
 
     /// Takes the stream's next bytes.
@@ -73,14 +89,15 @@ impl IpcReader {
         self.frames.has_message()
     }
 
-    /// The next batch that is there as a whole.
+    /// The next batch that is there as a whole. What it decompresses to is taken from `room` before.
     ///
     /// # Errors
-    /// [`DecodeError::InvalidArrow`], [`DecodeError::MessageTooLarge`], [`DecodeError::TooManyRecords`].
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, DecodeError> {
+    /// [`DecodeError::InvalidArrow`], [`DecodeError::MessageTooLarge`], [`DecodeError::TooManyRecords`],
+    /// [`DecodeError::NoRoom`].
+    pub fn next_batch(&mut self, room: &Room) -> Result<Option<RecordBatch>, DecodeError> {
         while let Some(message) = self.frames.next()? {
             // The reader of the format trusts more than it should: what it panics on is refused like any other damage.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.take(&message)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.take(&message, room)));
             match outcome.unwrap_or_else(|_| Err(broken("a message contradicts itself")))? {
                 Some(batch) => return Ok(Some(batch)),
                 None => continue,
@@ -105,7 +122,7 @@ impl IpcReader {
         Ok(())
     }
 
-    fn take(&mut self, message: &Message) -> Result<Option<RecordBatch>, DecodeError> {
+    fn take(&mut self, message: &Message, room: &Room) -> Result<Option<RecordBatch>, DecodeError> {
         let head = root_as_message(&message.head).map_err(|_| broken("a message's head is damaged"))?;
         let version = head.version();
         if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
@@ -123,7 +140,8 @@ impl IpcReader {
             (MessageHeader::DictionaryBatch, Some(schema)) => {
                 let batch = head.header_as_dictionary_batch().ok_or_else(|| broken("a dictionary is damaged"))?;
                 let rows = batch.data().ok_or_else(|| broken("a dictionary has no values"))?;
-                guard::check_batch(&rows, &message.body, &self.limits)?;
+                let bytes = guard::check_batch(&rows, &message.body, &self.limits)?;
+                room.take(if rows.compression().is_some() { bytes } else { 0 })?;
                 read_dictionary(&body(), batch, schema, &mut self.dictionaries, &version).map_err(failed)?;
                 let held: usize = self.dictionaries.values().map(|values| values.get_array_memory_size()).sum();
                 if held as u64 > self.limits.message_bytes_max.saturating_mul(2) {
@@ -133,7 +151,8 @@ impl IpcReader {
             }
             (MessageHeader::RecordBatch, Some(schema)) => {
                 let batch = head.header_as_record_batch().ok_or_else(|| broken("a batch is damaged"))?;
-                guard::check_batch(&batch, &message.body, &self.limits)?;
+                self.batch_bytes = guard::check_batch(&batch, &message.body, &self.limits)?;
+                room.take(if batch.compression().is_some() { self.batch_bytes } else { 0 })?;
                 let schema = Arc::clone(schema);
                 let batch = read_record_batch(&body(), batch, schema, &self.dictionaries, None, &version);
                 Ok(Some(batch.map_err(failed)?))
@@ -149,11 +168,11 @@ impl IpcReader {
 ///
 /// # Errors
 /// As [`IpcReader::next_batch`], and what a stream is that has no end.
-pub fn read_all(body: &[u8], limits: IpcLimits) -> Result<(SchemaRef, Vec<RecordBatch>), DecodeError> {
+pub fn read_all(body: &[u8], limits: IpcLimits, room: &Room) -> Result<(SchemaRef, Vec<RecordBatch>), DecodeError> {
     let mut reader = IpcReader::new(limits);
     reader.push(body);
     let (mut batches, mut rows) = (Vec::new(), 0_u64);
-    while let Some(batch) = reader.next_batch()? {
+    while let Some(batch) = reader.next_batch(room)? {
         rows = rows.saturating_add(batch.num_rows() as u64);
         if rows > limits.batch_records_max {
             return Err(DecodeError::TooManyRecords { limit: limits.batch_records_max });

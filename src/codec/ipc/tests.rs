@@ -65,13 +65,13 @@ fn a_stream_reads_back_however_it_is_split_and_compressed() {
     let batches = [rows(), rows().slice(1, 2)];
     for compression in CODECS {
         let bytes = stream(&batches, compression);
-        assert_eq!(read_all(&bytes, LIMITS).unwrap().1, batches, "{compression:?}");
+        assert_eq!(read_all(&bytes, LIMITS, &Room::default()).unwrap().1, batches, "{compression:?}");
         for piece in [1, 7, 1_000] {
             let mut reader = IpcReader::new(LIMITS);
             let mut found = Vec::new();
             for part in bytes.chunks(piece) {
                 reader.push(part);
-                found.extend(std::iter::from_fn(|| reader.next_batch().unwrap()));
+                found.extend(std::iter::from_fn(|| reader.next_batch(&Room::default()).unwrap()));
             }
             reader.finish().unwrap();
             assert_eq!(found, batches, "{compression:?} by {piece}");
@@ -83,16 +83,16 @@ fn a_stream_reads_back_however_it_is_split_and_compressed() {
 fn a_stream_that_is_cut_or_goes_on_is_refused() {
     let bytes = stream(&[rows()], None);
     // The end may be missing: the connection's end is as good.
-    assert!(read_all(&bytes[..bytes.len() - 8], LIMITS).is_ok());
+    assert!(read_all(&bytes[..bytes.len() - 8], LIMITS, &Room::default()).is_ok());
     for end in 1..bytes.len() - 8 {
-        let cut = read_all(&bytes[..end], LIMITS);
+        let cut = read_all(&bytes[..end], LIMITS, &Room::default());
         let whole_schema = matches!(&cut, Ok((_, batches)) if batches.is_empty());
         assert!(whole_schema || matches!(cut, Err(DecodeError::InvalidArrow { .. })), "{end}: {cut:?}");
     }
     let longer = [&bytes[..], b"x"].concat();
-    assert!(matches!(read_all(&longer, LIMITS), Err(DecodeError::InvalidArrow { .. })));
-    assert_eq!(read_all(b"", LIMITS).unwrap_err(), DecodeError::EmptyBatch);
-    assert!(matches!(read_all(b"{\"a\":1}", LIMITS), Err(DecodeError::InvalidArrow { .. })));
+    assert!(matches!(read_all(&longer, LIMITS, &Room::default()), Err(DecodeError::InvalidArrow { .. })));
+    assert_eq!(read_all(b"", LIMITS, &Room::default()).unwrap_err(), DecodeError::EmptyBatch);
+    assert!(matches!(read_all(b"{\"a\":1}", LIMITS, &Room::default()), Err(DecodeError::InvalidArrow { .. })));
 }
 
 #[test]
@@ -103,12 +103,15 @@ fn what_decompresses_to_more_than_is_allowed_is_not_decompressed() {
     for compression in CODECS {
         let bytes = stream(std::slice::from_ref(&batch), compression);
         let limits = IpcLimits { message_bytes_max: 4_500, ..LIMITS };
-        assert!(read_all(&bytes, limits).is_ok(), "{compression:?}");
+        assert!(read_all(&bytes, limits, &Room::default()).is_ok(), "{compression:?}");
         let limits = IpcLimits { message_bytes_max: 3_900, ..LIMITS };
-        assert_eq!(read_all(&bytes, limits).unwrap_err(), DecodeError::MessageTooLarge { limit: 3_900 });
+        assert_eq!(
+            read_all(&bytes, limits, &Room::default()).unwrap_err(),
+            DecodeError::MessageTooLarge { limit: 3_900 }
+        );
     }
     let limits = IpcLimits { batch_records_max: 999, ..LIMITS };
-    let too_many = read_all(&stream(&[batch], None), limits);
+    let too_many = read_all(&stream(&[batch], None), limits, &Room::default());
     assert_eq!(too_many.unwrap_err(), DecodeError::TooManyRecords { limit: 999 });
 }
 
@@ -135,7 +138,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
         }
-        match read_all(&bytes, LIMITS) {
+        match read_all(&bytes, LIMITS, &Room::default()) {
             Ok((_, batches)) => prop_assert!(batches.len() <= 2),
             Err(error) => {
                 let known = matches!(

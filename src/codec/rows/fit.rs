@@ -22,6 +22,8 @@ use crate::schema::{DataType, Field};
 pub(super) struct Fitting<'a> {
     pub(super) mode: SchemaMode,
     pub(super) budget: &'a mut Budget,
+    /// The most bytes of a record's text.
+    pub(super) record_bytes_max: u64,
 }
 
 /// Columns beside each other, those of a schema that have come.
@@ -95,13 +97,14 @@ impl Fitting<'_> {
         match (wanted, incoming) {
             (_, Incoming::Null) => self.nulls(wanted, array.len()),
             (DataType::Json, Incoming::Plain(DataType::Json | DataType::String)) => json::texts(array, faults),
-            (DataType::Json, _) => json::printed(incoming, array, faults),
+            (DataType::Json, _) => json::printed(incoming, array, self.record_bytes_max, self.budget, faults),
             (DataType::Vector { dim, item }, Incoming::Vector { dim: found, item: width }) if dim == found => {
                 let vectors = array.as_fixed_size_list();
                 let mut inner = Faults::default();
                 let items = if item == width {
                     Arc::clone(vectors.values())
                 } else {
+                    self.charge_numbers(vectors.values())?;
                     numbers::floats(vectors.values(), *item, &mut inner)
                 };
                 let dim = usize::try_from(*dim).unwrap_or(usize::MAX);
@@ -113,16 +116,19 @@ impl Fitting<'_> {
             (DataType::List(item), Incoming::List(brought)) => {
                 let lists = array.as_list::<i32>();
                 let mut inner = Faults::default();
-                let items = self.column(item, brought, lists.values(), &mut inner)?;
+                let items = self.column(item, brought, lists.values(), &mut inner);
+                let items = items.map_err(|error| of_list(error, lists.offsets()))?;
                 faults.absorb_items(inner, lists.offsets());
                 listed(item, lists.offsets().clone(), items, lists.nulls())
             }
             (DataType::List(item), Incoming::Vector { item: width, .. }) => {
                 let vectors = array.as_fixed_size_list();
+                self.charge_numbers(vectors.values())?;
                 let lists = unfixed(vectors)?;
                 let brought = Incoming::Plain(DataType::Float(*width));
                 let mut inner = Faults::default();
-                let items = self.column(item, &brought, lists.values(), &mut inner)?;
+                let items = self.column(item, &brought, lists.values(), &mut inner);
+                let items = items.map_err(|error| of_list(error, lists.offsets()))?;
                 faults.absorb_items(inner, lists.offsets());
                 listed(item, lists.offsets().clone(), items, lists.nulls())
             }
@@ -138,6 +144,7 @@ impl Fitting<'_> {
             }
             (DataType::Int(int), Incoming::Plain(DataType::Int(found))) if int == found => Ok(Arc::clone(array)),
             (DataType::Int(int), Incoming::Plain(DataType::Int(_) | DataType::Float(_))) => {
+                self.charge_numbers(array)?;
                 Ok(numbers::integers(array, *int, self.mode, faults))
             }
             (DataType::Float(float), Incoming::Plain(DataType::Float(found))) if float == found => {
@@ -145,10 +152,12 @@ impl Fitting<'_> {
                 if array.data_type() == &column_type(wanted) {
                     Ok(Arc::clone(array))
                 } else {
+                    self.charge_numbers(array)?;
                     Ok(numbers::floats(array, *float, faults))
                 }
             }
             (DataType::Float(float), Incoming::Plain(DataType::Int(_) | DataType::Float(_))) => {
+                self.charge_numbers(array)?;
                 Ok(numbers::floats(array, *float, faults))
             }
             (wanted, Incoming::Plain(found)) if wanted == found => Ok(Arc::clone(array)),
@@ -157,6 +166,11 @@ impl Fitting<'_> {
                 self.nulls(wanted, array.len())
             }
         }
+    }
+
+    /// Numbers that are written anew, which may be those of a byte in eight.
+    fn charge_numbers(&mut self, array: &ArrayRef) -> Result<(), DecodeError> {
+        self.budget.charge(8 * array.len() as u64)
     }
 
     /// A column without values.
@@ -210,6 +224,7 @@ impl Fitting<'_> {
             return Ok(Arc::clone(array));
         }
         let mut inner = Faults::default();
+        self.charge_numbers(lists.values())?;
         let items = numbers::floats(lists.values(), item, &mut inner);
         let mut own = Faults::default();
         // Nulls have no items: they get some.
@@ -226,6 +241,15 @@ impl Fitting<'_> {
         debug_assert!(before || !faults.is_empty());
         Ok(vectors)
     }
+}
+
+/// What is wrong with an item, told of the list that it is in.
+fn of_list(mut error: DecodeError, offsets: &OffsetBuffer<i32>) -> DecodeError {
+    if let DecodeError::RecordTooLarge { record, .. } = &mut error {
+        let is_before = |offset: &i32| u64::try_from(*offset).is_ok_and(|offset| offset <= *record);
+        *record = offsets.partition_point(is_before).saturating_sub(1) as u64;
+    }
+    error
 }
 
 /// What a null takes in a column, roughly.

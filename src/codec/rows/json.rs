@@ -9,6 +9,7 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField};
 use super::faults::{Faults, misfit};
 use super::fit::texts_builder;
 use super::incoming::Incoming;
+use super::plain::Budget;
 use crate::codec::DecodeError;
 use crate::codec::copy::Copier;
 use crate::codec::encode::{Nonfinite, Object};
@@ -16,6 +17,9 @@ use crate::codec::fault::{Stop, excerpt};
 use crate::codec::nonfinite;
 use crate::codec::read::Reader;
 use crate::schema::{DataType, Field};
+
+/// The bytes of `{"":` and `}`.
+const AROUND: u64 = 5;
 
 /// The depth of a top-level column's value: the record is around it.
 const DEPTH: usize = 1;
@@ -58,8 +62,16 @@ fn copied(text: &str) -> Result<Vec<u8>, Stop> {
     Ok(copier.out)
 }
 
-/// Values as the columns that they would have for themselves print them.
-pub(super) fn printed(incoming: &Incoming, array: &ArrayRef, faults: &mut Faults) -> Result<ArrayRef, DecodeError> {
+/// Values as the columns that they would have for themselves print them, each at most as large as a record may be. The record
+/// that an error names is the row.
+pub(super) fn printed(
+    incoming: &Incoming,
+    array: &ArrayRef,
+    bytes_max: u64,
+    budget: &mut Budget,
+    faults: &mut Faults,
+) -> Result<ArrayRef, DecodeError> {
+    budget.charge(8 * array.len() as u64)?;
     let mut builder = texts_builder(array.len());
     let data_type = incoming.data_type(DEPTH).unwrap_or(DataType::Json);
     let field = Field { name: String::new(), data_type, nullable: true };
@@ -76,10 +88,13 @@ pub(super) fn printed(incoming: &Incoming, array: &ArrayRef, faults: &mut Faults
     let mut text = Vec::new();
     for row in 0..array.len() {
         text.clear();
-        match &object {
-            _ if array.is_null(row) => {}
-            Some(object) => object.print(row, &mut text),
-            None => empty(array, row, &mut text)?,
+        let fits = match &object {
+            _ if array.is_null(row) => true,
+            Some(object) => object.print_bounded(row, &mut text, bytes_max.saturating_add(AROUND)),
+            None => empty(array, row, bytes_max, &mut text)?,
+        };
+        if !fits {
+            return Err(DecodeError::RecordTooLarge { limit: bytes_max, record: row as u64, line: 0 });
         }
         // Around the value stands `{"":` and `}`.
         let value = match (&object, text.len().checked_sub(1)) {
@@ -90,6 +105,7 @@ pub(super) fn printed(incoming: &Incoming, array: &ArrayRef, faults: &mut Faults
             builder.append_null();
             continue;
         }
+        budget.charge(value.len() as u64)?;
         let mut plain = Vec::new();
         nonfinite::print(value, &mut plain);
         if plain != value {
@@ -100,8 +116,8 @@ pub(super) fn printed(incoming: &Incoming, array: &ArrayRef, faults: &mut Faults
     Ok(Arc::new(builder.finish()))
 }
 
-/// Lists of nothing but nulls, and structs of nothing.
-fn empty(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+/// Lists of nothing but nulls, and structs of nothing; false where there are more bytes of it.
+fn empty(array: &ArrayRef, row: usize, bytes_max: u64, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
     match array.data_type() {
         ArrowType::Null => out.extend_from_slice(b"null"),
         _ if array.is_null(row) => out.extend_from_slice(b"null"),
@@ -113,7 +129,9 @@ fn empty(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), DecodeEr
                 if out.last() != Some(&b'[') {
                     out.push(b',');
                 }
-                empty(lists.values(), usize::try_from(item).unwrap_or(0), out)?;
+                if !empty(lists.values(), usize::try_from(item).unwrap_or(0), bytes_max, out)? {
+                    return Ok(false);
+                }
             }
             out.push(b']');
         }
@@ -123,5 +141,5 @@ fn empty(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), DecodeEr
             return Err(super::plain::shape(&error));
         }
     }
-    Ok(())
+    Ok(out.len() as u64 <= bytes_max)
 }

@@ -10,6 +10,8 @@ mod numbers;
 mod plain;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod cast_tests;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use self::incoming::{Member, members};
 use self::plain::{Budget, plain};
 pub(super) use super::columns::marked;
 use super::encode::{Nonfinite, Object};
-use super::{DecodeError, DecodeLimits, Decoded, Evolution, PreparedSchema, Records, Target, Values};
+use super::{DecodeError, DecodeLimits, Decoded, Evolution, PreparedSchema, Records, Room, Target, Values};
 use crate::model::{Problem, SchemaMode};
 use crate::schema::{COLUMNS_MAX, DataType, EXACT_INTEGER_MAX, Field, FieldPath, Schema, WideColumns, diff};
 
@@ -39,6 +41,8 @@ pub struct Rows {
     pub batches: Vec<RecordBatch>,
     /// The most bytes of text that they may become.
     pub text_bytes_max: u64,
+    /// How much of what they become is held already: no room is taken for that.
+    pub held_bytes: u64,
 }
 
 impl Rows {
@@ -57,7 +61,12 @@ impl Rows {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode_rows(
+    rows: &Rows,
+    target: Target<'_>,
+    limits: &DecodeLimits,
+    room: &Room,
+) -> Result<Decoded, DecodeError> {
     let Target::Columns { schema, mode, wide } = target else {
         return Err(DecodeError::InvalidArrow { reason: "the topic has no columns for it".to_owned() });
     };
@@ -68,19 +77,20 @@ pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits
     if rows.is_empty() {
         return Err(DecodeError::EmptyBatch);
     }
-    let mut budget = Budget::new(rows.text_bytes_max);
+    let mut budget = Budget::new(rows.text_bytes_max, room.clone(), rows.held_bytes);
     let (batches, faults) = unpacked(rows, &mut budget)?;
     refuse(faults)?;
     let wanted = wanted_schema(&members, &batches, schema.map(PreparedSchema::schema), mode, wide);
     if wanted.leaf_count() > COLUMNS_MAX {
         return Err(DecodeError::TooManyColumns);
     }
-    let mut fitting = Fitting { mode, budget: &mut budget };
+    let mut fitting = Fitting { mode, budget: &mut budget, record_bytes_max: limits.record_bytes_max };
     let (mut fitted, mut errors, mut before) = (Vec::with_capacity(batches.len()), Vec::new(), 0);
     for batch in &batches {
         let mut faults = Faults::default();
         let all = (batch.rows, None);
-        fitted.push((batch.rows, fitting.members(&wanted.fields, &members, &batch.columns, all, true, &mut faults)?));
+        let members = fitting.members(&wanted.fields, &members, &batch.columns, all, true, &mut faults);
+        fitted.push((batch.rows, members.map_err(|error| error.behind(0, before))?));
         errors.extend(faults.into_errors(before));
         before += batch.rows as u64;
         if errors.len() >= Problem::ERRORS_MAX {
@@ -95,7 +105,7 @@ pub(super) fn decode_rows(rows: &Rows, target: Target<'_>, limits: &DecodeLimits
     for (_, fitted) in &fitted {
         note_wide(&wanted.fields, fitted, &FieldPath::default(), wide, &mut newly_wide);
     }
-    let values = printed(&wanted, &fitted, limits, rows.text_bytes_max)?;
+    let values = printed(&wanted, &fitted, limits, rows.text_bytes_max, &mut budget)?;
     let records = Records { values, wide: newly_wide };
     let none = Schema::default();
     let known = schema.map_or(&none, PreparedSchema::schema);
@@ -158,6 +168,7 @@ fn printed(
     fitted: &[(usize, Fitted)],
     limits: &DecodeLimits,
     bytes_max: u64,
+    budget: &mut Budget,
 ) -> Result<Values, DecodeError> {
     let bytes_max = bytes_max.min(u64::from(u32::MAX));
     let (mut text, mut ends): (Vec<u8>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -169,11 +180,11 @@ fn printed(
         ends.reserve(*rows);
         for row in 0..*rows {
             let begin = text.len();
-            object.print(row, &mut text);
-            if (text.len() - begin) as u64 > limits.record_bytes_max {
+            if !object.print_bounded(row, &mut text, limits.record_bytes_max) {
                 return Err(DecodeError::RecordTooLarge { limit: limits.record_bytes_max, record, line: 0 });
             }
             text.push(b'\n');
+            budget.hold((text.len() - begin) as u64)?;
             let end = u32::try_from(text.len()).ok().filter(|end| u64::from(*end) <= bytes_max);
             ends.push(end.ok_or(DecodeError::BatchTooLarge { limit: bytes_max })?);
             record += 1;

@@ -16,8 +16,8 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField, TimeU
 use arrow_select::take::take;
 
 use super::faults::Faults;
-use crate::codec::DecodeError;
 use crate::codec::columns::UTC;
+use crate::codec::{DecodeError, Room};
 
 /// The days that `YYYY-MM-DD` writes, and the times.
 const DAYS: std::ops::RangeInclusive<i32> = -719_528..=2_932_896;
@@ -29,16 +29,32 @@ const DAY_MILLIS: i64 = 86_400_000;
 pub(super) struct Budget {
     limit: u64,
     left: u64,
+    room: Room,
+    /// What no room is taken for.
+    held: u64,
+    /// What has not been taken from the room yet.
+    owed: u64,
 }
 
 impl Budget {
-    pub(super) const fn new(limit: u64) -> Self {
-        Self { limit, left: limit }
+    pub(super) const fn new(limit: u64, room: Room, held: u64) -> Self {
+        Self { limit, left: limit, room, held, owed: 0 }
     }
 
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), DecodeError> {
         self.left = self.left.checked_sub(bytes).ok_or(DecodeError::BatchTooLarge { limit: self.limit })?;
-        Ok(())
+        self.hold(bytes)
+    }
+
+    /// Takes room for what has a limit of its own.
+    pub(super) fn hold(&mut self, bytes: u64) -> Result<(), DecodeError> {
+        let free = bytes.min(self.held);
+        self.held -= free;
+        self.owed = self.owed.saturating_add(bytes - free);
+        if self.owed < Room::STEP_BYTES {
+            return Ok(());
+        }
+        self.room.take(std::mem::take(&mut self.owed))
     }
 }
 
@@ -59,7 +75,16 @@ pub(super) fn plain(
     match array.data_type() {
         ArrowType::Float16 => to(&ArrowType::Float32),
         ArrowType::Utf8 => to(&ArrowType::LargeUtf8),
-        ArrowType::Binary | ArrowType::FixedSizeBinary(_) => to(&ArrowType::LargeBinary),
+        ArrowType::Binary => {
+            budget.charge(8 * array.len() as u64)?;
+            to(&ArrowType::LargeBinary)
+        }
+        // They may have no bytes at all.
+        ArrowType::FixedSizeBinary(bytes) => {
+            let of_one = u64::try_from(*bytes).unwrap_or(0).saturating_add(8);
+            budget.charge(of_one.saturating_mul(array.len() as u64))?;
+            to(&ArrowType::LargeBinary)
+        }
         ArrowType::Utf8View => {
             let views = array.as_string_view();
             budget.charge(views.lengths().map(u64::from).sum())?;
@@ -218,6 +243,10 @@ fn run_keys<R: arrow_array::types::RunEndIndexType>(
 
 /// Lists one behind the other, without items that nobody has.
 fn list(array: &ArrayRef, budget: &mut Budget, faults: &mut Faults) -> Result<ArrayRef, DecodeError> {
+    if matches!(array.data_type(), ArrowType::FixedSizeList(..)) {
+        // They have no offsets that could be counted, and get some.
+        budget.charge(16 * array.len() as u64)?;
+    }
     let (ranges, values): (Vec<(u64, u64)>, ArrayRef) = match array.data_type() {
         ArrowType::List(_) => {
             let lists = array.as_list::<i32>();
@@ -246,6 +275,8 @@ fn list(array: &ArrayRef, budget: &mut Budget, faults: &mut Faults) -> Result<Ar
     if i32::try_from(total).is_err() {
         return Err(DecodeError::InvalidArrow { reason: "a column has more than 2^31 items in one batch".to_owned() });
     }
+    // Each item prints at least so much, whatever it takes here: some take nothing.
+    budget.charge(2 * total)?;
     let mut next = 0;
     let in_order = ranges.iter().enumerate().all(|(row, (from, length))| {
         let there = shown(row, *length);

@@ -23,7 +23,7 @@ pub(super) fn batch(columns: &[(&str, ArrayRef)]) -> Rows {
     let schema = Arc::new(ArrowSchema::new(fields));
     let arrays = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).unwrap();
-    Rows { schema, batches: vec![batch], text_bytes_max: 1 << 20 }
+    Rows { schema, batches: vec![batch], text_bytes_max: 1 << 20, held_bytes: 0 }
 }
 
 pub(super) fn one(array: ArrayRef) -> Rows {
@@ -44,7 +44,7 @@ pub(super) fn decoded(rows: &Rows, known: Option<&Schema>, mode: SchemaMode) -> 
     let prepared = known.map(|known| PreparedSchema::new(Arc::new(known.clone())));
     let wide = WideColumns::default();
     let target = Target::Columns { schema: prepared.as_ref(), mode, wide: &wide };
-    Ok(match decode_rows(rows, target, &LIMITS)? {
+    Ok(match decode_rows(rows, target, &LIMITS, &Room::default())? {
         Decoded::Fits(records) => (known.cloned().unwrap_or_default(), records.values),
         Decoded::Evolves(evolution) => (evolution.schema, evolution.records.values),
     })
@@ -258,10 +258,11 @@ fn wide_integers_are_noted_and_never_become_floats() {
     let mut wide = WideColumns::default();
     let rows = one(Arc::new(Int64Array::from(vec![1 << 60])));
     let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Evolve, wide: &wide };
-    let Ok(Decoded::Fits(records)) = decode_rows(&rows, target, &LIMITS) else { panic!() };
+    let Ok(Decoded::Fits(records)) = decode_rows(&rows, target, &LIMITS, &Room::default()) else { panic!() };
     assert!(wide.union(&records.wide));
     let target = Target::Columns { schema: Some(&prepared), mode: SchemaMode::Evolve, wide: &wide };
-    let error = decode_rows(&one(Arc::new(Float64Array::from(vec![0.5]))), target, &LIMITS).unwrap_err();
+    let error =
+        decode_rows(&one(Arc::new(Float64Array::from(vec![0.5]))), target, &LIMITS, &Room::default()).unwrap_err();
     assert_eq!(told(error).0, ErrorCode::SchemaConflict);
 }
 
@@ -317,7 +318,7 @@ proptest! {
         let chunk = Chunk::new(Offset::ZERO, Timestamp::from_micros(1), values);
         let stored = to_batch(&schema, std::slice::from_ref(&chunk)).unwrap();
         prop_assert_eq!(lines(to_chunk(&schema, &stored, Offset::ZERO).unwrap().values()), lines(chunk.clone().printed().values()));
-        let again = Rows { schema: stored.schema(), batches: vec![stored], text_bytes_max: 1 << 20 };
+        let again = Rows { schema: stored.schema(), batches: vec![stored], text_bytes_max: 1 << 20, held_bytes: 0 };
         let (same, text) = decoded(&again, Some(&schema), SchemaMode::Strict).unwrap();
         prop_assert_eq!((same, lines(&text)), (schema, lines(chunk.values())));
     }

@@ -27,6 +27,7 @@ mod registry;
 mod registry_times;
 mod resume;
 mod retention;
+mod room;
 mod schema_version;
 mod short;
 mod stream;

@@ -292,3 +292,22 @@ async fn the_choice_is_part_of_the_configuration() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_request_alone_is_admitted_with_all_that_it_quarantines() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(folder.path());
+    setup.engine.tail_bytes = 2_000;
+    let server = setup.start().await;
+    let topic = strict(&server.api()).await;
+    for round in 1..=2 {
+        // Either part is more than the budget.
+        let mut body = format!("{{\"s\":\"{}\"}}", "x".repeat(3_000));
+        body.push_str(&"{\"n\":\"x\"}".repeat(20));
+        let told = topic.post("records", body).await.expect(207).json();
+        assert_eq!((told["count"].as_u64(), told["quarantined"].as_u64()), (Some(1), Some(20)));
+        flush(&topic).await;
+        flush(&quarantine(&topic)).await;
+        assert_eq!(quarantine(&topic).tail().await, 20 * round);
+    }
+}

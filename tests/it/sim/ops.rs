@@ -9,8 +9,8 @@ use persisting::codec::{Chunk, Form};
 use persisting::engine::Engine;
 use persisting::model::{Ack, Offset, Problem, TopicId, TopicName};
 use persisting::topic::{
-    AppendRequest, CreateTopic, Description, EndReason, Flushed, ReadRequest, Receipt, Resume, Start, StreamItem,
-    StreamRequest, Topic,
+    AppendRequest, CreateTopic, Description, EndReason, Flushed, InflightPermit, ReadRequest, Receipt, Resume, Start,
+    StreamItem, StreamRequest, Topic,
 };
 
 /// A request.
@@ -58,7 +58,9 @@ impl Op {
                 Err(problem) => Err(problem),
             }),
             Op::Load(name, _, body, form, ack) => Answer::Appended(match engine.topic(&name).await {
-                Ok(topic) => topic.load(futures::stream::iter([Ok(body)]).boxed(), form, ack).await,
+                Ok(topic) => {
+                    topic.load(futures::stream::iter([Ok(body)]).boxed(), form, InflightPermit::none(), ack).await
+                }
                 Err(problem) => Err(problem),
             }),
             Op::Flush(name, _) => Answer::Flushed(match engine.topic(&name).await {
