@@ -8,6 +8,7 @@ mod merge;
 mod plan;
 mod turns;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,9 @@ use crate::table::{Cause, TableError, TableUsage, Upkeep};
 
 /// Of how many fragments at least what retention by bytes leaves is made up: so exact it is.
 const FRAGMENTS_HELD: u64 = 16;
+
+/// What stays free on the disk beside twice of what a merge reads.
+const ROOM_LEFT: u64 = 64 << 20;
 
 /// How long upkeep that has failed rests before it tries again.
 const REST: Duration = Duration::from_secs(30);
@@ -249,6 +253,7 @@ impl Inner {
         };
         let Some(version) = self.version().await? else { return Ok(None) };
         let Some((run, expired)) = next_run(&version).filter(|_| !stop.is_cancelled()) else { return Ok(None) };
+        self.check_room(run.clone(), &version).await?;
         let merged = merge::write_merged(&version, run, expired, self.merge_params(), stop).await?;
         point::passed("compact", "written");
         drop(version);
@@ -261,6 +266,14 @@ impl Inner {
         }
         // One that came too late is planned anew.
         committed.map(|_| Some(merged.bytes_read))
+    }
+
+    /// Refuses a merge for which there may be no room on the disk: what it replaces goes later.
+    async fn check_room(&self, run: Range<usize>, version: &Version) -> Result<(), TableError> {
+        let bytes: u64 = version.layout.fragments.get(run).into_iter().flatten().map(|placed| placed.bytes).sum();
+        let (disk, dataset) = (Arc::clone(&self.shared.disk), self.place.dataset.clone());
+        let free = blocking(move || disk.free_bytes(&dataset)).await?;
+        if free < bytes.saturating_mul(2).saturating_add(ROOM_LEFT) { Err(TableError::DiskFull) } else { Ok(()) }
     }
 
     /// Outside the lane, so that the commit has little left to sync.
