@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::http::accept::{self, JSON};
 use crate::http::answer::ok;
-use crate::http::body::read_whole;
 use crate::http::extract::{LastParam, Members, TopicPath, invalid_body};
 use crate::http::query::{StrictQuery, cursor_name};
 use crate::http::{ApiState, topics};
@@ -55,10 +54,9 @@ pub(crate) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let name = cursor_name(&name)?;
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&topic).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    let cursor = topic.put_cursor(&name, ask(Members::parse(&text, &["offset", "since", "expected"])?)?).await?;
+    let known = &["offset", "since", "expected"];
+    let (topic, members) = topics::topic_and_members(&state, &topic, (&headers, body), known, |_| Ok(())).await?;
+    let cursor = topic.put_cursor(&name, ask(members)?).await?;
     Ok(ok(CursorBody::of(&cursor)).into_response())
 }
 

@@ -5,12 +5,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
-use crate::http::body::read_whole;
 use crate::http::extract::{Members, TopicPath, invalid_body};
 use crate::http::query::{StrictQuery, tag_name};
 use crate::http::{ApiState, topics};
 use crate::model::{ErrorCode, Problem, TopicName};
-use crate::topic::ForkAt;
+use crate::topic::{ForkAt, Topic};
 
 /// `POST …/fork`
 pub(crate) async fn fork(
@@ -20,10 +19,9 @@ pub(crate) async fn fork(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    state.engine.topic(&source).await?.check_version_control()?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    let (name, at) = ask(Members::parse(&text, &["topic", "at"])?)?;
+    let check = |topic: &Topic| topic.check_version_control().map(drop);
+    let (_, members) = topics::topic_and_members(&state, &source, (&headers, body), &["topic", "at"], check).await?;
+    let (name, at) = ask(members)?;
     let description = state.engine.fork(&source, &name, at).await?;
     Ok(topics::describe_made(&description))
 }

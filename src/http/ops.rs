@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Health, Phase};
+use crate::http::ApiState;
 use crate::http::accept::{self, JSON};
 use crate::http::answer::{self, Json, ok};
-use crate::http::body::read_whole;
-use crate::http::extract::{Members, TopicPath, invalid_body};
+use crate::http::extract::{TopicPath, invalid_body};
 use crate::http::problem::PendingProblem;
 use crate::http::query::StrictQuery;
-use crate::http::{ApiState, topics};
+use crate::http::topics::topic_and_members;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
 use crate::table::Upkeep;
@@ -28,10 +28,7 @@ pub(crate) async fn flush(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&name).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    Members::parse(&text, &[])?;
+    let (topic, _) = topic_and_members(&state, &name, (&headers, body), &[], |_| Ok(())).await?;
     let flushed = topic.flush().await?;
     #[derive(Serialize)]
     struct Answer {
@@ -50,10 +47,7 @@ pub(crate) async fn close(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&name).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    Members::parse(&text, &[])?;
+    let (topic, _) = topic_and_members(&state, &name, (&headers, body), &[], |_| Ok(())).await?;
     let next_offset = topic.close().await?.get();
     #[derive(Serialize)]
     struct Answer {
@@ -71,10 +65,7 @@ pub(crate) async fn trim(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&name).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    let mut members = Members::parse(&text, &["before"])?;
+    let (topic, mut members) = topic_and_members(&state, &name, (&headers, body), &["before"], |_| Ok(())).await?;
     let before = members.offset("before")?;
     let before = before.ok_or_else(|| invalid_body("The member \"before\", an offset, is missing."))?;
     let earliest = topic.trim(before).await?.get();
@@ -89,10 +80,7 @@ pub(crate) async fn replay_quarantine(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&name).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    Members::parse(&text, &[])?;
+    let (topic, _) = topic_and_members(&state, &name, (&headers, body), &[], |_| Ok(())).await?;
     #[derive(Serialize)]
     struct Answer {
         replayed: u64,

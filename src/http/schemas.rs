@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use crate::http::ApiState;
 use crate::http::accept::{self, JSON};
 use crate::http::answer::ok;
-use crate::http::body::read_whole;
 use crate::http::extract::{LastParam, Members, TopicPath, if_match};
 use crate::http::query::{StrictQuery, digits, invalid};
-use crate::http::topics::head;
+use crate::http::topics::topic_and_members;
 use crate::model::{ErrorCode, Problem, SchemaVersion, TopicName};
 use crate::topic::{Topic, schema_etag};
 
@@ -98,11 +97,7 @@ async fn edit(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Arc<Topic>, Members), Problem> {
-    let head = head(state, headers)?;
-    let topic = state.engine.topic(name).await?;
-    topic.check_columns()?;
-    let (text, _permit) = read_whole(state, body, head, state.limits.max_body_bytes).await?;
-    Ok((topic, Members::parse(&text, &["fields", "changes"])?))
+    topic_and_members(state, name, (headers, body), &["fields", "changes"], Topic::check_columns).await
 }
 
 /// A version with its validator.

@@ -6,14 +6,15 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::http::ApiState;
 use crate::http::accept::{self, JSON};
 use crate::http::answer::{Json, ok};
-use crate::http::body::read_whole;
-use crate::http::extract::{LastParam, Members, TopicPath};
+use crate::http::extract::{LastParam, TopicPath};
 use crate::http::query::{StrictQuery, tag_name};
-use crate::http::{ApiState, topics};
+use crate::http::topics::topic_and_members;
 use crate::model::Problem;
 use crate::table::Tag;
+use crate::topic::Topic;
 
 /// `GET …/tags`
 pub(crate) async fn list(
@@ -55,11 +56,9 @@ pub(crate) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let name = tag_name(&name)?;
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&topic).await?;
-    topic.check_version_control()?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    let version = Members::parse(&text, &["version"])?.version("version")?;
+    let check = |topic: &Topic| topic.check_version_control().map(drop);
+    let (topic, mut members) = topic_and_members(&state, &topic, (&headers, body), &["version"], check).await?;
+    let version = members.version("version")?;
     let (tag, is_new) = topic.put_tag(&name, version).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = Json(status, TagBody::of(&tag)).into_response();

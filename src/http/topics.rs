@@ -1,5 +1,7 @@
 //! Topics: make, list, read, change, delete.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -12,8 +14,8 @@ use crate::http::body::{Declared, read_whole};
 use crate::http::extract::{Members, TopicPath, check_json_type, if_match, invalid_body};
 use crate::http::query::StrictQuery;
 use crate::http::{ApiState, accept};
-use crate::model::{ErrorCode, OnInvalid, Problem, Retention, SchemaMode};
-use crate::topic::{CreateTopic, Description, TopicPatch, read_on_invalid};
+use crate::model::{ErrorCode, OnInvalid, Problem, Retention, SchemaMode, TopicName};
+use crate::topic::{CreateTopic, Description, Topic, TopicPatch, read_on_invalid};
 
 /// Members of a description that a client cannot set at all.
 const TOLD: &[&str] =
@@ -148,6 +150,21 @@ pub(crate) async fn members(
     let declared = head(state, headers)?;
     let (text, _permit) = read_whole(state, body, declared, state.limits.max_body_bytes).await?;
     Members::parse(&text, known)
+}
+
+/// The topic of a request and the members of its body, which is read when the topic is there and can do what is asked.
+pub(crate) async fn topic_and_members(
+    state: &ApiState,
+    name: &TopicName,
+    (headers, body): (&HeaderMap, Body),
+    known: &[&str],
+    check: impl FnOnce(&Topic) -> Result<(), Problem>,
+) -> Result<(Arc<Topic>, Members), Problem> {
+    let declared = head(state, headers)?;
+    let topic = state.engine.topic(name).await?;
+    check(&topic)?;
+    let (text, _permit) = read_whole(state, body, declared, state.limits.max_body_bytes).await?;
+    Ok((topic, Members::parse(&text, known)?))
 }
 
 fn schema_mode(word: &str) -> Result<SchemaMode, Problem> {

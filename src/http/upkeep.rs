@@ -10,6 +10,7 @@ use crate::http::answer::{Json, ok};
 use crate::http::body::read_whole;
 use crate::http::extract::{Members, TopicPath};
 use crate::http::query::StrictQuery;
+use crate::http::topics::topic_and_members;
 use crate::http::{ApiState, topics};
 use crate::model::Problem;
 use crate::topic::RETENTION_MEMBERS;
@@ -22,10 +23,7 @@ pub(crate) async fn compact(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let declared = topics::head(&state, &headers)?;
-    let topic = state.engine.topic(&name).await?;
-    let (text, _permit) = read_whole(&state, body, declared, state.limits.max_body_bytes).await?;
-    Members::parse(&text, &[])?;
+    let (topic, _) = topic_and_members(&state, &name, (&headers, body), &[], |_| Ok(())).await?;
     let fragments = topic.compact().await?;
     Ok(Json(StatusCode::ACCEPTED, json!({ "fragments": fragments })).into_response())
 }

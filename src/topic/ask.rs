@@ -27,6 +27,13 @@ pub struct AppendRequest {
     pub writer: Writer,
 }
 
+impl AppendRequest {
+    /// Records of nobody in particular, at the topic's default level.
+    pub(super) fn plain(body: Body) -> Self {
+        Self { body, ack: None, expected_offset: None, close: false, writer: Writer::Plain }
+    }
+}
+
 /// What a new topic is asked to be; what is absent is the default.
 #[derive(Clone, Debug, Default)]
 pub struct CreateTopic {

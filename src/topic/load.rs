@@ -101,13 +101,7 @@ impl Topic {
         permit: &mut InflightPermit,
         progress: &mut Progress,
     ) -> Result<(), Problem> {
-        let ask = AppendRequest {
-            body: Body::text(piece.body.clone(), piece.form),
-            ack,
-            expected_offset: None,
-            close: false,
-            writer: Writer::Plain,
-        };
+        let ask = AppendRequest { ack, ..AppendRequest::plain(Body::text(piece.body.clone(), piece.form)) };
         match self.append_or_fault(ask, permit).await {
             Ok(receipt) => progress.add(receipt),
             Err(Refusal::Body(DecodeError::EmptyBatch)) => {}

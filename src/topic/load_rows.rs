@@ -173,13 +173,7 @@ impl Topic {
             let text_bytes_max = if waiting.piece_rows == 1 { single_bytes_max } else { PIECE_BYTES_MAX as u64 };
             let rows = waiting.first(schema, text_bytes_max);
             let count = rows.len();
-            let ask = AppendRequest {
-                body: Body::Rows(rows),
-                ack,
-                expected_offset: None,
-                close: false,
-                writer: Writer::Plain,
-            };
+            let ask = AppendRequest { ack, ..AppendRequest::plain(Body::Rows(rows)) };
             match self.append_or_fault(ask, permit).await {
                 Ok(receipt) => {
                     progress.add(receipt);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Sequenced;
 use crate::codec::{Body, Decoded, Form, Records};
-use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp, Writer};
+use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp};
 use crate::tail::{Levels, Reservation};
 use crate::topic::append::bytes_of;
 use crate::topic::log::{Aside, Log, Phase};
@@ -132,7 +132,7 @@ impl Topic {
             lines.push(b'\n');
         }
         let basis = topic.basis();
-        let kept = AppendRequest::plain(Bytes::from(lines), Form::Ndjson);
+        let kept = AppendRequest::plain(Body::text(Bytes::from(lines), Form::Ndjson));
         let decoded = topic.decode_unbounded(&kept, &basis).await.map_err(|error| {
             tracing::error!(topic = %self.name, %error, "records of {} cannot be quarantined", self.name);
             Problem::internal()
@@ -243,7 +243,7 @@ impl Quarantined {
         };
         let schema = quarantine.schema.load_full();
         let durable = quarantine.backend.levels().now().durable;
-        let plain = AppendRequest::plain(Bytes::new(), Form::Json);
+        let plain = AppendRequest::plain(Body::text(Bytes::new(), Form::Json));
         let now = topic.services.clock.now();
         let (beside, _) = match kept.assign(&plain, records, schema.as_deref(), reservation, (now, durable), None) {
             Ok(assigned) => assigned,
@@ -252,12 +252,5 @@ impl Quarantined {
         };
         quarantine.count(count, bytes);
         Some(Ok((receipt, topic.backend.put_beside(batch, (lane, beside), ack))))
-    }
-}
-
-impl AppendRequest {
-    /// Records of nobody in particular.
-    pub(super) fn plain(body: Bytes, form: Form) -> Self {
-        Self { body: Body::text(body, form), ack: None, expected_offset: None, close: false, writer: Writer::Plain }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::codec::{Chunk, Decoded, Form, Sifted};
+use crate::codec::{Body, Chunk, Decoded, Form, Sifted};
 use crate::model::{Offset, Problem, ProducerWrite, Timestamp, TopicId, Writer};
 use crate::topic::quarantine::{Misfits, Origin};
 use crate::topic::{AppendRequest, InflightPermit, Topic};
@@ -97,7 +97,7 @@ impl Topic {
             let Some(run) = self.run(&quarantine, next, end).await? else { break };
             let (past, records) = (run.next, run.origins.len() as u64);
             let writer = Writer::Producer(ProducerWrite { id: replayer(quarantine.id), epoch: past.get(), seq: 0 });
-            let ask = AppendRequest { writer, ..AppendRequest::plain(run.body, Form::Json) };
+            let ask = AppendRequest { writer, ..AppendRequest::plain(Body::text(run.body, Form::Json)) };
             // A run is small.
             let mut permit = InflightPermit::none();
             let receipt =
@@ -157,7 +157,7 @@ impl Topic {
         while next < end {
             let Some(run) = self.run(quarantine, next, end).await? else { break };
             next = run.next;
-            let ask = AppendRequest::plain(run.body, Form::Json);
+            let ask = AppendRequest::plain(Body::text(run.body, Form::Json));
             let Sifted { taken, .. } =
                 self.decode_again(&ask, &self.basis()).await.map_err(crate::codec::DecodeError::into_problem)?;
             let fits = match &taken {

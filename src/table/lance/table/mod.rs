@@ -224,6 +224,22 @@ impl Inner {
         }
     }
 
+    /// What is read of the newest version; none where there is no dataset. A version that is long gone may have lost its files
+    /// under the reader; the newest one has them.
+    async fn of_newest<T, F>(&self, read: impl Fn(Version) -> F) -> Result<Option<T>, TableError>
+    where
+        F: Future<Output = Result<T, TableError>>,
+    {
+        loop {
+            let Some(version) = self.version().await? else { return Ok(None) };
+            let number = version.dataset.manifest().version;
+            let outcome = read(version).await;
+            if outcome.is_ok() || self.head().version == number {
+                return outcome.map(Some);
+            }
+        }
+    }
+
     async fn read(
         &self,
         columns: &Columns,
@@ -231,17 +247,13 @@ impl Inner {
         records: usize,
         bytes: usize,
     ) -> Result<Vec<Chunk>, TableError> {
-        loop {
-            let Some(version) = self.version().await? else { return Ok(Vec::new()) };
+        let found = self.of_newest(|version| async move {
             let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
             let outcome = read::records(&version, columns, from, records, bytes, &mut row_bytes).await;
             self.row_bytes.store(row_bytes, Ordering::Relaxed);
-            // A version that is long gone may have lost its files under the reader; the newest one has them.
-            if outcome.is_err() && self.head().version > version.dataset.manifest().version {
-                continue;
-            }
-            return outcome;
-        }
+            outcome
+        });
+        found.await.map(Option::unwrap_or_default)
     }
 
     async fn read_batches(
@@ -252,15 +264,11 @@ impl Inner {
         records: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, TableError> {
-        loop {
-            let Some(version) = self.version().await? else { return Ok(Vec::new()) };
+        let found = self.of_newest(|version| async move {
             let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
-            let outcome = read::batches(&version, set, columns, from, records, bytes, &mut row_bytes).await;
-            if outcome.is_err() && self.head().version > version.dataset.manifest().version {
-                continue;
-            }
-            return outcome;
-        }
+            read::batches(&version, set, columns, from, records, bytes, &mut row_bytes).await
+        });
+        found.await.map(Option::unwrap_or_default)
     }
 }
 
@@ -295,14 +303,8 @@ impl TableView for LanceTable {
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
         self.run(move |inner| async move {
-            loop {
-                let Some(version) = inner.version().await? else { return Ok(inner.head().next) };
-                let outcome = read::offset_at(&version, time).await;
-                // As for reads: the newest version has its files.
-                if outcome.is_ok() || inner.head().version == version.dataset.manifest().version {
-                    return outcome;
-                }
-            }
+            let found = inner.of_newest(|version| async move { read::offset_at(&version, time).await }).await?;
+            Ok(found.unwrap_or_else(|| inner.head().next))
         })
         .await
     }

@@ -146,16 +146,7 @@ impl Inner {
         point::passed("fork", "linked");
         let base = version.layout.base;
         let text = text_of(version, base, next);
-        let announced = Announced {
-            cause: Cause::Fork,
-            next,
-            base,
-            text,
-            last_time,
-            posted: None,
-            schema: None,
-            rewritten: Vec::new(),
-        };
+        let announced = Announced { next, base, text, last_time, ..Announced::of(Cause::Fork, &self.head()) };
         let now = Timestamp::from_micros(Utc::now().timestamp_micros());
         self.commit(announced, None, || async {
             fork::commit_first(&self.fence, dataset, &version.dataset, fragments, now).await?;
@@ -187,16 +178,8 @@ impl Inner {
         let params = self.write_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&present.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
-        let announced = Announced {
-            cause: Cause::Fork,
-            next,
-            base: head.base,
-            text: text_of(source, head.next, next),
-            last_time: source.time_before(next).await?,
-            posted: None,
-            schema: None,
-            rewritten: Vec::new(),
-        };
+        let (text, last_time) = (text_of(source, head.next, next), source.time_before(next).await?);
+        let announced = Announced { next, text, last_time, ..Announced::of(Cause::Fork, &head) };
         self.add_version(&present, transaction, announced).await?;
         Ok(())
     }

@@ -49,6 +49,21 @@ pub(super) struct Announced {
     pub(super) rewritten: Vec<u64>,
 }
 
+impl Announced {
+    /// A commit that leaves rows and columns as they are; what it changes is said beside.
+    pub(super) fn of(cause: Cause, head: &TableHead) -> Self {
+        let &TableHead { next, base, last_time, .. } = head;
+        Self { cause, next, base, text: 0, last_time, posted: None, schema: None, rewritten: Vec::new() }
+    }
+
+    /// A commit that adds rows in these columns, or the columns alone.
+    fn rows(cause: Cause, head: &TableHead, last: Last, columns: &Columns) -> Self {
+        let Last { next, text, time: last_time } = last;
+        let (posted, schema) = (Progress::all_of(columns), columns.version);
+        Self { next, text, last_time, posted, schema, ..Self::of(cause, head) }
+    }
+}
+
 impl Inner {
     /// Makes one commit on top of the head, synced. When it fails, what it may have left is set aside.
     pub(super) async fn commit<F, W>(
@@ -135,16 +150,8 @@ impl Inner {
         (base, rewritten): (Option<Offset>, Vec<u64>),
     ) -> Result<(), TableError> {
         let head = self.head();
-        let announced = Announced {
-            cause: Cause::Compact,
-            next: head.next,
-            base: base.unwrap_or(head.base),
-            text: 0,
-            last_time: head.last_time,
-            posted: None,
-            schema: None,
-            rewritten,
-        };
+        let base = base.unwrap_or(head.base);
+        let announced = Announced { base, rewritten, ..Announced::of(Cause::Compact, &head) };
         self.add_version(present, transaction, announced).await.map(drop)
     }
 
@@ -167,17 +174,7 @@ impl Inner {
         let uri =
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
         let params = self.write_params(WriteMode::Create);
-        let posted = Progress::all_of(columns);
-        let announced = Announced {
-            cause,
-            next: last.next,
-            base: head.base,
-            text: last.text,
-            last_time: last.time,
-            posted,
-            schema: columns.version,
-            rewritten: Vec::new(),
-        };
+        let announced = Announced::rows(cause, &head, last, columns);
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
         })
@@ -203,17 +200,7 @@ impl Inner {
     async fn evolved(&self, mut version: Version, columns: &Columns) -> Result<Version, TableError> {
         while let Some(Step { transaction, posted, schema }) = next(&version.dataset, columns).await? {
             point::passed("evolve", "written");
-            let head = self.head();
-            let announced = Announced {
-                cause: Cause::Evolve,
-                next: head.next,
-                base: head.base,
-                text: 0,
-                last_time: head.last_time,
-                posted,
-                schema,
-                rewritten: Vec::new(),
-            };
+            let announced = Announced { posted, schema, ..Announced::of(Cause::Evolve, &self.head()) };
             version = self.add_version(&version, transaction, announced).await?;
         }
         Ok(version)
@@ -225,14 +212,7 @@ impl Inner {
             return Ok(version);
         };
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
-        let (cause, head) = (Cause::Evolve, self.head());
-        let (base, next, last_time) = (head.base, head.next, head.last_time);
-        self.add_version(
-            &version,
-            transaction,
-            Announced { cause, next, base, text: 0, last_time, posted: None, schema: None, rewritten: Vec::new() },
-        )
-        .await
+        self.add_version(&version, transaction, Announced::of(Cause::Evolve, &self.head())).await
     }
 
     async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
@@ -257,17 +237,7 @@ impl Inner {
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let transaction = insert.execute_uncommitted(batches).await?;
         point::passed("append", "written");
-        let posted = Progress::all_of(columns);
-        let announced = Announced {
-            cause: Cause::Append,
-            next: last.next,
-            base: self.head().base,
-            text: last.text,
-            last_time: last.time,
-            posted,
-            schema: columns.version,
-            rewritten: Vec::new(),
-        };
+        let announced = Announced::rows(Cause::Append, &self.head(), last, columns);
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
@@ -305,17 +275,7 @@ impl Inner {
             predicate: format!("_offset < {}", last.next),
         };
         let transaction = Transaction::new_from_version(version.dataset.manifest().version, operation);
-        let head = self.head();
-        let announced = Announced {
-            cause: Cause::Retention,
-            next: head.next,
-            base: last.next,
-            text: 0,
-            last_time: head.last_time,
-            posted: None,
-            schema: None,
-            rewritten: Vec::new(),
-        };
+        let announced = Announced { base: last.next, ..Announced::of(Cause::Retention, &self.head()) };
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }

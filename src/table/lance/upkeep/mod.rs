@@ -184,9 +184,9 @@ impl Inner {
 
     async fn keep_up_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), TableError> {
         let before = self.head();
-        let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
         // First what makes room, and again whatever becomes of merges, which need some.
         let mut cleaned = self.clean_up_if_due().await?;
+        let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
         let (mut merges, mut bytes_merged) = (0, 0);
         let merging = async {
             self.drop_what_has_expired().await?;
