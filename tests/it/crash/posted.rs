@@ -138,7 +138,8 @@ async fn every_record_reads_under_the_newest_version_after_a_kill_anywhere() {
         model = if (version, values.len() as u64) == (after.version, after.records) { after } else { before };
         assert_eq!((version, &values), (model.version, &model.values()), "seed {seed}, cycle {cycle}");
         if random.once_in(2) {
-            assert_eq!(send(&api, &format!("{TOPIC}/flush"), String::new()).await.expect("an answer").status, 200);
+            let flushed = send(&api, &format!("{TOPIC}/flush"), String::new()).await.expect("an answer");
+            assert_eq!(flushed.status, 200, "seed {seed}, cycle {cycle}: {flushed:?}");
             assert_eq!(found(&api).await.1, values, "seed {seed}, cycle {cycle}: on disk");
         }
     }
