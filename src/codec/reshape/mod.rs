@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, ListArray, RecordBatch, StructArray, make_array, new_null_array,
+    Array, ArrayRef, FixedSizeListArray, ListArray, RecordBatch, RecordBatchOptions, StructArray, make_array,
+    new_null_array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
@@ -62,7 +63,9 @@ pub fn reshape(batch: &RecordBatch, moves: &[Move]) -> Result<RecordBatch, Resha
     for step in moves {
         level.take(step, &step.path().0, true, None)?;
     }
-    Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(level.fields)), level.columns)?)
+    // Rows may lack all the columns that change, or lose the last one: how many there are is said aside.
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(level.fields)), level.columns, &rows)?)
 }
 
 /// The first row that the steps of a change do not take; none where they take all.

@@ -95,3 +95,21 @@ async fn a_dataset_that_is_left_between_two_steps_is_read_and_goes_on() {
         assert_eq!(names.len(), 6, "{names:?}");
     }
 }
+
+#[tokio::test]
+async fn a_field_that_the_dataset_lacks_yet_may_have_another_type_by_the_time_it_comes() {
+    let mut bench = Bench::new();
+    let table = filled(&mut bench).await;
+    let changes = serde_json::json!([{"op": "drop", "path": "b"}, {"op": "add", "path": "b", "to": {"type": "json"}}]);
+    let anew = posted(&columns(), 2, changes);
+    let typed = posted(&anew, 3, serde_json::json!([{"op": "convert", "path": "b", "to": {"type": "int64"}}]));
+    // Both at once: between the two the dataset has no such column.
+    table.append(&typed, vec![chunk(2, 1, &[r#"{"a":2,"b":9}"#])]).await.unwrap();
+    let expected = [r#"{"a":1,"c":"x","v":[1,0.5]}"#, "{}", r#"{"a":2,"b":9}"#];
+    let mut members: Vec<serde_json::Value> = Vec::new();
+    for text in texts(&*table, &typed).await {
+        members.push(serde_json::from_str(&text).unwrap());
+    }
+    let expected: Vec<serde_json::Value> = expected.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!(members, expected);
+}
