@@ -97,7 +97,8 @@ const READ_QUERY: &[&str] = &[
     "as_of",
     "cursor",
 ];
-const STREAM_QUERY: &[&str] = &["offset", "since", "limit", "block", "fields", "filter", "heartbeat", "cursor"];
+const STREAM_QUERY: &[&str] =
+    &["offset", "since", "limit", "block", "fields", "filter", "heartbeat", "version", "tag", "as_of", "cursor"];
 const EXPORT_QUERY: &[&str] = &["format", "offset", "limit", "fields", "filter", "version", "tag", "as_of"];
 const VECTORS: Option<&str> = Some("vector_search");
 

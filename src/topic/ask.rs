@@ -186,8 +186,10 @@ pub struct StreamRequest {
     pub resume: Option<Resume>,
     /// The most records.
     pub limit: Option<NonZeroU64>,
-    /// Whether to wait for more at the tail; otherwise it ends at the tail found when it began.
+    /// Whether to wait for more at the tail; otherwise it ends at the tail found when it began, as one of the past does.
     pub block: bool,
+    /// The moment of the past to read, if not the present.
+    pub at: Option<Moment>,
     /// The fields to keep of each value.
     pub fields: Option<FieldSelection>,
 }

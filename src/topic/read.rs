@@ -214,7 +214,7 @@ impl Topic {
         self.resolve_in(&View::Now, start).await
     }
 
-    async fn resolve_in(&self, view: &View, start: &Start) -> Result<Offset, Problem> {
+    pub(super) async fn resolve_in(&self, view: &View, start: &Start) -> Result<Offset, Problem> {
         let Bounds { earliest, tail } = self.bounds(view);
         Ok(match start {
             Start::At(offset) => *offset,

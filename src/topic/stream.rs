@@ -12,6 +12,7 @@ use crate::codec::Chunk;
 use crate::model::{Offset, Problem, SchemaVersion};
 use crate::tail::Levels;
 use crate::topic::epoch::Resumption;
+use crate::topic::past::{Bounds, View};
 use crate::topic::read::{PULL_BYTES, PULL_RECORDS, select};
 use crate::topic::runs::{RUN_BYTES, SharedRun};
 use crate::topic::{EndReason, GapReason, Start, StreamItem, StreamRequest, Topic};
@@ -43,10 +44,12 @@ impl Drop for OpenStream {
 /// Where a stream stands.
 struct Reader {
     topic: Arc<Topic>,
+    /// What it reads of the topic.
+    view: View,
     levels: watch::Receiver<Levels>,
     next: Offset,
     left: u64,
-    /// The tail at which a stream that does not block ends.
+    /// The tail at which a stream ends that does not block, or that reads the past.
     end: Option<Offset>,
     /// The newest schema version that the client has been told of.
     version: Option<SchemaVersion>,
@@ -66,20 +69,23 @@ impl Topic {
     /// A stream from where the request says; its last item is [`StreamItem::End`].
     ///
     /// # Errors
-    /// Only where a start by time or cursor could not be looked up; `not_found` for a cursor that is not there.
+    /// Only where a start by time or cursor could not be looked up; `not_found` for a cursor that is not there. For the past
+    /// as [`Topic::read`] besides: `version_expired`, `not_found`, `unsupported_by_backend`.
     pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
         let levels = self.backend.levels().subscribe();
+        let view = self.view(ask.at.as_ref()).await?;
         let version = self.schema.load().as_ref().map(|versioned| versioned.version);
-        let earliest = self.backend.levels().now().earliest;
+        let Bounds { earliest, tail } = self.bounds(&view);
         let resumption = match (ask.resume, &ask.start) {
             (Some(resume), _) => self.epochs.resume(resume, earliest),
             (None, Start::Cursor(name)) => self.go_on_at(name).await?,
-            (None, start) => Resumption { next: self.resolve(start).await?, gap: None },
+            (None, start) => Resumption { next: self.resolve_in(&view, start).await?, gap: None },
         };
-        let end = (!ask.block).then(|| self.backend.levels().now().readable);
+        // Nothing comes in the past.
+        let end = (!ask.block || !matches!(view, View::Now)).then_some(tail);
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
-        let reader =
-            Reader { topic: Arc::clone(self), levels, next: resumption.next, left, end, version, caught_up: false };
+        let (topic, next) = (Arc::clone(self), resumption.next);
+        let reader = Reader { topic, view, levels, next, left, end, version, caught_up: false };
         Ok(run(reader, resumption, ask))
     }
 }
@@ -118,6 +124,10 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
                 Step::Failed(err) => {
                     let problem = reader.topic.storage_problem(&err);
                     yield StreamItem::Problem(Box::new(problem));
+                    // What is gone stays gone: whoever comes back is told so.
+                    if matches!(err, StorageError::VersionExpired { .. }) {
+                        return;
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = draining.cancelled() => {}
@@ -140,21 +150,18 @@ impl Reader {
 
     /// A gap if there is one, then the position.
     fn opening(&mut self, resumption: Resumption) -> Vec<StreamItem> {
-        let levels = *self.levels.borrow_and_update();
+        self.levels.mark_unchanged();
+        let Bounds { earliest, tail } = self.topic.bounds(&self.view);
         let mut items = Vec::new();
         match resumption.gap {
             Some((from, to, reason)) => items.push(self.gap(from, to, reason)),
-            None if self.next < levels.earliest => {
-                items.push(self.gap(self.next, levels.earliest, GapReason::Retention));
-                self.next = levels.earliest;
+            None if self.next < earliest => {
+                items.push(self.gap(self.next, earliest, GapReason::Retention));
+                self.next = earliest;
             }
             None => {}
         }
-        items.push(StreamItem::Position {
-            epoch: self.topic.epoch(),
-            next_offset: self.next,
-            tail_offset: levels.readable,
-        });
+        items.push(StreamItem::Position { epoch: self.topic.epoch(), next_offset: self.next, tail_offset: tail });
         items
     }
 
@@ -171,13 +178,21 @@ impl Reader {
         if self.left == 0 {
             return Step::End(EndReason::Limit);
         }
-        if self.next < levels.earliest {
+        if self.next < levels.earliest && !matches!(self.view, View::Version { .. }) {
             return self.expired(levels.earliest);
         }
         if let Some(end) = self.end
             && self.next >= end
         {
             return Step::End(EndReason::Tail);
+        }
+        if let View::Version { past, columns } = &self.view {
+            let records = usize::try_from(self.left).unwrap_or(PULL_RECORDS).min(PULL_RECORDS);
+            let read = past.view.read(columns, self.next, records, PULL_BYTES).await;
+            return match read {
+                Ok(chunks) => Step::Items(self.deliver(chunks, ask)),
+                Err(err) => Step::Failed(StorageError::from(&err)),
+            };
         }
         if self.next >= levels.readable {
             return self.at_tail(&levels);

@@ -343,7 +343,9 @@ impl Run {
 
 impl Ask {
     fn read(query: &StrictQuery, headers: &HeaderMap, last_event_id: Option<LastEventId>) -> Result<Self, Problem> {
-        let start = query.start()?.unwrap_or(Start::Latest);
+        let at = query.moment()?;
+        // What comes next is never in the past.
+        let start = query.start()?.unwrap_or(if at.is_some() { Start::Earliest } else { Start::Latest });
         let limit: Option<NonZeroU64> = query.count("limit", MAX_SAFE_INTEGER)?;
         let block = query.boolean("block")?.unwrap_or(true);
         let fields = query.fields()?;
@@ -356,7 +358,7 @@ impl Ask {
             Some(LastEventId::After(resume)) => Some(resume),
             Some(LastEventId::End) | None => None,
         };
-        Ok(Self { framing, heartbeat, request: StreamRequest { start, resume, limit, block, fields } })
+        Ok(Self { framing, heartbeat, request: StreamRequest { start, resume, limit, block, at, fields } })
     }
 }
 

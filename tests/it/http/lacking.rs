@@ -51,6 +51,9 @@ async fn what_memory_lacks_names_the_backends_that_have_it() {
         ("GET", "records?version=1"),
         ("GET", "records?tag=t"),
         ("GET", "records?as_of=2026-01-01T00:00:00Z"),
+        ("GET", "stream?version=1"),
+        ("GET", "stream?tag=t"),
+        ("GET", "stream?as_of=2026-01-01T00:00:00Z"),
     ] {
         let problem = memory.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
         assert_eq!(

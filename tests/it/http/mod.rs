@@ -33,6 +33,7 @@ mod short;
 mod stream;
 mod topics;
 mod travel;
+mod travel_stream;
 mod upkeep;
 mod writers;
 
