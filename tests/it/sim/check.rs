@@ -54,8 +54,8 @@ impl TopicModel {
     ///
     /// # Errors
     /// The promise that was broken.
-    pub fn check(&mut self, seen: &Observed, look: Look) -> Result<(), String> {
-        let before = self.epoch;
+    pub fn check(&mut self, seen: Observed, look: Look) -> Result<(), String> {
+        let (before, tags, seen) = (self.epoch, seen.tags.clone(), &seen);
         self.check_identity(seen, if look.first { look.when } else { When::Running })?;
         self.check_earliest(seen)?;
         let found = self.check_records(seen, look.log_acks)?;
@@ -63,6 +63,7 @@ impl TopicModel {
             self.forget_what_may_be_lost();
         }
         self.check_bytes(seen)?;
+        self.check_tags(tags, look.when.is_restart())?;
         let lost = self.settle(seen, &found, look)?;
         if lost && before == self.epoch {
             return Err(format!("accepted records are gone, and the epoch is still {before}"));

@@ -13,6 +13,8 @@ pub struct Figures {
     pub closes: u64,
     pub creations: u64,
     pub deletions: u64,
+    pub tags: u64,
+    pub forks: u64,
     pub stops: u64,
     pub kills: u64,
     pub power_losses: u64,
@@ -43,6 +45,8 @@ impl Figures {
         self.power_losses += power_losses;
         self.failed_starts += failed_starts;
         self.log_failures += log_failures;
+        self.tags += other.tags;
+        self.forks += other.forks;
         self.files_lost += other.files_lost;
         self.names_lost += other.names_lost;
         self.looks += other.looks;

@@ -314,6 +314,17 @@ impl Disk for LanceDisk {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        // Now and then a file system where a file has one name only: then it is copied.
+        let mut state = self.state.lock();
+        if state.random.chance(0.2) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        state.make_name(to)?;
+        fs::hard_link(from, to)
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         if !fs::symlink_metadata(folder)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());

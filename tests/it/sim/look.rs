@@ -83,7 +83,7 @@ impl World {
                     if look.when != When::Running {
                         topic.exists = Known::Yes;
                     }
-                    return topic.check(&seen, look);
+                    return topic.check(seen, look);
                 }
                 (Err(problem), topic) if problem.code == ErrorCode::TopicNotFound => {
                     if topic.as_ref().is_some_and(|topic| topic.exists == Known::Yes) {

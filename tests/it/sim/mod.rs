@@ -1,6 +1,7 @@
 //! The engine against a client's own record of its answers, on a disk that fails and loses power, by seed.
 //!
 //! A schedule is drawn from its seed: appends of all kinds, flushes, evolutions, trims, closes, creations, deletions,
+//! tags, forks,
 //! restarts in order and not, failing writes and syncs, a full disk, the end of the process in the midst of anything. After
 //! every restart the checker compares what is served with what was answered ([`check`]).
 //!
@@ -25,6 +26,7 @@ mod loss;
 mod model;
 mod mutate;
 mod ops;
+mod past;
 mod run;
 mod site;
 mod tell;

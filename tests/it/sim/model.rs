@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use persisting::codec::Form;
-use persisting::model::{Ack, TopicId, TopicName, Writer};
+use persisting::model::{Ack, TagName, TopicId, TopicName, Writer};
 use serde_json::Value;
 
+use super::past::Tagged;
 use super::values::Shape;
 
 /// What kind of topic it is.
@@ -116,6 +117,7 @@ pub struct TopicModel {
     /// Everything before it is committed, as an answer has said.
     pub committed: u64,
     pub producers: Vec<Producer>,
+    pub tags: BTreeMap<TagName, Tagged>,
 }
 
 impl TopicModel {
@@ -139,6 +141,7 @@ impl TopicModel {
             closed: Known::No,
             committed: 0,
             producers: vec![producer; 2],
+            tags: BTreeMap::new(),
         }
     }
 

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use persisting::codec::{Chunk, Form};
 use persisting::engine::Engine;
-use persisting::model::{Ack, Offset, Problem, TopicId, TopicName};
+use persisting::model::{Ack, Offset, Problem, TagName, TopicId, TopicName};
+use persisting::table::Tag;
 use persisting::topic::{
-    AppendRequest, CreateTopic, Description, EndReason, Flushed, InflightPermit, ReadRequest, Receipt, Resume, Start,
-    StreamItem, StreamRequest, Topic,
+    AppendRequest, CreateTopic, Description, EndReason, Flushed, ForkAt, InflightPermit, ReadRequest, Receipt, Resume,
+    Start, StreamItem, StreamRequest, Topic,
 };
+
+use super::past::SeenTag;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -26,6 +29,10 @@ pub enum Op {
     Flush(TopicName, u64),
     Trim(TopicName, u64),
     Close(TopicName),
+    /// Names the newest version.
+    Tag(TopicName, TagName),
+    /// Of the first, under the second name.
+    Fork(TopicName, TopicName, ForkAt),
 }
 
 /// What was answered.
@@ -37,14 +44,16 @@ pub enum Answer {
     Flushed(Result<Flushed, Problem>),
     Trimmed(Result<Offset, Problem>),
     Closed(Result<Offset, Problem>),
+    Tagged(Result<Tag, Problem>),
 }
 
 impl Op {
-    /// The topic.
+    /// The topic that it makes or is about.
     pub fn name(&self) -> &TopicName {
         match self {
             Op::Create(name, _) | Op::Delete(name) | Op::Append(name, ..) | Op::Load(name, ..) => name,
             Op::Flush(name, _) | Op::Trim(name, _) | Op::Close(name) => name,
+            Op::Tag(name, _) | Op::Fork(_, name, _) => name,
         }
     }
 
@@ -71,6 +80,13 @@ impl Op {
                 Ok(topic) => topic.trim(Offset::new(before).unwrap_or_default()).await,
                 Err(problem) => Err(problem),
             }),
+            Op::Tag(name, tag) => Answer::Tagged(match engine.topic(&name).await {
+                Ok(topic) => topic.put_tag(&tag, None).await.map(|(tag, _)| tag),
+                Err(problem) => Err(problem),
+            }),
+            Op::Fork(from, name, at) => {
+                Answer::Created(engine.fork(&from, &name, at).await.map(|description| (description, true)))
+            }
             Op::Close(name) => Answer::Closed(match engine.topic(&name).await {
                 Ok(topic) => topic.close().await,
                 Err(problem) => Err(problem),
@@ -91,6 +107,7 @@ pub struct Observed {
     pub tail: u64,
     pub closed: bool,
     pub records: Vec<Read>,
+    pub tags: Vec<SeenTag>,
 }
 
 /// How to read.
@@ -104,7 +121,7 @@ pub enum Way {
     Stream,
 }
 
-const ALL: ReadRequest = ReadRequest {
+pub const ALL: ReadRequest = ReadRequest {
     start: Start::Earliest,
     epoch: None,
     limit: None,
@@ -115,7 +132,8 @@ const ALL: ReadRequest = ReadRequest {
     at: None,
 };
 
-fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {
+/// The records of chunks.
+pub fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {
     chunks.iter().flat_map(|chunk| {
         (0..chunk.len()).map(|index| {
             let text = String::from_utf8_lossy(chunk.value(index)).into_owned();
@@ -129,6 +147,7 @@ pub async fn observe(topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> 
     let description = topic.describe().await?;
     let page = topic.read(ReadRequest { limit: NonZeroU64::new(1), ..ALL }).await?;
     let (earliest, tail) = (page.earliest_offset.get(), page.tail_offset.get());
+    let tags = super::past::observe(topic).await?;
     let read = match way {
         Way::Pages(limit) => pages(topic, limit, tail).await?,
         Way::All => {
@@ -146,6 +165,7 @@ pub async fn observe(topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> 
         tail,
         closed: page.closed,
         records,
+        tags,
     })
 }
 

@@ -22,7 +22,7 @@ use super::ops::Op;
 use super::site::Site;
 use super::world::{End, Slot, World};
 
-const NAMES: usize = 4;
+pub const NAMES: usize = 4;
 const STEPS: usize = 36;
 const STEPS_REAL: usize = 24;
 
@@ -158,7 +158,9 @@ impl World {
             46..53 => self.flush(),
             53..57 => self.trim(),
             57..58 => self.close(),
-            58..62 => self.create_any(),
+            58..60 => self.create_any(),
+            60 => self.tag(),
+            61 => self.fork(),
             62..64 => self.delete(),
             64..70 => {
                 let at = self.random.below(NAMES);
@@ -171,7 +173,9 @@ impl World {
                 self.machine.disk.set_capacity(None);
                 Ok(())
             }
-            84..87 => {
+            84..86 => self.tag(),
+            86 if self.random.coin() => self.fork(),
+            86 => {
                 self.machine.clock.advance(6_000_000);
                 self.append()
             }

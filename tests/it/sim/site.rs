@@ -55,6 +55,12 @@ pub enum Site {
     AsideVersions,
     /// Setting a head aside: the name of the folder for those.
     AsideDataset,
+    /// A tag: its file.
+    Tag,
+    /// A tag: its name.
+    TagNames,
+    /// A tag: the name of the folder of tags.
+    TagFolder,
     /// Deletion: the end of the symlink.
     RemoveLink,
     /// Deletion: the end of the dataset's folder.
@@ -75,7 +81,7 @@ impl Site {
     ];
 
     /// Those of the datasets.
-    pub const TABLES: [Site; 20] = [
+    pub const TABLES: [Site; 23] = [
         Site::CommitData,
         Site::CommitDataNames,
         Site::CommitManifest,
@@ -94,6 +100,9 @@ impl Site {
         Site::AsideTorn,
         Site::AsideVersions,
         Site::AsideDataset,
+        Site::Tag,
+        Site::TagNames,
+        Site::TagFolder,
         Site::RemoveLink,
         Site::RemoveDataset,
     ];

@@ -20,6 +20,9 @@ enum Last {
     Removed,
 }
 
+/// The folder of tags.
+const TAGS: &str = "tags";
+
 thread_local! {
     static LAST: Cell<Last> = const { Cell::new(Last::Other) };
 }
@@ -43,6 +46,9 @@ pub fn site_of_file(path: &Path, was_there: bool) -> Site {
     if name_of(path) == "_copy" {
         return Site::OpenCopy;
     }
+    if folder_name(path) == TAGS {
+        return Site::Tag;
+    }
     LAST.set(if was_there { Last::Open } else { Last::Commit });
     match (folder_name(path).as_str(), was_there) {
         ("_versions", false) => Site::CommitManifest,
@@ -65,6 +71,8 @@ pub fn site_of_folder(folder: &Path, root: &Path) -> Site {
     let (name, last) = (name_of(folder), LAST.get());
     let site = match (name.as_str(), last) {
         (OWN, _) => Site::Folders,
+        (TAGS, _) => Site::TagNames,
+        ("_refs", _) => Site::TagFolder,
         _ if root.starts_with(folder) => Site::Folders,
         ("data", Last::Open) => Site::OpenDataNames,
         ("data", _) => Site::CommitDataNames,

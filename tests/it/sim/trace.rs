@@ -21,6 +21,8 @@ pub fn of_op(op: &Op) -> String {
         Op::Flush(name, before) => format!("flush {name} {before}"),
         Op::Trim(name, before) => format!("trim {name} {before}"),
         Op::Close(name) => format!("close {name}"),
+        Op::Tag(name, tag) => format!("tag {name} {tag}"),
+        Op::Fork(from, name, at) => format!("fork {from} to {name} at {at:?}"),
     }
 }
 
@@ -36,7 +38,8 @@ pub fn of_answer(answer: Option<&Answer>) -> String {
         }
         Some(Answer::Flushed(Ok(flushed))) => format!("{:?} {:?}", flushed.committed_offset, flushed.version),
         Some(Answer::Trimmed(Ok(offset)) | Answer::Closed(Ok(offset))) => offset.to_string(),
-        Some(Answer::Created(Err(problem))) => refused(problem),
+        Some(Answer::Tagged(Ok(tag))) => format!("version {} up to {}", tag.about.version, tag.about.next),
+        Some(Answer::Created(Err(problem)) | Answer::Tagged(Err(problem))) => refused(problem),
         Some(Answer::Deleted(Err(problem))) => refused(problem),
         Some(Answer::Appended(Err(problem))) => refused(problem),
         Some(Answer::Flushed(Err(problem))) => refused(problem),

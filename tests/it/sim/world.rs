@@ -102,7 +102,7 @@ impl World {
             return Err(format!("no answer in {PATIENCE:?}: {hung:?}"));
         }
         // Whether the topic is there decides what the other answers mean.
-        pairs.sort_by_key(|(op, _)| !matches!(op, Op::Create(..) | Op::Delete(_)));
+        pairs.sort_by_key(|(op, _)| !matches!(op, Op::Create(..) | Op::Fork(..) | Op::Delete(_)));
         pairs.into_iter().try_for_each(|(op, answer)| self.learn(&op, answer))
     }
 
@@ -121,6 +121,22 @@ impl World {
             (Op::Create(..), Some(Answer::Created(Ok((made, _))))) => {
                 figures.creations += 1;
                 topic.created(&made)
+            }
+            (Op::Fork(..), Some(Answer::Created(Ok((made, _))))) => {
+                figures.forks += 1;
+                topic.created(&made)
+            }
+            (Op::Fork(..), answer) => {
+                topic.exists = Known::Maybe;
+                expect_fault(answer)
+            }
+            (Op::Tag(_, tag), answer) => {
+                let answer = match answer {
+                    Some(Answer::Tagged(answer)) => Some(answer),
+                    _ => None,
+                };
+                figures.tags += u64::from(matches!(answer, Some(Ok(_))));
+                topic.tagged(tag, answer)
             }
             (Op::Create(..), answer) => {
                 topic.exists = Known::Maybe;
