@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::backend::Sequenced;
+use crate::backend::{Sequenced, StorageError};
 use crate::codec::{Body, Decoded, Form, Records};
 use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp};
 use crate::tail::{Levels, Reservation};
@@ -210,7 +210,9 @@ impl Topic {
         }
         let Some((quarantine, next, refusals)) = self.quarantine_position() else { return Ok(Some(Ack::Committed)) };
         if !quarantine.is_logged(next, refusals).await {
-            return Ok(None);
+            // A log that has failed tells nothing more, however often it is asked.
+            let failed = quarantine.backend.levels().now().failed;
+            return failed.map_or(Ok(None), |code| Err(self.storage_problem(&StorageError::Unwritable { code })));
         }
         match quarantine.settled(next, ack, refusals).await {
             Err(problem) if problem.code == ErrorCode::TopicNotFound => Ok(Some(Ack::Committed)),

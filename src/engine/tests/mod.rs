@@ -37,6 +37,8 @@ struct Gate {
     changed: Condvar,
     /// Whether there is no room behind it.
     full: AtomicBool,
+    /// Whether syncs fail behind it.
+    broken: AtomicBool,
 }
 
 impl Gate {
@@ -93,6 +95,9 @@ impl DiskFile for GatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.gate.pass();
+        if self.gate.broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other("broken"));
+        }
         self.file.sync_data()
     }
 }

@@ -78,6 +78,18 @@ async fn a_duplicate_and_a_checkpoint_wait_for_what_is_on_its_way_to_the_quarant
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_is_refused_when_the_log_has_failed_under_what_came_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (_engine, topic) = topic(&folder, &disk).await;
+    assert_eq!(topic.append(bad("k")).await.unwrap().quarantined, 1);
+    disk.log.broken.store(true, Ordering::SeqCst);
+    assert_eq!(topic.append(bad("l")).await.unwrap_err().code, ErrorCode::LogFailed);
+    let again = tokio::time::timeout(PATIENCE, topic.append(bad("k"))).await.expect("it is answered");
+    assert_eq!(again.unwrap_err().code, ErrorCode::LogFailed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarantine_without_its_topic_is_gone_after_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(Gated::default());

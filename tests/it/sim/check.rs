@@ -54,8 +54,10 @@ impl TopicModel {
     ///
     /// # Errors
     /// The promise that was broken.
-    pub fn check(&mut self, seen: Observed, look: Look) -> Result<(), String> {
-        let (before, tags, seen) = (self.epoch, seen.tags.clone(), &seen);
+    pub fn check(&mut self, mut seen: Observed, look: Look) -> Result<(), String> {
+        let before = self.epoch;
+        let (tags, aside) = (std::mem::take(&mut seen.tags), seen.aside.take());
+        let seen = &seen;
         self.check_identity(seen, if look.first { look.when } else { When::Running })?;
         self.check_earliest(seen)?;
         let found = self.check_records(seen, look.log_acks)?;
@@ -68,6 +70,7 @@ impl TopicModel {
         if lost && before == self.epoch {
             return Err(format!("accepted records are gone, and the epoch is still {before}"));
         }
+        self.check_aside(aside, look.when)?;
         self.check_closed(seen, look)
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use persisting::codec::{Body, Form};
 use persisting::io::fault::Random;
-use persisting::model::{Ack, ErrorCode, KeyedWrite, Offset, Problem, ProducerWrite, Writer};
+use persisting::model::{Ack, ErrorCode, KeyedWrite, Offset, OnInvalid, Problem, ProducerWrite, Writer};
 use persisting::topic::{AppendRequest, CreateTopic, Description, Receipt};
 use serde_json::{Map, json};
 
@@ -16,7 +16,7 @@ use super::values::{body, declared, is_wide};
 const ANSWERED_AGAIN: usize = 16;
 
 /// A creation of a topic of this kind. With real datasets some lie in folders of their own.
-pub fn creation(kind: Kind, real: bool, random: &mut Random) -> CreateTopic {
+pub fn creation(kind: Kind, quarantines: bool, real: bool, random: &mut Random) -> CreateTopic {
     let batch_size = [1, 1, 2, 4, 1_000][random.below(5)];
     let interval = [1, 500, 5_000][random.below(3)];
     let mut options = Map::new();
@@ -35,10 +35,10 @@ pub fn creation(kind: Kind, real: bool, random: &mut Random) -> CreateTopic {
         backend: Some(if declares { "lance" } else { "persisting" }.to_owned()),
         backend_options: options,
         storage_path: (real && random.chance(0.25)).then(|| format!("{OWN}/{}", random.below(3))),
-        schema: declares.then(declared),
+        schema: (declares || quarantines).then(declared),
         schema_mode: None,
         retention: None,
-        on_invalid: None,
+        on_invalid: quarantines.then_some(OnInvalid::Quarantine),
     }
 }
 
@@ -102,10 +102,15 @@ impl TopicModel {
             *serials += 1;
             records.push(self.shape.record(*serials, random));
         }
-        let bad = random.chance(0.03);
-        let (text, form) = match bad {
-            true => (format!("{}\n17\n", records[0]), Form::Ndjson),
-            false => body(&records, random),
+        let misfit = random.chance(if self.quarantines { 0.4 } else { 0.03 });
+        let (bad, aside) = (misfit && !self.quarantines, (misfit && self.quarantines).then(|| *serials + 1));
+        *serials += u64::from(aside.is_some());
+        let lines = || records.iter().map(|record| format!("{record}\n")).collect::<String>();
+        let (text, form) = match aside {
+            _ if bad => (format!("{}\n17\n", records[0]), Form::Ndjson),
+            Some(serial) if random.coin() => (format!("{serial}\n{}", lines()), Form::Ndjson),
+            Some(serial) => (format!("{}{serial}\n", lines()), Form::Sequence),
+            None => body(&records, random),
         };
         let bytes = Bytes::from(text);
         let writer = match writer {
@@ -136,6 +141,7 @@ impl TopicModel {
             writer,
             not_before,
             bad,
+            aside,
             attempts,
             fate,
         })
@@ -200,7 +206,12 @@ impl TopicModel {
         };
         let batch = &mut self.batches[number];
         let (first, count) = (receipt.first_offset.get(), batch.records.len() as u64);
-        if batch.bad || receipt.count != count || receipt.last_offset.get() + 1 != first + count {
+        let aside = u64::from(batch.aside.is_some());
+        if batch.bad
+            || receipt.count != count
+            || receipt.quarantined != aside
+            || receipt.last_offset.get() + 1 != first + count
+        {
             return Err(format!("{count} records were acknowledged as {receipt:?}"));
         }
         if receipt.durability < batch.ack.unwrap_or(default) {

@@ -101,8 +101,9 @@ impl World {
 
     /// Datasets of topics that are deleted, and links that lead nowhere.
     pub fn remains(&self) -> Result<Vec<PathBuf>, String> {
+        let topics = self.slots.iter().filter_map(|slot| slot.topic.as_ref());
         let living: HashSet<String> =
-            self.slots.iter().filter_map(|slot| Some(format!("{}.lance", slot.topic.as_ref()?.id?))).collect();
+            topics.flat_map(|topic| [topic.id, topic.quarantine]).flatten().map(|id| format!("{id}.lance")).collect();
         let mut remains = Vec::new();
         let own = self.machine.data_dir.join(OWN);
         let below = std::fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -13,6 +13,7 @@
 //! paces commits. So a seed gives the same requests and faults until the first answer that depends on their order; a
 //! failure that needs one order of them may take more than one run to come back.
 
+mod aside;
 mod check;
 mod client;
 mod episodes;

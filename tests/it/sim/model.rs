@@ -77,6 +77,8 @@ pub struct Batch {
     pub not_before: u64,
     /// Whether one of the records is none.
     pub bad: bool,
+    /// The serial number of one that does not fit and is to be set aside.
+    pub aside: Option<u64>,
     /// How often it was sent.
     pub attempts: u32,
     pub fate: Fate,
@@ -118,6 +120,9 @@ pub struct TopicModel {
     pub committed: u64,
     pub producers: Vec<Producer>,
     pub tags: BTreeMap<TagName, Tagged>,
+    /// Whether records that do not fit are kept, in a topic of their own, which it is once that is known.
+    pub quarantines: bool,
+    pub quarantine: Option<TopicId>,
 }
 
 impl TopicModel {
@@ -142,6 +147,8 @@ impl TopicModel {
             committed: 0,
             producers: vec![producer; 2],
             tags: BTreeMap::new(),
+            quarantines: false,
+            quarantine: None,
         }
     }
 

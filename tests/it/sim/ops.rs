@@ -14,6 +14,7 @@ use persisting::topic::{
     Start, StreamItem, StreamRequest, Topic,
 };
 
+use super::aside::SeenAside;
 use super::past::SeenTag;
 
 /// A request.
@@ -108,6 +109,7 @@ pub struct Observed {
     pub closed: bool,
     pub records: Vec<Read>,
     pub tags: Vec<SeenTag>,
+    pub aside: Option<SeenAside>,
 }
 
 /// How to read.
@@ -143,7 +145,7 @@ pub fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {
 }
 
 /// Reads all of a topic.
-pub async fn observe(topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> {
+pub async fn observe(engine: &Engine, topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> {
     let description = topic.describe().await?;
     let page = topic.read(ReadRequest { limit: NonZeroU64::new(1), ..ALL }).await?;
     let (earliest, tail) = (page.earliest_offset.get(), page.tail_offset.get());
@@ -156,6 +158,7 @@ pub async fn observe(topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> 
         }
         Way::Stream => stream(topic, earliest).await?,
     };
+    let aside = super::aside::observe(engine, topic).await?;
     // What has come in meanwhile is another look's.
     let records = read.into_iter().filter(|(offset, ..)| *offset < tail).collect();
     Ok(Observed {
@@ -166,6 +169,7 @@ pub async fn observe(topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> 
         closed: page.closed,
         records,
         tags,
+        aside,
     })
 }
 

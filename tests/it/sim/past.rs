@@ -134,6 +134,7 @@ impl TopicModel {
             committed: cut,
             producers: vec![fresh; self.producers.len()],
             tags: BTreeMap::new(),
+            quarantine: None,
             ..self.clone()
         };
         drop(fork.seen.split_off(&cut));
@@ -143,6 +144,7 @@ impl TopicModel {
         fork.earliest = fork.earliest.min(cut);
         fork.earliest_asked = fork.earliest_asked.min(cut);
         for (number, batch) in fork.batches.iter_mut().enumerate() {
+            batch.aside = None;
             (batch.close, batch.writer, batch.attempts, batch.not_before) = (false, Writer::Plain, 1, 0);
             batch.fate = match batch.fate {
                 Fate::Stored { first, .. } if first < cut => {

@@ -20,6 +20,7 @@ use super::life::{Datasets, Machine, PATIENCE, SimClock};
 use super::model::{Kind, Known, TopicModel};
 use super::ops::Op;
 use super::site::Site;
+use super::values::Shape;
 use super::world::{End, Slot, World};
 
 pub const NAMES: usize = 4;
@@ -309,9 +310,14 @@ impl World {
     }
 
     pub fn create_of(&mut self, kind: Kind, at: usize) -> Result<(), String> {
-        let ask = creation(kind, self.is_real(), &mut self.random);
+        let quarantines = kind == Kind::Wal && self.random.chance(0.3);
+        let ask = creation(kind, quarantines, self.is_real(), &mut self.random);
         let name = self.slots[at].name.clone();
-        self.slots[at].topic = Some(TopicModel::new(name.clone(), kind));
+        let mut topic = TopicModel::new(name.clone(), kind);
+        if quarantines {
+            (topic.quarantines, topic.shape) = (true, Shape::strict());
+        }
+        self.slots[at].topic = Some(topic);
         let looks = self.random.chance(0.05).then(|| self.random.below(40));
         self.ask(vec![Op::Create(name, Box::new(ask))], looks)?;
         if looks.is_some() && !self.has_crashed() {
