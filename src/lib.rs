@@ -7,6 +7,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod engine;
+pub mod filter;
 pub mod http;
 pub mod io;
 pub mod metrics;

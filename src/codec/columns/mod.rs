@@ -117,7 +117,7 @@ pub(super) fn marked(field: ArrowField, data_type: &DataType) -> ArrowField {
 }
 
 /// The type of a column, whatever is in it nullable.
-pub(super) fn column_type(data_type: &DataType) -> ArrowType {
+pub(crate) fn column_type(data_type: &DataType) -> ArrowType {
     arrow_type(data_type, true)
 }
 
