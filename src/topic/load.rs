@@ -121,10 +121,12 @@ impl Topic {
         };
         let stored = progress.stored.as_ref().filter(|receipt| receipt.count > 0);
         let first_offset = stored.map(|receipt| receipt.first_offset);
-        let count = progress.count();
-        if count > 0 {
+        let (count, aside) = (progress.count(), progress.stored.as_ref().map_or(0, |receipt| receipt.quarantined));
+        if count + aside > 0 {
+            let what = if aside > 0 { "stored or quarantined" } else { "stored" };
             problem.detail =
-                format!("{} The first {count} records are stored: go on with the next.", problem.detail).into();
+                format!("{} The first {} records are {what}: go on with the next.", problem.detail, count + aside)
+                    .into();
         }
         problem.stored = Some(StoredBefore { first_offset, next_offset, count: progress.count() });
         problem

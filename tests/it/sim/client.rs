@@ -162,7 +162,8 @@ impl TopicModel {
             self.closed = self.closed.max(Known::Maybe);
         }
         let plain = batch.writer == Writer::Plain && batch.expected_offset.is_none() && !batch.close;
-        if loads && plain && batch.form != Form::Json {
+        // A load may be stored in part: its pieces are the server's choice.
+        if loads && plain && batch.aside.is_none() && batch.form != Form::Json {
             return Op::Load(self.name.clone(), number, batch.body.clone(), batch.form, batch.ack);
         }
         let ask = AppendRequest {

@@ -203,7 +203,9 @@ impl World {
     fn ask_and_perhaps_end(&mut self, ops: Vec<Op>) -> Result<(), String> {
         let looks = self.random.chance(0.3).then(|| self.random.below(60));
         self.ask(ops, looks)?;
-        if self.has_crashed() || !self.random.chance(0.4) {
+        // What nobody waits for goes on: only the end of the process settles it.
+        let ends = looks.is_some() || self.random.chance(0.3);
+        if self.has_crashed() || !ends {
             return Ok(());
         }
         let end = if self.random.chance(0.7) { End::PowerLoss } else { End::Kill };
