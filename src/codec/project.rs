@@ -55,9 +55,20 @@ impl FieldSelection {
     /// [`InvalidFields`] for an empty name, an unclosed quote, or a bare name with white space or quotes in it.
     pub fn parse(text: &str) -> Result<Self, InvalidFields> {
         let paths = FieldPath::parse_list(text).map_err(|err| InvalidFields { detail: err.detail })?;
-        let mut root = Chosen::default();
+        Ok(Self::of(&paths))
+    }
+
+    /// These fields.
+    pub fn of(paths: &[FieldPath]) -> Self {
+        Self { root: Chosen::default() }.and(paths)
+    }
+
+    /// These fields besides.
+    #[must_use]
+    pub fn and(&self, paths: &[FieldPath]) -> Self {
+        let mut root = self.root.clone();
         paths.iter().for_each(|path| root.add(&path.0));
-        Ok(Self { root })
+        Self { root }
     }
 
     /// The chunk with only the chosen fields of each value, in the value's own order; offsets and times are kept. A path

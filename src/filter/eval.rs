@@ -11,7 +11,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::Expr;
 
-use super::BoundFilter;
+use super::{BoundFilter, FilterError};
 
 /// One column that a filter reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub(super) struct Slot {
 #[derive(Debug, thiserror::Error)]
 #[error("a filter could not be evaluated: {0}")]
 pub struct MaskError(#[from] DataFusionError);
+
+impl From<FilterError> for MaskError {
+    fn from(error: FilterError) -> Self {
+        Self(DataFusionError::Plan(error.detail))
+    }
+}
 
 impl From<ArrowError> for MaskError {
     fn from(error: ArrowError) -> Self {

@@ -13,6 +13,8 @@ mod eval;
 mod lex;
 mod number;
 mod parse;
+mod sieve;
+mod tested;
 mod values;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use datafusion::prelude::Expr;
 use self::ast::Node;
 pub use self::eval::MaskError;
 use self::eval::Slot;
+pub use self::sieve::{LiveFilter, Passing, Reach, Sieve, SieveError};
 use crate::schema::{FieldPath, Schema};
 
 /// The most bytes of a filter's text.

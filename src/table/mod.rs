@@ -22,8 +22,14 @@ use self::compression::Compression;
 pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};
+use crate::filter::{Passing, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
+
+/// How many records a table reads at once to see whether they pass a filter.
+const LOOK_RECORDS_MAX: usize = 8_192;
+/// About how many bytes of text.
+const LOOK_BYTES: usize = 4 << 20;
 
 /// What the newest committed version of a table holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +214,26 @@ pub trait TableView: Send + Sync {
         records: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, TableError>;
+
+    /// The records from `from` on that pass a filter, as far as the reach goes. Each call looks at one record at least, where
+    /// there is one; begins at `base` where `from` lies before it.
+    ///
+    /// # Errors
+    /// As [`TableView::read`].
+    async fn read_passing(
+        &self,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<Passing, TableError> {
+        let left = usize::try_from(reach.until.since(from.max(self.head().base))).unwrap_or(usize::MAX);
+        let chunks = self.read(columns, from, reach.looked_at.clamp(1, LOOK_RECORDS_MAX).min(left), LOOK_BYTES).await?;
+        if chunks.is_empty() {
+            return Ok(Passing { chunks, next: from });
+        }
+        sieve.sift(&chunks, columns, reach).map_err(|error| TableError::Failed { cause: error.to_string() })
+    }
 
     /// The first offset whose record was appended at or after `time`; the head's `next` where there is none.
     ///

@@ -10,7 +10,7 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{ArrayRef, FixedSizeListArray, ListArray, StructArray};
+use arrow_array::{ArrayRef, FixedSizeListArray, ListArray, NullArray, StructArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{FieldRef, Fields};
 use base64::Engine as _;
@@ -40,12 +40,31 @@ enum Column {
     F64(PrimitiveBuilder<Float64Type>),
     Text(LargeStringBuilder),
     Json(LargeStringBuilder),
-    Binary { bytes: LargeBinaryBuilder, scratch: Vec<u8> },
+    Binary {
+        bytes: LargeBinaryBuilder,
+        scratch: Vec<u8>,
+    },
     Date(Date32Builder),
     Time(TimestampMicrosecondBuilder),
-    List { item: Box<Column>, field: FieldRef, offsets: Vec<i32>, nulls: NullBufferBuilder },
-    Vector { item: Box<Column>, field: FieldRef, dim: usize, nulls: NullBufferBuilder },
-    Struct { members: Members, fields: Fields, nulls: NullBufferBuilder },
+    List {
+        item: Box<Column>,
+        field: FieldRef,
+        offsets: Vec<i32>,
+        nulls: NullBufferBuilder,
+    },
+    Vector {
+        item: Box<Column>,
+        field: FieldRef,
+        dim: usize,
+        nulls: NullBufferBuilder,
+    },
+    Struct {
+        members: Members,
+        fields: Fields,
+        nulls: NullBufferBuilder,
+    },
+    /// One that nobody wants.
+    Skipped,
 }
 
 fn read_number<T>(cursor: &mut Cursor<'_>, builder: &mut PrimitiveBuilder<T>) -> Result<(), ColumnsError>
@@ -142,6 +161,7 @@ impl Column {
                 members.null();
                 nulls.append_null();
             }
+            Self::Skipped => {}
         }
     }
 
@@ -230,6 +250,9 @@ impl Column {
                 members.read(cursor)?;
                 nulls.append_non_null();
             }
+            Self::Skipped => {
+                cursor.value()?;
+            }
         }
         Ok(())
     }
@@ -270,6 +293,7 @@ impl Column {
                     StructArray::try_new(fields, columns, nulls).map_err(shape)?
                 })
             }
+            Self::Skipped => Arc::new(NullArray::new(0)),
         })
     }
 }
@@ -329,6 +353,16 @@ impl Members {
         Self { members: members.collect(), rows: 0 }
     }
 
+    /// Leaves out the columns of these keys: their values are gone past.
+    pub(super) fn without(mut self, unwanted: impl Fn(usize) -> bool) -> Self {
+        for (at, member) in self.members.iter_mut().enumerate() {
+            if unwanted(at) {
+                member.column = Column::Skipped;
+            }
+        }
+        self
+    }
+
     fn null(&mut self) {
         self.rows += 1;
         for member in &mut self.members {
@@ -368,6 +402,7 @@ impl Members {
     }
 
     pub(super) fn finish(self) -> Result<Vec<ArrayRef>, ColumnsError> {
-        self.members.into_iter().map(|member| member.column.finish()).collect()
+        let wanted = self.members.into_iter().filter(|member| !matches!(member.column, Column::Skipped));
+        wanted.map(|member| member.column.finish()).collect()
     }
 }

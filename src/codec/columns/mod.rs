@@ -150,12 +150,25 @@ pub fn arrow_schema(schema: &Schema) -> ArrowSchema {
 /// # Errors
 /// [`ColumnsError`] where the text does not fit the schema.
 pub fn to_batch(schema: &Schema, chunks: &[Chunk]) -> Result<RecordBatch, ColumnsError> {
+    to_batch_of(schema, |_| true, chunks)
+}
+
+/// The same with some of the top-level columns: what the others hold is gone past, and costs little.
+///
+/// # Errors
+/// As [`to_batch`].
+pub fn to_batch_of(
+    schema: &Schema,
+    wanted: impl Fn(&Field) -> bool,
+    chunks: &[Chunk],
+) -> Result<RecordBatch, ColumnsError> {
     let arrow: SchemaRef = Arc::new(arrow_schema(schema));
+    let is_wanted: Vec<bool> = schema.fields.iter().map(wanted).collect();
     let rows = chunks.iter().map(Chunk::len).sum();
     let mut offsets = UInt64Builder::with_capacity(rows);
     let mut times = TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC);
     let data = arrow.fields().get(2..).unwrap_or_default();
-    let mut members = Members::new(&schema.fields, data, rows);
+    let mut members = Members::new(&schema.fields, data, rows).without(|at| is_wanted.get(at) == Some(&false));
     let mut record = 0;
     for chunk in chunks {
         let text = chunk.values().text();
@@ -177,6 +190,9 @@ pub fn to_batch(schema: &Schema, chunks: &[Chunk]) -> Result<RecordBatch, Column
     }
     let mut columns: Vec<ArrayRef> = vec![Arc::new(offsets.finish()), Arc::new(times.finish())];
     columns.extend(members.finish()?);
+    let (own, data) = arrow.fields().split_at(2);
+    let data = data.iter().zip(is_wanted).filter(|(_, wanted)| *wanted).map(|(field, _)| field);
+    let arrow = Arc::new(ArrowSchema::new(own.iter().chain(data).cloned().collect::<Fields>()));
     RecordBatch::try_new(arrow, columns).map_err(|error| ColumnsError::Shape(error.to_string()))
 }
 

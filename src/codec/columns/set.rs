@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::SchemaRef;
 
-use super::{arrow_schema, to_batch};
+use super::{arrow_schema, to_batch_of};
 use crate::codec::reshape::{ReshapeError, recast, reshape};
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::SchemaVersion;
-use crate::schema::{Columns, Schema};
+use crate::schema::{Columns, Field, Schema};
 
 /// The columns of one long read.
 #[derive(Clone, Debug)]
@@ -56,6 +56,14 @@ impl ColumnSet {
     pub fn take(&self, batch: &RecordBatch, now: &Columns) -> Result<RecordBatch, ReshapeError> {
         let undo = now.lineage.back_to(self.posted);
         let batch = if undo.is_empty() { batch.clone() } else { reshape(batch, &undo)? };
+        self.narrow(&batch)
+    }
+
+    /// These columns of rows that have them, and others besides.
+    ///
+    /// # Errors
+    /// [`ReshapeError`] where a column is of another type.
+    pub fn narrow(&self, batch: &RecordBatch) -> Result<RecordBatch, ReshapeError> {
         let columns = self.arrow.fields().iter().map(|field| match batch.column_by_name(field.name()) {
             Some(column) => recast(column, field),
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
@@ -69,7 +77,10 @@ impl ColumnSet {
     /// # Errors
     /// [`ReshapeError`], also where the text is in another form.
     pub fn take_chunks(&self, chunks: &[Chunk], now: &Columns) -> Result<RecordBatch, ReshapeError> {
-        let batch = to_batch(&now.schema, chunks).map_err(|error| ReshapeError::Shape(error.to_string()))?;
+        // Where a version was posted since, names may have changed.
+        let is_of_now = now.lineage.newest() == self.posted;
+        let wanted = |field: &Field| !is_of_now || self.schema.field(&field.name).is_some();
+        let batch = to_batch_of(&now.schema, wanted, chunks).map_err(|error| ReshapeError::Shape(error.to_string()))?;
         self.take(&batch, now)
     }
 }

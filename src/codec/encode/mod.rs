@@ -57,6 +57,22 @@ pub fn to_chunk(schema: &Schema, batch: &RecordBatch, first: Offset) -> Result<C
     written(schema, batch, first, Nonfinite::Null)
 }
 
+/// The same of rows whose offsets ascend but need not follow one another: a chunk for each run of them that does.
+///
+/// # Errors
+/// As [`to_chunk`].
+pub fn to_chunks(schema: &Schema, batch: &RecordBatch) -> Result<Vec<Chunk>, EncodeError> {
+    let offsets = offsets_of(batch)?;
+    let mut chunks = Vec::new();
+    let mut from = 0;
+    for run in offsets.chunk_by(|one, next| one.checked_add(1) == Some(*next)) {
+        let first = run.first().copied().and_then(Offset::new).ok_or(EncodeError::Service(OFFSET_COLUMN))?;
+        chunks.push(to_chunk(schema, &batch.slice(from, run.len()), first)?);
+        from += run.len();
+    }
+    Ok(chunks)
+}
+
 /// The same as text that is stored, from which the same columns come again.
 ///
 /// # Errors
@@ -96,16 +112,24 @@ fn written(schema: &Schema, batch: &RecordBatch, first: Offset, words: Nonfinite
 /// # Errors
 /// [`EncodeError::Offset`], [`EncodeError::Service`].
 pub fn check_offsets(batch: &RecordBatch, first: Offset) -> Result<(), EncodeError> {
-    let column = batch.column_by_name(OFFSET_COLUMN);
-    let column = column.and_then(|column| column.as_any().downcast_ref::<PrimitiveArray<UInt64Type>>());
-    let offsets = column.filter(|column| column.null_count() == 0).ok_or(EncodeError::Service(OFFSET_COLUMN))?;
-    for (row, found) in offsets.values().iter().enumerate() {
+    for (row, found) in offsets_of(batch)?.iter().enumerate() {
         let expected = first.get().saturating_add(row as u64);
         if *found != expected {
             return Err(EncodeError::Offset { row, expected, found: *found });
         }
     }
     Ok(())
+}
+
+/// The offsets of rows.
+///
+/// # Errors
+/// [`EncodeError::Service`].
+pub fn offsets_of(batch: &RecordBatch) -> Result<&[u64], EncodeError> {
+    let column = batch.column_by_name(OFFSET_COLUMN);
+    let column = column.and_then(|column| column.as_any().downcast_ref::<PrimitiveArray<UInt64Type>>());
+    let offsets = column.filter(|column| column.null_count() == 0).ok_or(EncodeError::Service(OFFSET_COLUMN))?;
+    Ok(offsets.values())
 }
 
 fn times_of(batch: &RecordBatch) -> Result<&[i64], EncodeError> {
