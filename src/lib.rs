@@ -15,6 +15,7 @@ pub mod model;
 pub mod runtime;
 pub mod schema;
 pub mod server;
+pub mod sql;
 pub mod table;
 pub mod tail;
 pub mod topic;

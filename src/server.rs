@@ -18,6 +18,7 @@ use crate::http::{self, ApiState, HttpLimits};
 use crate::io::{DataDirLock, Disk, LockError, RealDisk, SystemClock};
 use crate::metrics::Metrics;
 use crate::runtime::{Health, Runtimes, Tasks};
+use crate::sql::{Queries, QueryLimits};
 use crate::table::lance::LanceTables;
 use crate::topic::InflightBudget;
 use crate::wal::WalObserver;
@@ -98,7 +99,7 @@ pub fn serve(config: &Config, backends: Vec<Arc<dyn BackendFactory>>) -> Result<
         backends,
         wal_observer: Some(log_syncs(metrics)),
     };
-    let outcome = runtimes.block_on(run(config, parts));
+    let outcome = runtimes.block_on(run(config, parts, runtimes.queries().clone()));
     runtimes.shut_down(LAST_PATIENCE);
     drop(lock);
     outcome
@@ -115,7 +116,11 @@ fn lay_out(disk: &dyn Disk, data_dir: &Path) -> Result<(), ServeError> {
     synced.map_err(|cause| ServeError::Folder { folder: data_dir.display().to_string(), cause })
 }
 
-async fn run(config: &Config, parts: impl FnOnce(&Arc<Metrics>) -> Parts) -> Result<Outcome, ServeError> {
+async fn run(
+    config: &Config,
+    parts: impl FnOnce(&Arc<Metrics>) -> Parts,
+    queries: tokio::runtime::Handle,
+) -> Result<Outcome, ServeError> {
     let signals = Signals::new().map_err(ServeError::Process)?;
     let metrics = Arc::new(Metrics::new(usize::try_from(config.max_metric_topics).unwrap_or(usize::MAX)));
     let draining = CancellationToken::new();
@@ -127,7 +132,8 @@ async fn run(config: &Config, parts: impl FnOnce(&Arc<Metrics>) -> Parts) -> Res
     announce(address);
     let inflight = InflightBudget::new(config.max_inflight_bytes);
     let limits = http_limits(config, address);
-    let service = http::service(ApiState::new(Arc::clone(&engine), Arc::clone(&metrics), limits, inflight));
+    let queries = Queries::new(Arc::clone(&engine), queries, query_limits(config));
+    let service = http::service(ApiState::new(Arc::clone(&engine), Arc::clone(&metrics), limits, inflight, queries));
 
     tasks.spawn("signals", signals.watch(draining.clone()));
     let recovery = recover(Arc::clone(&engine), engine_options(config), parts, Arc::clone(&metrics));
@@ -199,6 +205,15 @@ fn http_limits(config: &Config, address: SocketAddr) -> HttpLimits {
         max_streams: usize::try_from(config.max_streams).unwrap_or(usize::MAX),
         cors_origins: config.cors_origins.clone(),
         loopback: address.ip().to_canonical().is_loopback(),
+    }
+}
+
+fn query_limits(config: &Config) -> QueryLimits {
+    QueryLimits {
+        queries_max: usize::try_from(config.max_queries).unwrap_or(usize::MAX),
+        timeout: config.query_timeout,
+        memory_bytes: config.query_memory_bytes,
+        rows_max: config.max_query_rows,
     }
 }
 

@@ -60,6 +60,14 @@ pub struct Config {
     pub max_metric_topics: u64,
     /// The most cursors of a topic: past it a new one is 400. From 0 to 100,000, default 1,000.
     pub max_topic_cursors: u64,
+    /// The most SQL queries at a time: past it they wait, then are 503. 1 to 1,000, default 4.
+    pub max_queries: u64,
+    /// The most rows of a SQL query's answer in JSON. 1 to 1,000,000, default 10,000.
+    pub max_query_rows: u64,
+    /// Memory of one SQL query, in bytes. From 1 MiB, default 256 MiB.
+    pub query_memory_bytes: u64,
+    /// The longest time of a SQL query. 1 to 3,600 s, default 30 s.
+    pub query_timeout: Duration,
     /// How long a stop may take. 0 to 3,600 s, default 8 s.
     pub shutdown_timeout: Duration,
     /// Origins of web pages that may use the service; `*` is any. Default none.
@@ -107,6 +115,10 @@ impl Default for Config {
             max_open_datasets: 256,
             max_metric_topics: 1_000,
             max_topic_cursors: 1_000,
+            max_queries: 4,
+            max_query_rows: 10_000,
+            query_memory_bytes: 256 * MIB,
+            query_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(8),
             cors_origins: Vec::new(),
             storage_roots: Vec::new(),
@@ -144,6 +156,10 @@ impl Config {
             max_open_datasets: options.max_open_datasets.unwrap_or(default.max_open_datasets),
             max_metric_topics: options.max_metric_topics.unwrap_or(default.max_metric_topics),
             max_topic_cursors: options.max_topic_cursors.unwrap_or(default.max_topic_cursors),
+            max_queries: options.max_queries.unwrap_or(default.max_queries),
+            max_query_rows: options.max_query_rows.unwrap_or(default.max_query_rows),
+            query_memory_bytes: size(options.query_memory_bytes, default.query_memory_bytes),
+            query_timeout: options.query_timeout_secs.map_or(default.query_timeout, Duration::from_secs),
             shutdown_timeout: options.shutdown_timeout_secs.map_or(default.shutdown_timeout, Duration::from_secs),
             cors_origins: options.cors_origin.unwrap_or_default(),
             storage_roots: options.storage_root.unwrap_or_default(),
@@ -170,6 +186,10 @@ impl Config {
             ("--max-open-datasets", self.max_open_datasets, 1, 100_000),
             ("--max-metric-topics", self.max_metric_topics, 0, 100_000),
             ("--max-topic-cursors", self.max_topic_cursors, 0, 100_000),
+            ("--max-queries", self.max_queries, 1, 1_000),
+            ("--max-query-rows", self.max_query_rows, 1, 1_000_000),
+            ("--query-memory-bytes", self.query_memory_bytes, MIB, SIZE_MAX),
+            ("--query-timeout-secs", self.query_timeout.as_secs(), 1, 3_600),
             ("--shutdown-timeout-secs", self.shutdown_timeout.as_secs(), 0, 3_600),
         ] {
             if value < least || value > most {

@@ -60,6 +60,18 @@ pub struct Options {
     /// Most cursors of a topic; past it a new one gets 400 [default: 1000]
     #[arg(long, env = "PERSISTING_MAX_TOPIC_CURSORS", value_name = "CURSORS")]
     pub max_topic_cursors: Option<u64>,
+    /// Most SQL queries at a time; past it they wait 2 s, then get 503 [default: 4]
+    #[arg(long, env = "PERSISTING_MAX_QUERIES", value_name = "QUERIES")]
+    pub max_queries: Option<u64>,
+    /// Most rows of a SQL query's answer in JSON; past it the answer is truncated [default: 10000]
+    #[arg(long, env = "PERSISTING_MAX_QUERY_ROWS", value_name = "ROWS")]
+    pub max_query_rows: Option<u64>,
+    /// Memory of one SQL query in bytes; past it 400 [default: 256MiB]
+    #[arg(long, env = "PERSISTING_QUERY_MEMORY_BYTES", value_name = "BYTES")]
+    pub query_memory_bytes: Option<ByteSize>,
+    /// Longest time of a SQL query in seconds, its whole answer included; past it 400 [default: 30]
+    #[arg(long, env = "PERSISTING_QUERY_TIMEOUT_SECS", value_name = "SECONDS")]
+    pub query_timeout_secs: Option<u64>,
     /// Longest time that a stop may take, in seconds [default: 8]
     #[arg(long, env = "PERSISTING_SHUTDOWN_TIMEOUT_SECS", value_name = "SECONDS")]
     pub shutdown_timeout_secs: Option<u64>,
@@ -100,6 +112,10 @@ impl Options {
             max_open_datasets: self.max_open_datasets.or(other.max_open_datasets),
             max_metric_topics: self.max_metric_topics.or(other.max_metric_topics),
             max_topic_cursors: self.max_topic_cursors.or(other.max_topic_cursors),
+            max_queries: self.max_queries.or(other.max_queries),
+            max_query_rows: self.max_query_rows.or(other.max_query_rows),
+            query_memory_bytes: self.query_memory_bytes.or(other.query_memory_bytes),
+            query_timeout_secs: self.query_timeout_secs.or(other.query_timeout_secs),
             shutdown_timeout_secs: self.shutdown_timeout_secs.or(other.shutdown_timeout_secs),
             cors_origin: self.cors_origin.or(other.cors_origin),
             storage_root: self.storage_root.or(other.storage_root),

@@ -26,6 +26,7 @@ mod record;
 mod routes;
 mod schemas;
 mod serve;
+mod sql;
 mod stream;
 mod strict;
 mod tags;
@@ -46,6 +47,7 @@ pub use serve::serve;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::sql::Queries;
 use crate::topic::InflightBudget;
 
 /// Bounds of the edge.
@@ -79,6 +81,7 @@ pub struct Shared {
     limits: HttpLimits,
     inflight: Arc<InflightBudget>,
     streams: Arc<stream::StreamSlots>,
+    queries: Queries,
 }
 
 impl std::ops::Deref for ApiState {
@@ -91,9 +94,15 @@ impl std::ops::Deref for ApiState {
 
 impl ApiState {
     /// The state of one server.
-    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: HttpLimits, inflight: Arc<InflightBudget>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        limits: HttpLimits,
+        inflight: Arc<InflightBudget>,
+        queries: Queries,
+    ) -> Self {
         let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
-        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams }))
+        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, queries }))
     }
 }
 

@@ -5,7 +5,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::http::{
-    ApiState, append, backends, cursors, export, fork, later, openapi, ops, read, schemas, stream, tags, topics,
+    ApiState, append, backends, cursors, export, fork, later, openapi, ops, read, schemas, sql, stream, tags, topics,
     upkeep, versions,
 };
 
@@ -169,7 +169,7 @@ pub static ROUTES: &[Route] = &[
     lacking("getIndex", Verb::Get, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),
     lacking("deleteIndex", Verb::Delete, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),
     lacking("searchRecords", Verb::Post, "/v1/topics/{topic}/search", &[], VECTORS),
-    lacking("querySql", Verb::Post, "/v1/query", &[], None),
+    served("querySql", Verb::Post, "/v1/query", &[], |verb| on(verb, sql::query)),
     served("listCursors", Verb::Get, "/v1/topics/{topic}/cursors", &[], |verb| on(verb, cursors::list)),
     served("getCursor", Verb::Get, CURSOR, &[], |verb| on(verb, cursors::get)),
     served("putCursor", Verb::Put, CURSOR, &[], |verb| on(verb, cursors::put)),

@@ -1,4 +1,4 @@
-//! What the process runs on: two runtimes, the tasks on them, and the faults that only a restart mends.
+//! What the process runs on: three runtimes, the tasks on them, and the faults that only a restart mends.
 
 use std::io;
 use std::time::Duration;
@@ -28,23 +28,27 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 const LANCE_STACK_BYTES: usize = 8 << 20;
 /// How much a Lance thread steps back for those that somebody waits for (see `nice(2)`): a commit keeps a processor busy for a
 /// tenth of a second, and appends meanwhile must not wait for their turn.
-#[cfg(target_os = "linux")]
-const LANCE_NICE: i32 = 5;
+const LANCE_STEP: i32 = 5;
+/// Stack of a thread of queries: what a client writes is planned by recursion, as deep as it is nested.
+pub const QUERY_STACK_BYTES: usize = 64 << 20;
+/// How much a thread of queries steps back, even for commits.
+const QUERY_STEP: i32 = 10;
 /// Threads for blocking calls beside the HTTP workers: SQLite and the log have threads of their own.
 const HTTP_BLOCKING_MAX: usize = 16;
 /// Threads for blocking calls beside the Lance workers; Lance reads files on them.
 const LANCE_BLOCKING_MAX: usize = 16;
 
-/// Two runtimes, so that a scan or a commit never delays an acknowledgement: one for HTTP, the log and the catalog, one
-/// for everything that Lance does.
+/// Three runtimes, so that a scan or a commit never delays an acknowledgement, and a query neither: one for HTTP, the log
+/// and the catalog, one for everything that Lance does, one for what queries make of it.
 #[derive(Debug)]
 pub struct Runtimes {
     http: Runtime,
     lance: Runtime,
+    queries: Runtime,
 }
 
 impl Runtimes {
-    /// Starts both, each with a worker for each of `cpus`, at least two.
+    /// Starts them, each with a worker for each of `cpus`, at least two.
     ///
     /// # Errors
     /// What the operating system answers when a thread cannot be started.
@@ -61,13 +65,21 @@ impl Runtimes {
             .worker_threads(workers)
             .max_blocking_threads(LANCE_BLOCKING_MAX)
             .thread_stack_size(LANCE_STACK_BYTES)
-            .on_thread_start(step_back)
+            .on_thread_start(|| step_back(LANCE_STEP))
             .enable_all()
             .build()?;
-        Ok(Self { http, lance })
+        let queries = Builder::new_multi_thread()
+            .thread_name("queries")
+            .worker_threads(workers)
+            .max_blocking_threads(1)
+            .thread_stack_size(QUERY_STACK_BYTES)
+            .on_thread_start(|| step_back(QUERY_STEP))
+            .enable_all()
+            .build()?;
+        Ok(Self { http, lance, queries })
     }
 
-    /// Starts both for this machine's processors.
+    /// Starts them for this machine's processors.
     ///
     /// # Errors
     /// As [`Runtimes::start`].
@@ -85,22 +97,29 @@ impl Runtimes {
         self.lance.handle()
     }
 
-    /// Runs a future on the HTTP runtime to its end, from a thread that belongs to neither.
+    /// Where queries are planned and run.
+    pub fn queries(&self) -> &Handle {
+        self.queries.handle()
+    }
+
+    /// Runs a future on the HTTP runtime to its end, from a thread that belongs to none.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.http.block_on(future)
     }
 
-    /// Ends both, waiting at most `patience` for each one's blocking calls. Tasks still running are dropped.
+    /// Ends them, waiting at most `patience` for each one's blocking calls. Tasks still running are dropped.
     pub fn shut_down(self, patience: Duration) {
         self.http.shutdown_timeout(patience);
+        self.queries.shutdown_timeout(patience);
         self.lance.shutdown_timeout(patience);
     }
 }
 
 /// Lowers the priority of the thread that calls it, and of those that it starts. Elsewhere than on Linux it is the process's.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(LANCE_NICE) {
+fn step_back(steps: i32) {
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::nice(steps)
+    {
         tracing::debug!(%error, "a thread keeps its priority");
     }
 }
@@ -110,12 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_runtimes_have_threads_of_their_own_names() {
+    fn the_runtimes_have_threads_of_their_own_names() {
         let runtimes = Runtimes::start(1).unwrap();
         let lance = runtimes.lance().spawn(async { std::thread::current().name().map(str::to_owned) });
         let http = runtimes.http().spawn(async { std::thread::current().name().map(str::to_owned) });
-        let names = runtimes.block_on(async { (http.await.unwrap(), lance.await.unwrap()) });
-        assert_eq!(names, (Some("http".to_owned()), Some("lance".to_owned())));
+        let queries = runtimes.queries().spawn(async { std::thread::current().name().map(str::to_owned) });
+        let names = runtimes.block_on(async { [http.await.unwrap(), lance.await.unwrap(), queries.await.unwrap()] });
+        assert_eq!(names, ["http", "lance", "queries"].map(|name| Some(name.to_owned())));
         runtimes.shut_down(Duration::from_secs(1));
     }
 }

@@ -7,6 +7,7 @@ mod checkpoint;
 mod close;
 pub(crate) mod configure;
 mod cursors;
+mod cut;
 mod decode;
 mod epoch;
 mod evolve;
@@ -43,6 +44,7 @@ pub use ask::{
     TopicStats,
 };
 pub(crate) use configure::{RETENTION_MEMBERS, Settings, read_on_invalid};
+pub use cut::{Cut, Mark, Step};
 pub(crate) use decode::check_first;
 pub use epoch::Epochs;
 pub use past::Moment;

@@ -168,12 +168,21 @@ impl Topic {
                 let found = past.view.read_batches(set, columns, from, rows, PULL_COLUMN_BYTES).await;
                 found.map_err(|err| StorageError::from(&err))
             }
-            View::Now | View::Until(_) => {
-                let source = self.backend.columnar().ok_or_else(Problem::internal)?;
-                source.get_batches(set, from, rows, PULL_COLUMN_BYTES).await
-            }
+            View::Now | View::Until(_) => return self.columns_from(set, from, rows, PULL_COLUMN_BYTES).await,
         };
         found.map_err(|err| self.storage_problem(&err))
+    }
+
+    /// Rows of the topic as it is, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them.
+    pub(super) async fn columns_from(
+        &self,
+        set: &ColumnSet,
+        from: Offset,
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let source = self.backend.columnar().ok_or_else(Problem::internal)?;
+        source.get_batches(set, from, rows, bytes).await.map_err(|err| self.storage_problem(&err))
     }
 
     /// Records from the backend, failures as problems.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cursor;
+mod relabel;
 mod set;
 mod wide;
 
@@ -13,6 +14,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 
 use self::builder::Members;
 use self::cursor::Cursor;
+pub(crate) use self::relabel::{relabel, relabelled};
 pub use self::set::ColumnSet;
 pub use self::wide::wide_in;
 use super::Chunk;

@@ -4,11 +4,13 @@ pub mod calendar;
 pub mod scalar;
 
 mod printer;
+mod table;
 
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use bytes::Bytes;
 
+pub use self::table::TableShape;
 pub(super) use self::printer::{Nonfinite, Object};
 use super::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use super::{Chunk, Values};

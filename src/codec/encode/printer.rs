@@ -235,7 +235,25 @@ impl<'a> Object<'a> {
         self.print_within(row, out, usize::MAX);
     }
 
-    /// The same, of at most so many bytes; false where it has more: it is left as soon as that is known.
+    /// The same, with `null` for what is null.
+    pub(in crate::codec) fn print_whole(&self, row: usize, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (at, member) in self.members.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&member.label);
+            if member.has_nulls && member.column.is_null(row) {
+                out.extend_from_slice(b"null");
+            } else {
+                // Without an end, all of it is printed.
+                member.column.print(row, out, usize::MAX);
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// As [`Object::print`], of at most so many bytes; false where it has more: it is left as soon as that is known.
     pub(in crate::codec) fn print_bounded(&self, row: usize, out: &mut Vec<u8>, bytes_max: u64) -> bool {
         let end = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(out.len());
         self.print_within(row, out, end)

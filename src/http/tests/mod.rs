@@ -18,12 +18,14 @@ use tower::ServiceExt;
 use super::*;
 use crate::engine::testing::engine;
 use crate::model::Problem;
+use crate::sql::QueryLimits;
 
 /// A state with these limits.
 async fn state(limits: HttpLimits) -> (ApiState, TempDir) {
     let (engine, folder) = engine().await;
     let metrics = engine.metrics();
-    (ApiState::new(engine, metrics, limits, InflightBudget::new(1 << 20)), folder)
+    let queries = Queries::new(Arc::clone(&engine), tokio::runtime::Handle::current(), QueryLimits::default());
+    (ApiState::new(engine, metrics, limits, InflightBudget::new(1 << 20), queries), folder)
 }
 
 /// The whole service, and routes that show what the layers do.

@@ -10,7 +10,8 @@ use persisting::engine::{Engine, EngineOptions, Parts};
 use persisting::http::{ApiState, HttpLimits, serve, service};
 use persisting::io::{Clock, RealDisk, SystemClock};
 use persisting::metrics::Metrics;
-use persisting::runtime::{Health, Tasks};
+use persisting::runtime::{Health, QUERY_STACK_BYTES, Tasks};
+use persisting::sql::{Queries, QueryLimits};
 use persisting::table::lance::LanceTables;
 use persisting::topic::InflightBudget;
 use tempfile::TempDir;
@@ -25,6 +26,7 @@ pub struct Setup {
     pub engine: EngineOptions,
     pub http: HttpLimits,
     pub inflight_bytes: u64,
+    pub queries: QueryLimits,
     pub clock: Arc<dyn Clock>,
     pub backends: Vec<Arc<dyn BackendFactory>>,
 }
@@ -43,6 +45,15 @@ fn runtime() -> &'static Handle {
     let built = || {
         let stack = 8 << 20;
         Builder::new_multi_thread().worker_threads(4).thread_stack_size(stack).enable_all().build().unwrap()
+    };
+    RUNTIME.get_or_init(built).handle()
+}
+
+/// The runtime of the queries of all servers.
+fn query_runtime() -> &'static Handle {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    let built = || {
+        Builder::new_multi_thread().worker_threads(2).thread_stack_size(QUERY_STACK_BYTES).enable_all().build().unwrap()
     };
     RUNTIME.get_or_init(built).handle()
 }
@@ -69,6 +80,7 @@ impl Setup {
             engine,
             http: HttpLimits::default(),
             inflight_bytes: 256 * mib,
+            queries: QueryLimits::default(),
             clock: Arc::new(SystemClock),
             backends: Vec::new(),
         }
@@ -106,7 +118,8 @@ impl Setup {
             wal_observer: Some(persisting::server::log_syncs(&metrics)),
         };
         let inflight = InflightBudget::new(self.inflight_bytes);
-        let service = service(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight));
+        let queries = Queries::new(Arc::clone(&engine), query_runtime().clone(), self.queries);
+        let service = service(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight, queries));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = runtime().spawn(serve(listener, service, draining.clone(), Duration::from_secs(5)));

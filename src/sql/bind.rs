@@ -1,0 +1,198 @@
+//! Parameters in their places, and names for the columns of the answer: what is done to a parsed query before it is
+//! looked at.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value, VisitMut,
+    VisitorMut,
+};
+use serde_json::Value as Json;
+
+use crate::model::Problem;
+use crate::sql::limits::{PARAMETERS_MAX, TEXT_BYTES_MAX};
+use crate::sql::text::{refused, refused_at};
+
+/// Puts the parameters in the places of `$1` and so on, and names the columns of the answer.
+///
+/// # Errors
+/// `invalid_body` for a placeholder without a parameter, a parameter without a placeholder, or one that is no scalar.
+pub(super) fn bind(sql: &str, query: &mut Query, params: &[Json]) -> Result<(), Problem> {
+    if params.len() > PARAMETERS_MAX {
+        let detail = format!("There are more than {PARAMETERS_MAX} params.");
+        return Err(refused(detail).with_limit(PARAMETERS_MAX as u64));
+    }
+    let bytes: usize = params.iter().filter_map(Json::as_str).map(str::len).sum();
+    if bytes > TEXT_BYTES_MAX {
+        let detail = format!("The params have more than {TEXT_BYTES_MAX} bytes together.");
+        return Err(refused(detail).with_limit(TEXT_BYTES_MAX as u64));
+    }
+    let values = params.iter().enumerate().map(|(at, param)| literal(at, param)).collect::<Result<Vec<_>, _>>()?;
+    let mut binder = Binder { sql, values: &values, used: vec![false; values.len()] };
+    if let ControlFlow::Break(problem) = VisitMut::visit(query, &mut binder) {
+        return Err(problem);
+    }
+    let used = binder.used;
+    match used.iter().position(|used| !used) {
+        None => {
+            name_columns(&mut query.body);
+            Ok(())
+        }
+        Some(at) => {
+            let detail = format!("There are {} params, but the statement has no ${}.", values.len(), at + 1);
+            Err(refused(detail))
+        }
+    }
+}
+
+fn literal(at: usize, param: &Json) -> Result<Expr, Problem> {
+    let number = |text: String| match text.strip_prefix('-') {
+        None => Expr::value(Value::Number(text.clone(), false)),
+        Some(digits) => {
+            let positive = Box::new(Expr::value(Value::Number(digits.to_owned(), false)));
+            Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: positive }))
+        }
+    };
+    Ok(match param {
+        Json::Null => Expr::value(Value::Null),
+        Json::Bool(value) => Expr::value(Value::Boolean(*value)),
+        Json::String(text) => Expr::value(Value::SingleQuotedString(text.clone())),
+        Json::Number(value) => match value.as_f64().filter(|_| value.is_f64()) {
+            // With its point or exponent, so that it stays a float.
+            Some(float) => number(format!("{float:?}")),
+            None => number(value.to_string()),
+        },
+        Json::Array(_) | Json::Object(_) => {
+            let detail = format!("The param ${} is no string, number, true, false or null.", at + 1);
+            return Err(refused(detail));
+        }
+    })
+}
+
+struct Binder<'a> {
+    sql: &'a str,
+    values: &'a [Expr],
+    used: Vec<bool>,
+}
+
+impl VisitorMut for Binder<'_> {
+    type Break = Problem;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
+        if let Expr::Function(function) = expr
+            && let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
+            && name.quote_style.is_none()
+        {
+            name.value.make_ascii_lowercase();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
+        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
+        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
+        let at = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()).and_then(|at| at.checked_sub(1));
+        let found = at.and_then(|at| Some((self.values.get(at)?, self.used.get_mut(at)?)));
+        let Some((value, used)) = found else {
+            let place = expr.span().start;
+            let detail = match at {
+                Some(_) => format!("The statement has {}, but there are {} params.", expr, self.values.len()),
+                None => format!("Params are $1, $2 and so on, not {expr}."),
+            };
+            return ControlFlow::Break(refused_at(self.sql, place, detail));
+        };
+        *used = true;
+        *expr = value.clone();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names the columns of the answer as they are written: `sum(n)` for `sum(n)`, `b` for `a.b`. Left to the planner, they would
+/// be called after its inner form of them.
+fn name_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => name_columns_of(select),
+        SetExpr::Query(query) => name_columns(&mut query.body),
+        SetExpr::SetOperation { left, .. } => name_columns(left),
+        _ => {}
+    }
+}
+
+fn name_columns_of(select: &mut Select) {
+    let names: Vec<Option<String>> = select.projection.iter().map(name_of).collect();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let Some(Some(name)) = names.get(at) else { continue };
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        // One that another column has as well tells nothing, and the planner could not tell them apart.
+        let is_alone = names.iter().flatten().filter(|other| *other == name).count() == 1;
+        if is_alone && !matches!(expr, Expr::Identifier(_)) {
+            let alias = Ident::with_quote('"', name.as_str());
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+fn name_of(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => path.last().map(|name| name.value.clone()),
+        SelectItem::UnnamedExpr(expr) => Some(expr.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sql::text::parse;
+
+    fn bound(sql: &str, params: &Json) -> Result<String, Problem> {
+        let mut query = parse(sql)?;
+        bind(sql, &mut query, params.as_array().unwrap())?;
+        Ok(query.to_string())
+    }
+
+    #[test]
+    fn parameters_become_literals_of_their_type() {
+        for (sql, params, expected) in [
+            ("SELECT $1 AS a", json!(["a' OR 'b"]), "SELECT 'a'' OR ''b' AS a"),
+            ("SELECT a FROM t WHERE a = $2 AND b = $1 AND c = $2", json!([1, -2]), "SELECT a FROM t WHERE a = (-2) AND b = 1 AND c = (-2)"),
+            ("SELECT a FROM t LIMIT $1", json!([5]), "SELECT a FROM t LIMIT 5"),
+            ("SELECT a FROM t WHERE a IN ($1, $2, $3)", json!([1.0, 1e300, null]), "SELECT a FROM t WHERE a IN (1.0, 1e300, NULL)"),
+            ("SELECT a FROM t WHERE a = $1", json!([true]), "SELECT a FROM t WHERE a = true"),
+        ] {
+            assert_eq!(bound(sql, &params).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn each_placeholder_has_a_parameter_and_each_parameter_a_placeholder() {
+        for (sql, params) in [
+            ("SELECT $1", json!([])),
+            ("SELECT $2", json!([1])),
+            ("SELECT 1", json!([1])),
+            ("SELECT $1", json!([1, 2])),
+            ("SELECT $0", json!([1])),
+            ("SELECT $a", json!([1])),
+            ("SELECT ?", json!([1])),
+            ("SELECT $1", json!([[1]])),
+            ("SELECT $1", json!([{}])),
+        ] {
+            assert!(bound(sql, &params).is_err(), "{sql}: {:?}", bound(sql, &params));
+        }
+    }
+
+    #[test]
+    fn columns_are_named_as_they_are_written() {
+        for (sql, expected) in [
+            ("SELECT COUNT(*), Sum(n) FROM t", "SELECT count(*) AS \"count(*)\", sum(n) AS \"sum(n)\" FROM t"),
+            ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"a\", t.b AS \"b\", c FROM t"),
+            ("SELECT x.a, y.a FROM x, y", "SELECT x.a, y.a FROM x, y"),
+        ] {
+            assert_eq!(bound(sql, &json!([])).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the planner and its operators answer, in the API's terms: what a person can act on, and nothing of the inside.
+
+use datafusion::common::diagnostic::Diagnostic;
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::tokenizer::Location;
+
+use crate::model::{ErrorCode, Problem};
+use crate::sql::limits::QueryLimits;
+use crate::sql::text::{refused, refused_at, shortened};
+
+/// A problem on its way through operators.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.detail)]
+pub(super) struct Told(pub(super) Problem);
+
+/// A problem as operators hand it on.
+pub(super) fn told(problem: Problem) -> DataFusionError {
+    DataFusionError::External(Box::new(Told(problem)))
+}
+
+/// The problem of a query that takes too long.
+pub(super) fn timed_out(limits: &QueryLimits) -> Problem {
+    let seconds = limits.timeout.as_secs();
+    let detail = format!("The query took longer than {seconds} s; ask for less, as by a range of _offset or _timestamp.");
+    refused(detail).with_limit(seconds)
+}
+
+fn out_of_memory(limits: &QueryLimits) -> Problem {
+    let bytes = limits.memory_bytes;
+    let detail = format!(
+        "The query needs more than {bytes} bytes of memory for its groups, joins, sorts and windows; ask for less."
+    );
+    refused(detail).with_limit(bytes)
+}
+
+/// The problem that an error is for the client.
+pub(super) fn problem(sql: &str, limits: &QueryLimits, error: &DataFusionError) -> Problem {
+    let place = error.iter().find_map(place_of);
+    match inner(error) {
+        DataFusionError::External(cause) => match cause.downcast_ref::<Told>() {
+            Some(Told(problem)) => problem.clone(),
+            None => fault(error),
+        },
+        DataFusionError::ResourcesExhausted(_) => out_of_memory(limits),
+        DataFusionError::ArrowError(cause, _) => match &**cause {
+            datafusion::arrow::error::ArrowError::ExternalError(inside) => match inside.downcast_ref::<Told>() {
+                Some(Told(problem)) => problem.clone(),
+                None => fault(error),
+            },
+            datafusion::arrow::error::ArrowError::MemoryError(_) => out_of_memory(limits),
+            cause => refused(format!("The query fails on its values: {}.", shortened(&cause.to_string()))),
+        },
+        DataFusionError::Plan(message) | DataFusionError::Configuration(message) => {
+            placed(sql, place, format!("The query cannot be run: {}.", without_internals(message)))
+        }
+        DataFusionError::SchemaError(cause, _) => placed(sql, place, unknown(cause)),
+        DataFusionError::SQL(cause, _) => {
+            placed(sql, place, format!("The query cannot be run: {}.", shortened(&cause.to_string())))
+        }
+        DataFusionError::NotImplemented(message) => {
+            placed(sql, place, format!("The query asks for what is not served: {}.", without_internals(message)))
+        }
+        DataFusionError::Execution(message) => {
+            refused(format!("The query fails on its values: {}.", without_internals(message)))
+        }
+        _ => fault(error),
+    }
+}
+
+/// An error without what was wrapped round it.
+fn inner(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inside) | DataFusionError::Diagnostic(_, inside) => inner(inside),
+        DataFusionError::Shared(inside) => inner(inside),
+        DataFusionError::Collection(errors) => errors.first().map_or(error, inner),
+        DataFusionError::External(cause) => cause.downcast_ref::<DataFusionError>().map_or(error, inner),
+        DataFusionError::ArrowError(cause, _) => match &**cause {
+            datafusion::arrow::error::ArrowError::ExternalError(inside) => {
+                inside.downcast_ref::<DataFusionError>().map_or(error, inner)
+            }
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+fn place_of(error: &DataFusionError) -> Option<Location> {
+    let span = error.diagnostic().and_then(|found: &Diagnostic| found.span)?;
+    Some(Location::of(span.start.line, span.start.column))
+}
+
+fn placed(sql: &str, place: Option<Location>, detail: String) -> Problem {
+    match place {
+        Some(place) => refused_at(sql, place, detail),
+        None => refused(detail),
+    }
+}
+
+fn unknown(cause: &SchemaError) -> String {
+    match cause {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let known: Vec<String> = valid_fields.iter().take(20).map(|field| field.name.clone()).collect();
+            format!("There is no column {}; there are: {}.", shortened(&field.name), shortened(&known.join(", ")))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            format!("Several tables have a column {}; write the table before it.", shortened(&field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            format!("Two columns are named {}; give one an alias.", shortened(name))
+        }
+    }
+}
+
+/// A message without what only those understand who know the planner.
+fn without_internals(message: &str) -> String {
+    let message = message.split("\n\nbacktrace:").next().unwrap_or_default();
+    let message = message.split("This issue was likely caused by a bug").next().unwrap_or_default();
+    shortened(message)
+}
+
+fn fault(error: &DataFusionError) -> Problem {
+    tracing::error!(error = %error.strip_backtrace(), "a query failed");
+    Problem::internal()
+}
+
+/// The problem of an operator that is at fault itself.
+pub(super) fn panicked(error: &tokio::task::JoinError) -> Problem {
+    if error.is_panic() {
+        tracing::error!(%error, "a query panicked");
+    }
+    Problem::new(ErrorCode::Internal, Problem::internal().detail.clone())
+}

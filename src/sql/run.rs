@@ -1,0 +1,244 @@
+//! Running queries: so many at a time, each for so long, and none for nobody.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::Engine;
+use crate::model::{ErrorCode, Problem, TopicName};
+use crate::sql::bind::bind;
+use crate::sql::error::{panicked, problem, timed_out};
+use crate::sql::limits::{QUEUE_PATIENCE, QueryLimits};
+use crate::sql::plan::{Planned, plan};
+use crate::sql::scan::TopicTable;
+use crate::sql::text::parse;
+use crate::sql::walk::{Walked, walk};
+use crate::sql::watch::Watch;
+use crate::topic::{Cut, Topic};
+
+/// How often the topics are asked where they stand until two answers agree.
+const MARK_TRIES_MAX: usize = 1_000;
+
+/// What is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The statement.
+    pub sql: String,
+    /// What `$1` and so on stand for.
+    pub params: Vec<serde_json::Value>,
+    /// The most rows that are wanted; none for all.
+    pub rows_max: Option<u64>,
+}
+
+/// Runs queries.
+pub struct Queries {
+    engine: Arc<Engine>,
+    handle: Handle,
+    limits: QueryLimits,
+    slots: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Queries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queries").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The rows of a query that runs. Dropping them ends it.
+pub struct Rows {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch, Problem>>,
+    watch: Arc<Watch>,
+    limits: QueryLimits,
+    task: AbortOnDropHandle<()>,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.watch.abandon();
+    }
+}
+
+impl Queries {
+    /// Queries over the topics of an engine, run on a runtime whose threads have stacks that planning does not overflow.
+    pub fn new(engine: Arc<Engine>, handle: Handle, limits: QueryLimits) -> Self {
+        let slots = Arc::new(Semaphore::new(limits.queries_max));
+        Self { engine, handle, limits, slots }
+    }
+
+    /// What queries may take.
+    pub const fn limits(&self) -> &QueryLimits {
+        &self.limits
+    }
+
+    /// Begins a query: it is planned, and its first rows are on their way.
+    ///
+    /// # Errors
+    /// `invalid_body` for what cannot be run; `topic_not_found`, `unsupported_by_backend`; `overloaded`; `internal`.
+    pub async fn run(&self, ask: Ask) -> Result<Rows, Problem> {
+        let slot = self.slot().await?;
+        let limits = self.limits;
+        let watch = Arc::new(Watch::begin(limits));
+        let (started, schema) = oneshot::channel();
+        let (sender, batches) = mpsc::channel(1);
+        let query = Query { engine: Arc::clone(&self.engine), limits, watch: Arc::clone(&watch) };
+        let task = AbortOnDropHandle::new(self.handle.spawn(query.run(ask, slot, started, sender)));
+        let mut abandoned = Abandon(Some(Arc::clone(&watch)));
+        let began = tokio::time::timeout_at(watch.deadline().into(), schema).await;
+        let schema = match began {
+            Err(_) => return Err(timed_out(&limits)),
+            Ok(Ok(schema)) => schema?,
+            // The task has ended without a word.
+            Ok(Err(_)) => return Err(ended(task).await),
+        };
+        abandoned.0 = None;
+        Ok(Rows { schema, batches, watch, limits, task })
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let asked = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(QUEUE_PATIENCE, asked).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => {
+                let detail = format!("{} queries run already; ask again in a moment.", self.limits.queries_max);
+                Err(Problem::new(ErrorCode::Overloaded, detail).with_limit(self.limits.queries_max as u64))
+            }
+        }
+    }
+}
+
+/// Tells the query that nobody waits for it, unless it is taken out.
+struct Abandon(Option<Arc<Watch>>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.0 {
+            watch.abandon();
+        }
+    }
+}
+
+async fn ended(task: AbortOnDropHandle<()>) -> Problem {
+    match task.await {
+        Ok(()) => Problem::internal(),
+        Err(error) => panicked(&error),
+    }
+}
+
+impl Rows {
+    /// The columns of the answer.
+    pub const fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; none at the end.
+    ///
+    /// # Errors
+    /// `invalid_body` where the query fails on its values or takes more than it may; `offset_expired`; `internal`.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        match tokio::time::timeout_at(self.watch.deadline().into(), self.batches.recv()).await {
+            Err(_) => Err(timed_out(&self.limits)),
+            Ok(Some(batch)) => batch.map(Some),
+            Ok(None) => match (&mut self.task).await {
+                Ok(()) => Ok(None),
+                Err(error) => Err(panicked(&error)),
+            },
+        }
+    }
+}
+
+/// A query on its own runtime.
+struct Query {
+    engine: Arc<Engine>,
+    limits: QueryLimits,
+    watch: Arc<Watch>,
+}
+
+impl Query {
+    /// Runs to the end, or until nobody waits. The slot is held for as long as anything of it runs.
+    async fn run(
+        self,
+        ask: Ask,
+        slot: OwnedSemaphorePermit,
+        started: oneshot::Sender<Result<SchemaRef, Problem>>,
+        sender: mpsc::Sender<Result<RecordBatch, Problem>>,
+    ) {
+        // On the stack of a thread of this runtime from here on.
+        let planned = match Box::pin(self.begin(&ask)).await {
+            Ok(planned) => planned,
+            Err(problem) => {
+                // Nobody may wait for it any more.
+                drop(started.send(Err(problem)));
+                return;
+            }
+        };
+        if started.send(Ok(planned.operators.schema())).is_err() {
+            return;
+        }
+        let mut rows = match execute_stream(planned.operators, planned.context) {
+            Ok(rows) => rows,
+            Err(error) => {
+                drop(sender.send(Err(problem(&ask.sql, &self.limits, &error))).await);
+                return;
+            }
+        };
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|error| problem(&ask.sql, &self.limits, &error));
+            let failed = batch.is_err();
+            if sender.send(batch).await.is_err() || failed {
+                break;
+            }
+        }
+        drop(rows);
+        drop(slot);
+    }
+
+    async fn begin(&self, ask: &Ask) -> Result<Planned, Problem> {
+        let mut query = parse(&ask.sql)?;
+        bind(&ask.sql, &mut query, &ask.params)?;
+        let Walked { tables, repeats_rows } = walk(&ask.sql, &query)?;
+        let cuts = self.cuts(&tables).await?;
+        let table = |cut| Arc::new(TopicTable::new(cut, Arc::clone(&self.watch), repeats_rows));
+        let tables = tables.into_iter().zip(cuts.into_iter().map(table)).collect();
+        let rows_max = ask.rows_max.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        plan(&ask.sql, query, tables, (&self.limits, &self.watch), rows_max).await
+    }
+
+    /// The topics as they stand at one moment: what one of them has, no other has caused that is not there.
+    async fn cuts(&self, names: &[String]) -> Result<Vec<Cut>, Problem> {
+        let mut topics: Vec<Arc<Topic>> = Vec::with_capacity(names.len());
+        for name in names {
+            let topic = match TopicName::parse(name) {
+                Ok(parsed) => self.engine.topic(&parsed).await?,
+                Err(_) => {
+                    let shown: String = name.chars().take(80).collect();
+                    return Err(Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{shown}\".")));
+                }
+            };
+            topics.push(topic);
+        }
+        // Positions only grow: where two looks agree, all of them stood so between the two.
+        let look = || topics.iter().map(|topic| topic.mark()).collect::<Vec<_>>();
+        let mut marks = look();
+        for _ in 0..MARK_TRIES_MAX {
+            let again = look();
+            if again == marks {
+                break;
+            }
+            marks = again;
+        }
+        topics.iter().zip(marks).map(|(topic, mark)| topic.cut_at(mark)).collect()
+    }
+}

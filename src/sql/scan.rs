@@ -1,0 +1,314 @@
+//! A topic as a table: its cut, read in batches as they are asked for, with what the query needs of it and no more.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::{DataType, SchemaRef, SortOptions};
+use async_trait::async_trait;
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::codec::ColumnSet;
+use crate::model::Offset;
+use crate::sql::columns::{OFFSET_AT, TIMESTAMP_AT, as_table, table_schema};
+use crate::sql::error::told;
+use crate::sql::limits::{BATCH_BYTES, BATCH_ROWS, JOINED_ROW_BYTES_MAX};
+use crate::sql::range::{self, Range};
+use crate::sql::text::refused;
+use crate::sql::watch::Watch;
+use crate::topic::{Cut, Step};
+
+/// A topic as a table.
+#[derive(Debug)]
+pub(super) struct TopicTable {
+    cut: Cut,
+    schema: SchemaRef,
+    watch: Arc<Watch>,
+    /// Whether operators above may repeat a row, so that none may be very long.
+    repeats_rows: bool,
+}
+
+impl TopicTable {
+    /// The table of a cut.
+    pub(super) fn new(cut: Cut, watch: Arc<Watch>, repeats_rows: bool) -> Self {
+        let schema = table_schema(cut.schema());
+        Self { cut, schema, watch, repeats_rows }
+    }
+
+    /// The offsets that the filters leave.
+    async fn range(&self, filters: &[Expr]) -> Result<(Offset, Offset)> {
+        let Range { offsets, times } = range::of(filters);
+        let mark = self.cut.mark();
+        let (mut from, mut until) = (mark.earliest, mark.tail);
+        if let Some(least) = offsets.0 {
+            from = from.max(Offset::new(least).unwrap_or(Offset::MAX));
+        }
+        if let Some(most) = offsets.1.and_then(Offset::new) {
+            until = until.min(most.saturating_after(1));
+        }
+        if let Some(least) = times.0 {
+            from = from.max(self.cut.seek_time(least).await.map_err(told)?);
+        }
+        if let Some(after) = times.1 {
+            until = until.min(self.cut.seek_time(after).await.map_err(told)?);
+        }
+        Ok((from, until.max(from)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for TopicTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let able = |filter: &&Expr| match filter.is_volatile() {
+            true => TableProviderFilterPushDown::Unsupported,
+            false => TableProviderFilterPushDown::Exact,
+        };
+        Ok(filters.iter().map(able).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (from, until) = self.range(filters).await?;
+        let shown: Vec<usize> = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        // What filters look at is read as well, and left out after them.
+        let mut read = shown.clone();
+        let predicate = conjunction(filters.iter().cloned());
+        for column in predicate.iter().flat_map(Expr::column_refs) {
+            let at = self.schema.index_of(&column.name)?;
+            if !read.contains(&at) {
+                read.push(at);
+            }
+        }
+        let read_schema = Arc::new(self.schema.project(&read)?);
+        let predicate = match predicate {
+            Some(predicate) => {
+                let names = DFSchema::try_from(Arc::clone(&read_schema))?;
+                Some(state.create_physical_expr(predicate, &names)?)
+            }
+            None => None,
+        };
+        let is_wanted = |at: usize| read.contains(&(at + 2));
+        let set = self.cut.columns(is_wanted);
+        let place = |at: &usize| match *at {
+            OFFSET_AT | TIMESTAMP_AT => *at,
+            field => 2 + (0..field - 2).filter(|at| is_wanted(*at)).count(),
+        };
+        Ok(Arc::new(TopicScan {
+            places: read.iter().map(place).collect(),
+            properties: properties(&self.schema, &shown)?,
+            cut: self.cut.clone(),
+            watch: Arc::clone(&self.watch),
+            repeats_rows: self.repeats_rows,
+            from,
+            until,
+            set,
+            read_schema,
+            shown: shown.len(),
+            predicate,
+            limit,
+        }))
+    }
+}
+
+/// Rows come in the order of their offsets, which is that of their times.
+fn properties(schema: &SchemaRef, shown: &[usize]) -> Result<Arc<PlanProperties>> {
+    let projected = Arc::new(schema.project(shown)?);
+    let ordered = [OFFSET_AT, TIMESTAMP_AT].into_iter().filter_map(|service| {
+        let at = shown.iter().position(|at| *at == service)?;
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(projected.field(at).name(), at));
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        LexOrdering::new([PhysicalSortExpr::new(column, ascending)])
+    });
+    let orderings: Vec<LexOrdering> = ordered.collect();
+    let properties = PlanProperties::new(
+        EquivalenceProperties::new_with_orderings(projected, orderings),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    );
+    Ok(Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)))
+}
+
+/// Reads a range of a cut.
+#[derive(Debug)]
+struct TopicScan {
+    cut: Cut,
+    watch: Arc<Watch>,
+    repeats_rows: bool,
+    from: Offset,
+    until: Offset,
+    set: ColumnSet,
+    /// What is read: the columns that are shown, then those that only the filter looks at.
+    read_schema: SchemaRef,
+    /// Where each of them stands among the columns of `set`.
+    places: Vec<usize>,
+    shown: usize,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+}
+
+impl DisplayAs for TopicScan {
+    fn fmt_as(&self, _form: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TopicScan: offsets={}..{}", self.from, self.until)
+    }
+}
+
+impl TopicScan {
+    /// The rows of a batch that the filter leaves, in the columns that are shown.
+    fn take(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut batch = as_table(batch, &self.read_schema, &self.places)?;
+        if let Some(predicate) = &self.predicate {
+            let kept = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
+            let kept: &BooleanArray = kept.as_boolean_opt().ok_or_else(|| {
+                DataFusionError::Plan("what stands behind WHERE is true or false".to_owned())
+            })?;
+            batch = filter_record_batch(&batch, kept)?;
+        }
+        if self.shown < self.read_schema.fields().len() {
+            batch = batch.project(&(0..self.shown).collect::<Vec<_>>())?;
+        }
+        if self.repeats_rows {
+            check_rows(&batch)?;
+        }
+        Ok(batch)
+    }
+}
+
+/// Refuses rows that would be repeated and are very long.
+fn check_rows(batch: &RecordBatch) -> Result<()> {
+    let bytes: usize = batch.columns().iter().map(|column| longest(column)).sum();
+    if bytes <= JOINED_ROW_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "A row has more than {JOINED_ROW_BYTES_MAX} bytes in the columns that are joined, combined or windowed; \
+         leave the long ones out."
+    );
+    Err(told(refused(detail).with_limit(JOINED_ROW_BYTES_MAX as u64)))
+}
+
+/// The bytes of the longest value of a column, about.
+fn longest(column: &dyn Array) -> usize {
+    let of_lists = |offsets: &[i32], values: &dyn Array| {
+        let most = offsets.windows(2).map(|pair| pair.last().zip(pair.first()).map_or(0, |(end, begin)| end - begin));
+        let most = usize::try_from(most.max().unwrap_or(0)).unwrap_or(usize::MAX);
+        most.saturating_mul(longest(values).max(1))
+    };
+    let of_bytes = |offsets: &[i64]| {
+        let most = offsets.windows(2).map(|pair| pair.last().zip(pair.first()).map_or(0, |(end, begin)| end - begin));
+        usize::try_from(most.max().unwrap_or(0)).unwrap_or(usize::MAX)
+    };
+    match column.data_type() {
+        DataType::LargeUtf8 => of_bytes(column.as_string::<i64>().value_offsets()),
+        DataType::LargeBinary => of_bytes(column.as_binary::<i64>().value_offsets()),
+        DataType::List(_) => of_lists(column.as_list::<i32>().value_offsets(), column.as_list::<i32>().values()),
+        DataType::FixedSizeList(_, length) => {
+            usize::try_from(*length).unwrap_or(0).saturating_mul(longest(column.as_fixed_size_list().values()))
+        }
+        DataType::Struct(_) => column.as_struct().columns().iter().map(|member| longest(member)).sum(),
+        other => other.primitive_width().unwrap_or(1),
+    }
+}
+
+impl ExecutionPlan for TopicScan {
+    fn name(&self) -> &'static str {
+        "TopicScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let step = Step { rows: BATCH_ROWS, bytes: BATCH_BYTES };
+        let batches = self.cut.read(self.set.clone(), self.from, self.until, step).map_err(told);
+        let scan = Arc::new(Self {
+            cut: self.cut.clone(),
+            watch: Arc::clone(&self.watch),
+            set: self.set.clone(),
+            read_schema: Arc::clone(&self.read_schema),
+            places: self.places.clone(),
+            predicate: self.predicate.clone(),
+            properties: Arc::clone(&self.properties),
+            ..*self
+        });
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let rows = batches
+            .map(move |batch| {
+                scan.watch.check()?;
+                scan.take(&batch?)
+            })
+            .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
+            .try_take_while(move |_| std::future::ready(Ok(left > 0)))
+            .map_ok(move |batch| {
+                let batch = batch.slice(0, batch.num_rows().min(left));
+                left -= batch.num_rows();
+                batch
+            });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+
+    fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let schema = self.schema();
+        let mut statistics = Statistics::new_unknown(&schema);
+        if self.predicate.is_some() || self.limit.is_some() {
+            return Ok(Arc::new(statistics));
+        }
+        let rows = usize::try_from(self.until.since(self.from)).unwrap_or(usize::MAX);
+        statistics.num_rows = Precision::Exact(rows);
+        for (field, known) in schema.fields().iter().zip(&mut statistics.column_statistics) {
+            if field.name() == crate::codec::columns::OFFSET_COLUMN && rows > 0 {
+                let exact = |offset: u64| Precision::Exact(ScalarValue::Int64(Some(offset.cast_signed())));
+                *known = ColumnStatistics {
+                    null_count: Precision::Exact(0),
+                    min_value: exact(self.from.get()),
+                    max_value: exact(self.until.get().saturating_sub(1)),
+                    distinct_count: Precision::Exact(rows),
+                    ..ColumnStatistics::new_unknown()
+                };
+            }
+        }
+        Ok(Arc::new(statistics))
+    }
+}

@@ -1,0 +1,1 @@
+//! Queries over topics, without HTTP.
