@@ -59,9 +59,12 @@ fn grouping(group_by: &GroupByExpr) -> Result<(), String> {
         GroupByExpr::Expressions(expressions, modifiers) => (expressions.as_slice(), modifiers),
     };
     if !modifiers.is_empty() {
-        return Err("GROUP BY ... WITH is not served; write ROLLUP (...), CUBE (...) or GROUPING SETS (...).".to_owned());
+        return Err(
+            "GROUP BY ... WITH is not served; write ROLLUP (...), CUBE (...) or GROUPING SETS (...).".to_owned()
+        );
     }
-    let sets = expressions.iter().filter(|expr| matches!(expr, Expr::Cube(_) | Expr::Rollup(_) | Expr::GroupingSets(_)));
+    let sets =
+        expressions.iter().filter(|expr| matches!(expr, Expr::Cube(_) | Expr::Rollup(_) | Expr::GroupingSets(_)));
     if sets.count() > 1 {
         return Err("GROUP BY has at most one of ROLLUP, CUBE and GROUPING SETS.".to_owned());
     }
@@ -83,7 +86,15 @@ fn grouping(group_by: &GroupByExpr) -> Result<(), String> {
 pub(super) fn table(table: &TableFactor) -> Result<(), String> {
     match table {
         TableFactor::Table {
-            args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints, ..
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+            ..
         } => {
             if args.is_some() {
                 return Err("There are no table functions: tables are topics.".to_owned());
@@ -95,11 +106,17 @@ pub(super) fn table(table: &TableFactor) -> Result<(), String> {
                 || json_path.is_some()
                 || sample.is_some()
                 || !index_hints.is_empty();
-            if odd { Err("A table is a topic's name, and an alias; nothing else is served.".to_owned()) } else { Ok(()) }
+            if odd {
+                Err("A table is a topic's name, and an alias; nothing else is served.".to_owned())
+            } else {
+                Ok(())
+            }
         }
         TableFactor::Derived { lateral: false, sample: None, .. } | TableFactor::NestedJoin { .. } => Ok(()),
         TableFactor::Derived { .. } => Err("LATERAL and TABLESAMPLE are not served.".to_owned()),
-        TableFactor::UNNEST { .. } => Err("UNNEST is not served; use array_element, array_has and the like.".to_owned()),
+        TableFactor::UNNEST { .. } => {
+            Err("UNNEST is not served; use array_element, array_has and the like.".to_owned())
+        }
         _ => Err("There are no table functions, PIVOT or the like: tables are topics.".to_owned()),
     }
 }

@@ -91,7 +91,8 @@ impl VisitorMut for Binder<'_> {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
         let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
         let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
-        let at = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()).and_then(|at| at.checked_sub(1));
+        let at =
+            name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()).and_then(|at| at.checked_sub(1));
         let found = at.and_then(|at| Some((self.values.get(at)?, self.used.get_mut(at)?)));
         let Some((value, used)) = found else {
             let place = expr.span().start;
@@ -159,9 +160,17 @@ mod tests {
     fn parameters_become_literals_of_their_type() {
         for (sql, params, expected) in [
             ("SELECT $1 AS a", json!(["a' OR 'b"]), "SELECT 'a'' OR ''b' AS a"),
-            ("SELECT a FROM t WHERE a = $2 AND b = $1 AND c = $2", json!([1, -2]), "SELECT a FROM t WHERE a = (-2) AND b = 1 AND c = (-2)"),
+            (
+                "SELECT a FROM t WHERE a = $2 AND b = $1 AND c = $2",
+                json!([1, -2]),
+                "SELECT a FROM t WHERE a = (-2) AND b = 1 AND c = (-2)",
+            ),
             ("SELECT a FROM t LIMIT $1", json!([5]), "SELECT a FROM t LIMIT 5"),
-            ("SELECT a FROM t WHERE a IN ($1, $2, $3)", json!([1.0, 1e300, null]), "SELECT a FROM t WHERE a IN (1.0, 1e300, NULL)"),
+            (
+                "SELECT a FROM t WHERE a IN ($1, $2, $3)",
+                json!([1.0, 1e300, null]),
+                "SELECT a FROM t WHERE a IN (1.0, 1e300, NULL)",
+            ),
             ("SELECT a FROM t WHERE a = $1", json!([true]), "SELECT a FROM t WHERE a = true"),
         ] {
             assert_eq!(bound(sql, &params).unwrap(), expected);

@@ -21,7 +21,8 @@ pub(super) fn told(problem: Problem) -> DataFusionError {
 /// The problem of a query that takes too long.
 pub(super) fn timed_out(limits: &QueryLimits) -> Problem {
     let seconds = limits.timeout.as_secs();
-    let detail = format!("The query took longer than {seconds} s; ask for less, as by a range of _offset or _timestamp.");
+    let detail =
+        format!("The query took longer than {seconds} s; ask for less, as by a range of _offset or _timestamp.");
     refused(detail).with_limit(seconds)
 }
 

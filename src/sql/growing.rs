@@ -68,11 +68,11 @@ fn array_bytes(array: &ArrayRef) -> u64 {
 fn lengths(args: &ScalarFunctionArgs, at: usize) -> (u64, u64) {
     let texts = match args.args.get(at) {
         Some(ColumnarValue::Array(array)) => cast(array, &DataType::LargeUtf8),
-        Some(ColumnarValue::Scalar(value)) => {
-            value.to_array().map_err(|_| ()).and_then(|one| cast(&one, &DataType::LargeUtf8).map_err(|_| ())).map_err(
-                |()| datafusion::arrow::error::ArrowError::CastError("no text".to_owned()),
-            )
-        }
+        Some(ColumnarValue::Scalar(value)) => value
+            .to_array()
+            .map_err(|_| ())
+            .and_then(|one| cast(&one, &DataType::LargeUtf8).map_err(|_| ()))
+            .map_err(|()| datafusion::arrow::error::ArrowError::CastError("no text".to_owned())),
         None => return (0, 0),
     };
     let Ok(texts) = texts else { return (0, u64::MAX) };

@@ -76,10 +76,7 @@ impl ExecutionPlan for Guard {
         vec![&self.input]
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.into_iter().next() {
             Some(input) => Ok(Arc::new(Self { input, watch: Arc::clone(&self.watch), holds: self.holds })),
             None => Ok(self),

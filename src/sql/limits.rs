@@ -59,7 +59,7 @@ pub(super) const GROWING_CALLS_MAX: usize = 16;
 /// What one such call may make of one batch of rows, in bytes.
 pub(super) const GROWN_BYTES_MAX: u64 = 64 << 20;
 /// The most bytes of literals that may stand for values of rows, each of which a batch repeats.
-pub(super) const LITERAL_BYTES_MAX: usize = 32 * 1024;
+pub(super) const LITERAL_BYTES_MAX: usize = 64 * 1024;
 /// The most nodes of a plan.
 pub(super) const PLAN_NODES_MAX: usize = 1_000;
 /// The longest row in bytes, of what the query needs, where several tables or windows repeat it.

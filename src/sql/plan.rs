@@ -9,12 +9,12 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, TableReference, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::TaskContext;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
@@ -53,7 +53,9 @@ pub(super) async fn plan(
     rows_max: Option<usize>,
 ) -> Result<Planned, Problem> {
     let planned = async {
-        let state = session(limits)?;
+        let mut state = session(limits)?;
+        // The moment of `now()`.
+        state.mark_start_execution();
         let topics = Topics { tables, state: &state };
         let planner = SqlToRel::new_with_options(&topics, options());
         let plan = planner.sql_statement_to_plan(Statement::Query(query))?;
@@ -111,7 +113,9 @@ fn check_names(plan: &LogicalPlan) -> Result<()> {
         None => Ok(()),
         Some(field) => {
             let name = field.name();
-            Err(told(refused(format!("Two columns of the answer are named {name}; give one an alias, as in AS {name}_2."))))
+            Err(told(refused(format!(
+                "Two columns of the answer are named {name}; give one an alias, as in AS {name}_2."
+            ))))
         }
     }
 }
@@ -152,7 +156,7 @@ fn check_growth(plan: &LogicalPlan) -> Result<()> {
         let detail = format!("The query has more than {GROWING_CALLS_MAX} calls of ||, concat, replace and the like.");
         return Err(told(refused(detail).with_limit(GROWING_CALLS_MAX as u64)));
     }
-    if literals > LITERAL_BYTES_MAX.saturating_add(64 * 1_024) {
+    if literals > LITERAL_BYTES_MAX {
         let detail = format!("The query makes columns of constants with more than {LITERAL_BYTES_MAX} bytes.");
         return Err(told(refused(detail).with_limit(LITERAL_BYTES_MAX as u64)));
     }
@@ -244,7 +248,9 @@ impl ExprPlanner for Syntax {
 
     fn plan_array_literal(&self, items: Vec<Expr>, _schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
         match FUNCTIONS.scalar.get("make_array") {
-            Some(make) => Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(make), items)))),
+            Some(make) => {
+                Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(make), items))))
+            }
             None => Ok(PlannerResult::Original(items)),
         }
     }

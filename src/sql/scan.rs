@@ -12,8 +12,8 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
@@ -189,9 +189,9 @@ impl TopicScan {
         let mut batch = as_table(batch, &self.read_schema, &self.places)?;
         if let Some(predicate) = &self.predicate {
             let kept = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
-            let kept: &BooleanArray = kept.as_boolean_opt().ok_or_else(|| {
-                DataFusionError::Plan("what stands behind WHERE is true or false".to_owned())
-            })?;
+            let kept: &BooleanArray = kept
+                .as_boolean_opt()
+                .ok_or_else(|| DataFusionError::Plan("what stands behind WHERE is true or false".to_owned()))?;
             batch = filter_record_batch(&batch, kept)?;
         }
         if self.shown < self.read_schema.fields().len() {
@@ -253,10 +253,7 @@ impl ExecutionPlan for TopicScan {
         Vec::new()
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 

@@ -15,11 +15,7 @@ pub(super) fn refused(detail: impl Into<std::borrow::Cow<'static, str>>) -> Prob
 }
 
 /// The same, at a place of the text.
-pub(super) fn refused_at(
-    sql: &str,
-    place: Location,
-    detail: impl Into<std::borrow::Cow<'static, str>>,
-) -> Problem {
+pub(super) fn refused_at(sql: &str, place: Location, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     let mut problem = refused(detail);
     problem.position = position(sql, place);
     problem
@@ -50,8 +46,7 @@ pub(super) fn parse(sql: &str) -> Result<Box<Query>, Problem> {
         let detail = format!("The statement has more than {STRUCTURE_MAX} words, operators and brackets.");
         return Err(refused(detail).with_limit(STRUCTURE_MAX as u64));
     }
-    let mut parser =
-        Parser::new(&dialect).with_recursion_limit(PARSE_DEPTH_MAX).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&dialect).with_recursion_limit(PARSE_DEPTH_MAX).with_tokens_with_locations(tokens);
     let begin = parser.peek_token();
     if matches!(begin.token, Token::EOF) {
         return Err(refused("The statement is empty."));

@@ -29,7 +29,8 @@ pub(super) struct Walked {
 /// `invalid_body`, with the position where there is one, for what is not allowed or too large; `topic_not_found` for a name
 /// of several parts, which no topic has.
 pub(super) fn walk(sql: &str, query: &Query) -> Result<Walked, Problem> {
-    let mut walker = Walker { sql, depth: 0, frames: Vec::new(), cost: Cost::default(), patterns: 0, walked: Walked::default() };
+    let mut walker =
+        Walker { sql, depth: 0, frames: Vec::new(), cost: Cost::default(), patterns: 0, walked: Walked::default() };
     match Visit::visit(query, &mut walker) {
         ControlFlow::Break(problem) => Err(problem),
         ControlFlow::Continue(()) => {
@@ -200,7 +201,8 @@ impl Visitor for Walker<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Problem> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            let detail = format!("An expression is deeper than {DEPTH_MAX} levels; IN and params make long chains short.");
+            let detail =
+                format!("An expression is deeper than {DEPTH_MAX} levels; IN and params make long chains short.");
             return ControlFlow::Break(refused(detail).with_limit(DEPTH_MAX as u64));
         }
         self.charge(Cost { tables: 0, expressions: 1, references: 0 })?;

@@ -58,7 +58,8 @@ impl Topic {
     pub fn cut_at(self: &Arc<Self>, mark: Mark) -> Result<Cut, Problem> {
         let Some(columnar) = self.backend.columnar().filter(|_| self.factory.capabilities().arrow) else {
             let mut problem = self.services.unsupported("", "arrow", |able| able.arrow);
-            problem.detail = format!("SQL needs columns, and the backend of the topic \"{}\" has none.", self.name).into();
+            problem.detail =
+                format!("SQL needs columns, and the backend of the topic \"{}\" has none.", self.name).into();
             return Err(problem);
         };
         Ok(Cut { topic: Arc::clone(self), mark, columns: columnar.columns() })

@@ -10,8 +10,8 @@ use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use bytes::Bytes;
 
-pub use self::table::TableShape;
 pub(super) use self::printer::{Nonfinite, Object};
+pub use self::table::TableShape;
 use super::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use super::{Chunk, Values};
 use crate::model::{Offset, Timestamp};

@@ -10,8 +10,8 @@ use arrow_cast::display::FormatOptions;
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, FieldRef, Schema as ArrowSchema};
 use serde_json::Value;
 
-use super::printer::{Nonfinite, Object};
 use super::EncodeError;
+use super::printer::{Nonfinite, Object};
 use crate::codec::columns::{TYPE_JSON, TYPE_KEY, column_name, relabel, relabelled, timestamp_type};
 use crate::schema::{DataType, Field, FloatType, IntType};
 
@@ -33,8 +33,10 @@ impl TableShape {
     pub fn of(schema: &ArrowSchema) -> Result<Self, EncodeError> {
         let (mut fields, mut plain) = (Vec::new(), Vec::new());
         for field in schema.fields() {
-            let (data_type, arrow) = shape(field)
-                .ok_or_else(|| EncodeError::Type { column: field.name().clone(), data_type: field.data_type().to_string() })?;
+            let (data_type, arrow) = shape(field).ok_or_else(|| EncodeError::Type {
+                column: field.name().clone(),
+                data_type: field.data_type().to_string(),
+            })?;
             fields.push(Field { name: field.name().clone(), data_type, nullable: true });
             plain.push(arrow);
         }
@@ -61,7 +63,12 @@ impl TableShape {
     ///
     /// # Errors
     /// [`EncodeError`] where the rows are not of this shape.
-    pub fn print(&self, batch: &RecordBatch, out: &mut Vec<u8>, mut between: impl FnMut(&mut Vec<u8>, usize) -> bool) -> Result<(), EncodeError> {
+    pub fn print(
+        &self,
+        batch: &RecordBatch,
+        out: &mut Vec<u8>,
+        mut between: impl FnMut(&mut Vec<u8>, usize) -> bool,
+    ) -> Result<(), EncodeError> {
         let mut columns = Vec::with_capacity(self.named.len());
         let (mut fields, mut named) = (self.fields.clone(), self.named.clone());
         for (at, (column, plain)) in batch.columns().iter().zip(&self.plain).enumerate() {
@@ -127,7 +134,10 @@ fn shape(field: &ArrowField) -> Option<(DataType, ArrowField)> {
         ArrowType::Date64 | ArrowType::Timestamp(..) => (DataType::Timestamp, timestamp_type()),
         // Nothing but nulls.
         ArrowType::Null => (DataType::Json, ArrowType::LargeUtf8),
-        ArrowType::List(item) | ArrowType::LargeList(item) | ArrowType::ListView(item) | ArrowType::LargeListView(item) => {
+        ArrowType::List(item)
+        | ArrowType::LargeList(item)
+        | ArrowType::ListView(item)
+        | ArrowType::LargeListView(item) => {
             let (item, inner) = shape(item)?;
             (DataType::List(Box::new(item)), ArrowType::List(Arc::new(inner)))
         }

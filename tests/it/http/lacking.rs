@@ -28,7 +28,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
         api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
         assert_eq!(topic.values(0).await.len(), 1);
     }
-    api.post("/v1/query", "{}").await.problem(400, "unsupported_by_backend");
     api.named("nobody").get("tags").await.problem(404, "topic_not_found");
 }
 

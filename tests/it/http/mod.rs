@@ -30,6 +30,7 @@ mod retention;
 mod room;
 mod schema_version;
 mod short;
+mod sql;
 mod stream;
 mod topics;
 mod travel;
