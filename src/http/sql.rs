@@ -32,6 +32,8 @@ use crate::topic::ColumnRead;
 const BODY_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of the rows of an answer in JSON.
 const ANSWER_BYTES: usize = 8 << 20;
+/// Rows printed at a time: joined ones can be long.
+const LINES_AT_ONCE: usize = 256;
 /// Bytes of lines sent at a time.
 const FRAME_BYTES: usize = 64 * 1024;
 
@@ -184,19 +186,22 @@ fn lines(
         let mut batches = batches;
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(Midway)?;
-            let mut text = Vec::new();
-            let line = |out: &mut Vec<u8>, _| {
-                out.push(b'\n');
-                true
-            };
-            shape.print(&batch, &mut text, line).map_err(|error| Midway(failed(&error)))?;
-            metrics.delivered_bytes.inc_by(text.len() as u64);
-            let mut text = Bytes::from(text);
-            while text.len() > FRAME_BYTES {
-                yield text.split_to(FRAME_BYTES);
-            }
-            if !text.is_empty() {
-                yield text;
+            for first in (0..batch.num_rows()).step_by(LINES_AT_ONCE) {
+                let some = batch.slice(first, LINES_AT_ONCE.min(batch.num_rows() - first));
+                let mut text = Vec::new();
+                let line = |out: &mut Vec<u8>, _| {
+                    out.push(b'\n');
+                    true
+                };
+                shape.print(&some, &mut text, line).map_err(|error| Midway(failed(&error)))?;
+                metrics.delivered_bytes.inc_by(text.len() as u64);
+                let mut text = Bytes::from(text);
+                while text.len() > FRAME_BYTES {
+                    yield text.split_to(FRAME_BYTES);
+                }
+                if !text.is_empty() {
+                    yield text;
+                }
             }
         }
     }

@@ -1,11 +1,12 @@
 //! A topic as a table: its cut, read in batches as they are asked for, with what the query needs of it and no more.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, SchemaRef, SortOptions};
+use arrow_schema::{DataType, Schema, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::catalog::{Session, TableProvider};
@@ -18,10 +19,13 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SortOrderPushdownResult,
+};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::codec::ColumnSet;
+use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use crate::model::Offset;
 use crate::sql::columns::{OFFSET_AT, TIMESTAMP_AT, as_table, table_schema};
 use crate::sql::error::told;
@@ -122,9 +126,9 @@ impl TableProvider for TopicTable {
             OFFSET_AT | TIMESTAMP_AT => *at,
             field => 2 + (0..field - 2).filter(|at| is_wanted(*at)).count(),
         };
-        Ok(Arc::new(TopicScan {
+        let scan = TopicScan {
             places: read.iter().map(place).collect(),
-            properties: properties(&self.schema, &shown)?,
+            properties: properties(self.schema.project(&shown)?, false),
             cut: self.cut.clone(),
             watch: Arc::clone(&self.watch),
             repeats_rows: self.repeats_rows,
@@ -135,31 +139,30 @@ impl TableProvider for TopicTable {
             shown: shown.len(),
             predicate,
             limit,
-        }))
+            backwards: false,
+        };
+        Ok(Arc::new(scan))
     }
 }
 
-/// Rows come in the order of their offsets, which is that of their times.
-fn properties(schema: &SchemaRef, shown: &[usize]) -> Result<Arc<PlanProperties>> {
-    let projected = Arc::new(schema.project(shown)?);
-    let ordered = [OFFSET_AT, TIMESTAMP_AT].into_iter().filter_map(|service| {
-        let at = shown.iter().position(|at| *at == service)?;
-        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(projected.field(at).name(), at));
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        LexOrdering::new([PhysicalSortExpr::new(column, ascending)])
+/// Rows come in the order of their offsets, which is that of their times; or in the opposite one.
+fn properties(shown: Schema, descending: bool) -> Arc<PlanProperties> {
+    let ordered = [OFFSET_COLUMN, TIMESTAMP_COLUMN].into_iter().filter_map(|service| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(service, shown.index_of(service).ok()?));
+        LexOrdering::new([PhysicalSortExpr::new(column, SortOptions { descending, nulls_first: false })])
     });
     let orderings: Vec<LexOrdering> = ordered.collect();
     let properties = PlanProperties::new(
-        EquivalenceProperties::new_with_orderings(projected, orderings),
+        EquivalenceProperties::new_with_orderings(Arc::new(shown), orderings),
         Partitioning::UnknownPartitioning(1),
         EmissionType::Incremental,
         Boundedness::Bounded,
     );
-    Ok(Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)))
+    Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
 }
 
 /// Reads a range of a cut.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct TopicScan {
     cut: Cut,
     watch: Arc<Watch>,
@@ -174,6 +177,8 @@ struct TopicScan {
     shown: usize,
     predicate: Option<Arc<dyn PhysicalExpr>>,
     limit: Option<usize>,
+    /// Whether the last rows come first.
+    backwards: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -259,17 +264,13 @@ impl ExecutionPlan for TopicScan {
 
     fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let step = Step { rows: BATCH_ROWS, bytes: BATCH_BYTES };
-        let batches = self.cut.read(self.set.clone(), self.from, self.until, step).map_err(told);
-        let scan = Arc::new(Self {
-            cut: self.cut.clone(),
-            watch: Arc::clone(&self.watch),
-            set: self.set.clone(),
-            read_schema: Arc::clone(&self.read_schema),
-            places: self.places.clone(),
-            predicate: self.predicate.clone(),
-            properties: Arc::clone(&self.properties),
-            ..*self
-        });
+        let (from, until, set) = (self.from, self.until, self.set.clone());
+        let batches = match self.backwards {
+            false => self.cut.read(set, from, until, step),
+            true => self.cut.read_back(set, from, until, step),
+        };
+        let batches = batches.map_err(told);
+        let scan = self.clone();
         let mut left = self.limit.unwrap_or(usize::MAX);
         let rows = batches
             .map(move |batch| {
@@ -286,6 +287,35 @@ impl ExecutionPlan for TopicScan {
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self { limit, ..self.clone() }))
+    }
+
+    /// The last records first are read from the end: `ORDER BY _offset DESC LIMIT 10` reads ten.
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let descends = |key: &PhysicalSortExpr, service: &str| {
+            let operator: &dyn Any = key.expr.as_ref();
+            key.options.descending && operator.downcast_ref::<Column>().is_some_and(|column| column.name() == service)
+        };
+        let can = match order {
+            // No two records have the same offset: what else is asked for does not matter.
+            [first, ..] if descends(first, OFFSET_COLUMN) => true,
+            [only] => descends(only, TIMESTAMP_COLUMN),
+            [first, second, ..] => descends(first, TIMESTAMP_COLUMN) && descends(second, OFFSET_COLUMN),
+            [] => false,
+        };
+        if !can || self.limit.is_some() || self.backwards {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        let properties = properties(self.schema().as_ref().clone(), true);
+        let inner = Arc::new(Self { backwards: true, properties, ..self.clone() });
+        Ok(SortOrderPushdownResult::Exact { inner })
+    }
+
     fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
         let schema = self.schema();
         let mut statistics = Statistics::new_unknown(&schema);
@@ -295,7 +325,7 @@ impl ExecutionPlan for TopicScan {
         let rows = usize::try_from(self.until.since(self.from)).unwrap_or(usize::MAX);
         statistics.num_rows = Precision::Exact(rows);
         for (field, known) in schema.fields().iter().zip(&mut statistics.column_statistics) {
-            if field.name() == crate::codec::columns::OFFSET_COLUMN && rows > 0 {
+            if field.name() == OFFSET_COLUMN && rows > 0 {
                 let exact = |offset: u64| Precision::Exact(ScalarValue::Int64(Some(offset.cast_signed())));
                 *known = ColumnStatistics {
                     null_count: Precision::Exact(0),

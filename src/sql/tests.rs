@@ -1,1 +1,73 @@
-//! Queries over topics, without HTTP.
+//! Statements and what is said of them, without topics.
+
+use serde_json::json;
+
+use super::bind::bind;
+use super::text::parse;
+use super::walk::{Walked, walk};
+use crate::model::{ErrorCode, Problem};
+
+fn looked_at(sql: &str) -> Result<Walked, Problem> {
+    let mut query = parse(sql)?;
+    bind(sql, &mut query, &[])?;
+    walk(sql, &query)
+}
+
+#[test]
+fn tables_are_those_that_are_no_common_table_expressions() {
+    for (sql, tables, repeats) in [
+        ("SELECT 1", vec![], false),
+        ("SELECT * FROM a", vec!["a"], false),
+        ("SELECT * FROM a x, a y", vec!["a"], true),
+        ("SELECT * FROM a JOIN \"b-c.d\" ON true", vec!["a", "b-c.d"], true),
+        ("WITH c AS (SELECT * FROM a) SELECT * FROM c", vec!["a"], false),
+        ("WITH a AS (SELECT * FROM a) SELECT * FROM a", vec!["a"], false),
+        ("WITH c AS (SELECT 1) SELECT * FROM c WHERE EXISTS (SELECT 1 FROM d)", vec!["d"], false),
+        ("SELECT (SELECT max(n) FROM b) FROM a", vec!["b", "a"], true),
+        ("SELECT row_number() OVER () FROM a", vec!["a"], true),
+        ("SELECT n FROM a UNION SELECT n FROM b", vec!["a", "b"], true),
+    ] {
+        let walked = looked_at(sql).unwrap();
+        assert_eq!(
+            (walked.tables, walked.repeats_rows),
+            (tables.into_iter().map(str::to_owned).collect(), repeats),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
+fn what_is_used_often_counts_often() {
+    let doubling = |levels: usize| {
+        let steps: String = (1..=levels)
+            .map(|at| format!(", c{at} AS (SELECT * FROM c{p} UNION ALL SELECT * FROM c{p})", p = at - 1))
+            .collect();
+        format!("WITH c0 AS (SELECT * FROM a){steps} SELECT * FROM c{levels}")
+    };
+    assert!(looked_at(&doubling(5)).is_ok());
+    assert_eq!(looked_at(&doubling(6)).unwrap_err().limit, Some(32));
+    let nested = |levels: usize| {
+        let open = "SELECT x+x AS x FROM (".repeat(levels);
+        format!("{open}SELECT n AS x FROM a{}", ") AS y".repeat(levels))
+    };
+    assert!(looked_at(&nested(10)).is_ok());
+    assert_eq!(looked_at(&nested(11)).unwrap_err().limit, Some(2_000));
+}
+
+#[test]
+fn a_name_of_several_parts_is_no_topic() {
+    let problem = looked_at("SELECT * FROM information_schema.tables").unwrap_err();
+    assert_eq!((problem.code, problem.position), (ErrorCode::TopicNotFound, Some(14)));
+}
+
+#[test]
+fn parameters_cannot_stand_for_names() {
+    for sql in ["SELECT * FROM $1", "SELECT 1 AS $1", "SELECT DATE $1"] {
+        let mut query = match parse(sql) {
+            Err(_) => continue,
+            Ok(query) => query,
+        };
+        let bound = bind(sql, &mut query, &[json!("a")]).and_then(|()| walk(sql, &query).map(drop));
+        assert!(bound.is_err(), "{sql}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt64Array};
+use arrow_select::take::take_record_batch;
 use futures::stream::BoxStream;
 
 use crate::codec::ColumnSet;
@@ -19,6 +20,9 @@ pub struct Mark {
     /// The first offset past the records.
     pub tail: Offset,
 }
+
+/// Rows of the first step of a read from the end.
+const BACK_ROWS: usize = 256;
 
 /// How much one step of a read asks for.
 #[derive(Clone, Copy, Debug)]
@@ -109,24 +113,83 @@ impl Cut {
         until: Offset,
         step: Step,
     ) -> BoxStream<'static, Result<RecordBatch, Problem>> {
-        let topic = Arc::clone(&self.topic);
-        let mut next = from.max(self.mark.earliest);
-        let end = until.min(self.mark.tail);
+        let (cut, (mut next, end)) = (self.clone(), self.held(from, until));
         Box::pin(async_stream::try_stream! {
             while next < end {
-                let rows = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(step.rows);
-                let found = topic.columns_from(&set, next, rows, step.bytes).await?;
-                let count: usize = found.iter().map(RecordBatch::num_rows).sum();
-                if count == 0 {
-                    // What a cut has stays readable until it has expired, so that an answer would be short of records.
-                    tracing::error!(topic = %topic.name, offset = next.get(), "a query finds no record at {next}");
-                    Err(Problem::internal())?;
-                }
-                next = next.saturating_after(count as u64);
+                let found = cut.step(&set, (next, end), step).await?;
+                next = next.saturating_after(rows_of(&found));
                 for batch in found {
                     yield batch;
                 }
             }
         })
     }
+
+    /// The same, the last rows first.
+    ///
+    /// # Errors
+    /// As [`Cut::read`].
+    pub fn read_back(
+        &self,
+        set: ColumnSet,
+        from: Offset,
+        until: Offset,
+        step: Step,
+    ) -> BoxStream<'static, Result<RecordBatch, Problem>> {
+        let (cut, (begin, mut end)) = (self.clone(), self.held(from, until));
+        // Few at first: often the first of them are all that is wanted. Then as many as fit into a step's bytes.
+        let mut rows = BACK_ROWS.min(step.rows);
+        Box::pin(async_stream::try_stream! {
+            while begin < end {
+                let first = end.saturating_before(rows as u64).max(begin);
+                let (mut next, mut found) = (first, Vec::new());
+                while next < end {
+                    let some = cut.step(&set, (next, end), step).await?;
+                    next = next.saturating_after(rows_of(&some));
+                    found.extend(some);
+                }
+                end = first;
+                let bytes: usize = found.iter().map(RecordBatch::get_array_memory_size).sum();
+                rows = if bytes < step.bytes { rows.saturating_mul(2).min(step.rows) } else { (rows / 2).max(1) };
+                for batch in found.into_iter().rev() {
+                    yield reversed(&batch)?;
+                }
+            }
+        })
+    }
+
+    /// A range, held to what the cut has.
+    fn held(&self, from: Offset, until: Offset) -> (Offset, Offset) {
+        (from.max(self.mark.earliest), until.min(self.mark.tail))
+    }
+
+    /// Rows from the beginning of a range on, at least one.
+    async fn step(
+        &self,
+        set: &ColumnSet,
+        (from, end): (Offset, Offset),
+        step: Step,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let rows = usize::try_from(end.since(from)).unwrap_or(usize::MAX).min(step.rows);
+        let found = self.topic.columns_from(set, from, rows, step.bytes).await?;
+        if rows_of(&found) == 0 {
+            // What a cut has stays readable until it has expired: an answer would be short of records.
+            tracing::error!(topic = %self.topic.name, offset = from.get(), "a query finds no record at {from}");
+            return Err(Problem::internal());
+        }
+        Ok(found)
+    }
+}
+
+fn rows_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+fn reversed(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
+    let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+    let order = UInt64Array::from_iter_values((0..rows).rev());
+    take_record_batch(batch, &order).map_err(|error| {
+        tracing::error!(%error, "rows could not be put in the opposite order");
+        Problem::internal()
+    })
 }

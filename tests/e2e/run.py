@@ -32,6 +32,7 @@ STEPS = {
     "shutdown": 120,
     "many": 900,
     "upkeep": 1800,
+    "hostile": 300,
 }
 
 

@@ -31,6 +31,7 @@ mod room;
 mod schema_version;
 mod short;
 mod sql;
+mod sql_limits;
 mod stream;
 mod topics;
 mod travel;

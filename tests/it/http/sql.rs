@@ -1,24 +1,20 @@
 //! Queries in SQL: what they answer, over table and tail alike, and what they may not do.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use arrow_array::{Array, Int64Array};
-use futures::future::join_all;
-use persisting::sql::QueryLimits;
 use serde_json::{Value, json};
 
-use crate::support::api::{Answer, Api, NDJSON, Topic, allowed};
+use crate::support::api::{Answer, Api, Topic, allowed};
 use crate::support::arrow::{column, read};
-use crate::support::local::{Local, Setup, shared};
+use crate::support::local::shared;
 
 const COLUMNAR: [&str; 2] = ["lance", "persisting"];
+pub(super) const LINES: &str = "application/x-ndjson";
 
-async fn ask(api: &Api, sql: &str, params: Value) -> Answer {
+pub(super) async fn ask(api: &Api, sql: &str, params: Value) -> Answer {
     api.post("/v1/query", json!({"sql": sql, "params": params}).to_string()).await
 }
 
-async fn rows(api: &Api, sql: &str) -> Value {
+pub(super) async fn rows(api: &Api, sql: &str) -> Value {
     let answer = ask(api, sql, json!([])).await.expect(200).json();
     assert_eq!(
         (answer["row_count"].as_u64().unwrap() as usize, &answer["truncated"]),
@@ -27,7 +23,7 @@ async fn rows(api: &Api, sql: &str) -> Value {
     answer["rows"].clone()
 }
 
-async fn refused(api: &Api, sql: &str) -> Value {
+pub(super) async fn refused(api: &Api, sql: &str) -> Value {
     ask(api, sql, json!([])).await.problem(400, "invalid_body")
 }
 
@@ -222,8 +218,8 @@ async fn answers_come_as_json_lines_or_arrow() {
     let topic = api.topic("persisting").await;
     topic.append(r#"[{"n":1},{"n":2},{}]"#).await;
     let body = json!({"sql": format!("SELECT n, _offset FROM {} ORDER BY _offset", topic.name)}).to_string();
-    let lines = api.call("POST", "/v1/query", &[("accept", NDJSON)], body.clone()).await.expect(200);
-    assert_eq!(lines.header("content-type"), Some(NDJSON));
+    let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body.clone()).await.expect(200);
+    assert_eq!(lines.header("content-type"), Some(LINES));
     assert_eq!(lines.text(), "{\"n\":1,\"_offset\":0}\n{\"n\":2,\"_offset\":1}\n{\"n\":null,\"_offset\":2}\n");
     let arrow = api.call("POST", "/v1/query", &[("accept", "application/vnd.apache.arrow.stream")], body.clone()).await;
     let batch = read(&arrow.expect(200));
@@ -231,7 +227,7 @@ async fn answers_come_as_json_lines_or_arrow() {
     assert_eq!((numbers.value(1), numbers.is_null(2), batch.num_rows()), (2, true, 3));
     api.call("POST", "/v1/query", &[("accept", "image/png")], body.clone()).await.problem(406, "not_acceptable");
     api.call("POST", "/v1/query", &[("content-type", "text/plain")], body).await.problem(415, "unsupported_media_type");
-    let none = api.call("POST", "/v1/query", &[("accept", NDJSON)], r#"{"sql":"SELECT 1 AS a WHERE false"}"#).await;
+    let none = api.call("POST", "/v1/query", &[("accept", LINES)], r#"{"sql":"SELECT 1 AS a WHERE false"}"#).await;
     assert_eq!(none.expect(200).text(), "");
 }
 
@@ -321,114 +317,28 @@ async fn what_one_topic_shows_no_other_lacks_the_cause_of() {
     tokio::join!(writing, asking);
 }
 
-/// A server with its own limits for queries, a topic with some records, and a query over them that takes for ever.
-async fn limited(queries: QueryLimits) -> (Local, Api, tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut setup = Setup::new(folder.path());
-    setup.queries = queries;
-    let local = setup.start().await;
-    let api = local.api();
-    api.put("/v1/topics/a", "{}").await.expect(201);
-    let records: Vec<Value> = (0..3_000).map(|n| json!({"n": n, "k": format!("k{}", n % 7), "text": format!("some text {n}").repeat(20), "xs": [n, 1], "s": {"x": n}})).collect();
-    api.post("/v1/topics/a/records", Value::Array(records).to_string()).await.expect(200);
-    (
-        local,
-        api,
-        folder,
-        "SELECT count(*) AS c FROM a AS x, a AS y, a AS z, a AS u WHERE x.n + y.n + z.n + u.n < 0".to_owned(),
-    )
-}
-
 #[tokio::test]
-async fn a_query_ends_at_its_limits() {
-    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), memory_bytes: 1 << 20, rows_max: 100 };
-    let (_local, api, _folder, endless) = limited(limits).await;
-    let problem = refused(&api, &endless).await;
-    assert_eq!(problem["limit"], 1);
-    let problem = refused(&api, "SELECT array_agg(text) AS t FROM a GROUP BY n").await;
-    assert_eq!(problem["limit"], 1 << 20);
-    let cut = ask(&api, "SELECT n FROM a", json!([])).await.expect(200).json();
-    assert_eq!(
-        (&cut["row_count"], &cut["truncated"], cut["rows"].as_array().unwrap().len()),
-        (&json!(100), &json!(true), 100)
-    );
-    let exact = ask(&api, "SELECT n FROM a LIMIT 100", json!([])).await.expect(200).json();
-    assert_eq!((&exact["row_count"], &exact["truncated"]), (&json!(100), &json!(false)));
-    let body = json!({"sql": "SELECT n FROM a"}).to_string();
-    let lines = api.call("POST", "/v1/query", &[("accept", NDJSON)], body).await.expect(200);
-    assert_eq!(lines.text().lines().count(), 3_000, "lines have no such bound");
-    let wide = "SELECT x.text AS t, y.n FROM a AS x JOIN a AS y ON x.n = y.n";
-    assert_eq!(ask(&api, wide, json!([])).await.expect(200).json()["row_count"], 100);
-}
-
-#[tokio::test]
-async fn a_client_that_goes_ends_its_query() {
-    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(600), ..QueryLimits::default() };
-    let (_local, api, _folder, endless) = limited(limits).await;
-    let body = json!({ "sql": endless }).to_string();
-    let asked = tokio::spawn({
-        let (api, body) = (Api::new(api.base()), body.clone());
-        async move { api.post("/v1/query", body).await }
-    });
-    // There is one place, and it is taken: the next one is told to come back.
-    let busy = || async { api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await.status.as_u16() == 503 };
-    crate::support::api::until("the query runs", busy).await;
-    let told = api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await;
-    assert!(told.header("retry-after").is_some());
-    assert_eq!(told.problem(503, "overloaded")["limit"], 1);
-    asked.abort();
-    // Gone with it is what it held.
-    let free = || async { api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await.status.as_u16() == 200 };
-    crate::support::api::until("the place is free", free).await;
-}
-
-#[derive(serde::Deserialize)]
-struct Hostile {
-    name: String,
-    pieces: Vec<(String, usize)>,
-    #[serde(default)]
-    params: Vec<Value>,
-    #[serde(default)]
-    may_run: bool,
-}
-
-#[tokio::test]
-async fn hostile_queries_are_refused_or_bounded() {
-    let limits = QueryLimits { queries_max: 4, timeout: Duration::from_secs(1), memory_bytes: 32 << 20, rows_max: 100 };
-    let (_local, api, _folder, _) = limited(limits).await;
-    api.put("/v1/topics/b", "{}").await.expect(201);
-    api.put("/v1/topics/memory_topic", r#"{"backend":"memory"}"#).await.expect(201);
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/queries.json")).unwrap();
-    let hostile: Vec<Hostile> = serde_json::from_str(&text).unwrap();
-    assert!(hostile.len() >= 100);
-    let api = Arc::new(api);
-    let mut wrong = Vec::new();
-    for few in hostile.chunks(2) {
-        let asked = few.iter().map(|query| {
-            let api = Arc::clone(&api);
-            async move {
-                let sql: String = query.pieces.iter().map(|(text, times)| text.repeat(*times)).collect();
-                (query, ask(&api, &sql, Value::Array(query.params.clone())).await)
-            }
-        });
-        for (query, answer) in join_all(asked).await {
-            let fits = match answer.status.as_u16() {
-                200 => query.may_run,
-                400 | 404 => true,
-                _ => false,
-            };
-            if !fits {
-                wrong.push(format!(
-                    "{}: {} {}",
-                    query.name,
-                    answer.status,
-                    answer.text().chars().take(200).collect::<String>()
-                ));
-            }
-        }
+async fn the_last_records_come_first_where_they_are_asked_for() {
+    let api = shared().await;
+    let topic = api.topic("persisting").await;
+    let records = |from: u64| Value::Array((from..from + 700).map(|n| json!({"n": n})).collect()).to_string();
+    topic.append(records(0)).await;
+    flush(&topic).await;
+    topic.append(records(700)).await;
+    let t = &topic.name;
+    for (rest, expected) in [
+        ("ORDER BY _offset DESC LIMIT 3", vec![1_399, 1_398, 1_397]),
+        ("WHERE n % 500 = 0 ORDER BY _offset DESC", vec![1_000, 500, 0]),
+        ("WHERE n % 500 = 0 ORDER BY _timestamp DESC, _offset DESC LIMIT 2", vec![1_000, 500]),
+        ("WHERE _offset < 2 ORDER BY _timestamp DESC", vec![1, 0]),
+        ("ORDER BY _offset DESC LIMIT 2 OFFSET 1300", vec![99, 98]),
+        ("ORDER BY _offset LIMIT 2 OFFSET 699", vec![699, 700]),
+    ] {
+        let rows = rows(&api, &format!("SELECT n FROM {t} {rest}")).await;
+        let found: Vec<u64> = rows.as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()).collect();
+        assert_eq!(found, expected, "{rest}");
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Nothing was written, and the server is as well as before.
-    assert_eq!(rows(&api, "SELECT count(*) AS n FROM a").await, json!([{"n": 3_000}]));
-    assert_eq!(api.get("/v1/topics").await.json()["topics"].as_array().unwrap().len(), 3);
+    let body = json!({"sql": format!("SELECT n FROM {t} ORDER BY _offset DESC")}).to_string();
+    let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body).await.expect(200).text();
+    assert!(lines.lines().eq((0..1_400).rev().map(|n| format!("{{\"n\":{n}}}"))), "every record once");
 }

@@ -1,0 +1,124 @@
+//! What queries may take, and what they may not do: limits, clients that go, and a list of hostile statements.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use persisting::sql::QueryLimits;
+use serde_json::{Value, json};
+
+use super::sql::{LINES, ask, refused, rows};
+use crate::support::api::{Api, until};
+use crate::support::local::{Local, Setup};
+
+/// A server with its own limits for queries, a topic with some records, and a query over them that takes for ever.
+async fn limited(queries: QueryLimits) -> (Local, Api, tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(folder.path());
+    setup.queries = queries;
+    let local = setup.start().await;
+    let api = local.api();
+    api.put("/v1/topics/a", "{}").await.expect(201);
+    let records: Vec<Value> = (0..3_000).map(|n| json!({"n": n, "k": format!("k{}", n % 7), "text": format!("some text {n}").repeat(20), "xs": [n, 1], "s": {"x": n}})).collect();
+    api.post("/v1/topics/a/records", Value::Array(records).to_string()).await.expect(200);
+    (
+        local,
+        api,
+        folder,
+        "SELECT count(*) AS c FROM a AS x, a AS y, a AS z, a AS u WHERE x.n + y.n + z.n + u.n < 0".to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn a_query_ends_at_its_limits() {
+    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), memory_bytes: 1 << 20, rows_max: 100 };
+    let (_local, api, _folder, endless) = limited(limits).await;
+    let problem = refused(&api, &endless).await;
+    assert_eq!(problem["limit"], 1);
+    let problem = refused(&api, "SELECT array_agg(text) AS t FROM a GROUP BY n").await;
+    assert_eq!(problem["limit"], 1 << 20);
+    let cut = ask(&api, "SELECT n FROM a", json!([])).await.expect(200).json();
+    assert_eq!(
+        (&cut["row_count"], &cut["truncated"], cut["rows"].as_array().unwrap().len()),
+        (&json!(100), &json!(true), 100)
+    );
+    let exact = ask(&api, "SELECT n FROM a LIMIT 100", json!([])).await.expect(200).json();
+    assert_eq!((&exact["row_count"], &exact["truncated"]), (&json!(100), &json!(false)));
+    let body = json!({"sql": "SELECT n FROM a"}).to_string();
+    let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body).await.expect(200);
+    assert_eq!(lines.text().lines().count(), 3_000, "lines have no such bound");
+    let wide = "SELECT x.text AS t, y.n FROM a AS x JOIN a AS y ON x.n = y.n";
+    assert_eq!(ask(&api, wide, json!([])).await.expect(200).json()["row_count"], 100);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_ends_its_query() {
+    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(600), ..QueryLimits::default() };
+    let (_local, api, _folder, endless) = limited(limits).await;
+    let body = json!({ "sql": endless }).to_string();
+    let asked = tokio::spawn({
+        let (api, body) = (Api::new(api.base()), body.clone());
+        async move { api.post("/v1/query", body).await }
+    });
+    // There is one place, and it is taken: the next one is told to come back.
+    let busy = || async { api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await.status.as_u16() == 503 };
+    until("the query runs", busy).await;
+    let told = api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await;
+    assert!(told.header("retry-after").is_some());
+    assert_eq!(told.problem(503, "overloaded")["limit"], 1);
+    asked.abort();
+    // Gone with it is what it held.
+    let free = || async { api.post("/v1/query", r#"{"sql":"SELECT 1 AS a"}"#).await.status.as_u16() == 200 };
+    until("the place is free", free).await;
+}
+
+#[derive(serde::Deserialize)]
+struct Hostile {
+    name: String,
+    pieces: Vec<(String, usize)>,
+    #[serde(default)]
+    params: Vec<Value>,
+    #[serde(default)]
+    may_run: bool,
+}
+
+#[tokio::test]
+async fn hostile_queries_are_refused_or_bounded() {
+    let limits = QueryLimits { queries_max: 4, timeout: Duration::from_secs(1), memory_bytes: 32 << 20, rows_max: 100 };
+    let (_local, api, _folder, _) = limited(limits).await;
+    api.put("/v1/topics/b", "{}").await.expect(201);
+    api.put("/v1/topics/memory_topic", r#"{"backend":"memory"}"#).await.expect(201);
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/queries.json")).unwrap();
+    let hostile: Vec<Hostile> = serde_json::from_str(&text).unwrap();
+    assert!(hostile.len() >= 100);
+    let api = Arc::new(api);
+    let mut wrong = Vec::new();
+    for few in hostile.chunks(2) {
+        let asked = few.iter().map(|query| {
+            let api = Arc::clone(&api);
+            async move {
+                let sql: String = query.pieces.iter().map(|(text, times)| text.repeat(*times)).collect();
+                (query, ask(&api, &sql, Value::Array(query.params.clone())).await)
+            }
+        });
+        for (query, answer) in join_all(asked).await {
+            let fits = match answer.status.as_u16() {
+                200 => query.may_run,
+                400 | 404 => true,
+                _ => false,
+            };
+            if !fits {
+                wrong.push(format!(
+                    "{}: {} {}",
+                    query.name,
+                    answer.status,
+                    answer.text().chars().take(200).collect::<String>()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Nothing was written, and the server is as well as before.
+    assert_eq!(rows(&api, "SELECT count(*) AS n FROM a").await, json!([{"n": 3_000}]));
+    assert_eq!(api.get("/v1/topics").await.json()["topics"].as_array().unwrap().len(), 3);
+}
