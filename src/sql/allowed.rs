@@ -313,6 +313,9 @@ fn call(function: &Function, patterns: &mut usize) -> Result<(), Problem> {
     if function.uses_odbc_syntax || !matches!(function.parameters, FunctionArguments::None) {
         return Err(refused("A function is called as name(arguments)."));
     }
+    if function.over.is_some() && name.value == "array_agg" {
+        return Err(refused("array_agg over a window would have a list of all rows for each row: it is not served."));
+    }
     if functions::has_pattern(&name.value)
         && let FunctionArguments::List(list) = &function.args
     {

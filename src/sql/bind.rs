@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    Expr, FunctionArguments, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
 use serde_json::Value as Json;
 
@@ -79,6 +79,9 @@ impl VisitorMut for Binder<'_> {
     type Break = Problem;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
+        if let Some(name) = as_name(expr) {
+            *expr = name;
+        }
         if let Expr::Function(function) = expr
             && let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
             && name.quote_style.is_none()
@@ -105,6 +108,23 @@ impl VisitorMut for Binder<'_> {
         *used = true;
         *expr = value.clone();
         ControlFlow::Continue(())
+    }
+}
+
+/// Functions that are called without brackets.
+const BARE: [&str; 3] = ["current_date", "current_time", "current_timestamp"];
+
+/// What the parser takes for a function without brackets, as `user`, which is a column here as any other name is.
+fn as_name(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else { return None };
+    if !matches!(function.args, FunctionArguments::None) || function.over.is_some() {
+        return None;
+    }
+    let names: Vec<Ident> = function.name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+    match names.as_slice() {
+        [name] if BARE.iter().any(|bare| name.quote_style.is_none() && name.value.eq_ignore_ascii_case(bare)) => None,
+        [name] => Some(Expr::Identifier(name.clone())),
+        _ => Some(Expr::CompoundIdentifier(names)),
     }
 }
 
@@ -198,6 +218,10 @@ mod tests {
     fn columns_are_named_as_they_are_written() {
         for (sql, expected) in [
             ("SELECT COUNT(*), Sum(n) FROM t", "SELECT count(*) AS \"count(*)\", sum(n) AS \"sum(n)\" FROM t"),
+            (
+                "SELECT user, t.user AS u, current_date FROM t",
+                "SELECT user, t.user AS u, current_date AS \"current_date\" FROM t",
+            ),
             ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"a\", t.b AS \"b\", c FROM t"),
             ("SELECT x.a, y.a FROM x, y", "SELECT x.a, y.a FROM x, y"),
         ] {

@@ -8,40 +8,94 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
+use datafusion::physical_expr::window::WindowExpr;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 
 use crate::sql::watch::Watch;
+use crate::sql::width::{check_rows, longest_row};
 
 /// How many batches pass before others are let run.
 const BATCHES_AT_ONCE: u32 = 16;
 
-/// The plan with guards round each operator that has several inputs, behind its inputs, and behind windows.
+/// The plan with guards round each operator that repeats rows or holds them all, and behind its inputs.
 ///
 /// # Errors
 /// What an operator answers to having its inputs replaced.
 pub(super) fn guarded(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Result<Arc<dyn ExecutionPlan>> {
-    let guard = |input: Arc<dyn ExecutionPlan>, holds: bool| -> Arc<dyn ExecutionPlan> {
-        Arc::new(Guard { input, watch: Arc::clone(watch), holds })
+    let guard = |input: Arc<dyn ExecutionPlan>, looks: Looks| -> Arc<dyn ExecutionPlan> {
+        Arc::new(Guard { input, watch: Arc::clone(watch), looks })
     };
     let done = plan.transform_up(|plan| {
-        let operator: &dyn Any = plan.as_ref();
-        let is_window = operator.is::<WindowAggExec>() || operator.is::<BoundedWindowAggExec>();
-        let inputs = plan.children();
-        if inputs.len() < 2 && !is_window {
-            return Ok(Transformed::no(plan));
-        }
-        let inputs = inputs.into_iter().map(|input| guard(Arc::clone(input), is_window)).collect();
+        let Some(looks) = looks(plan.as_ref()) else { return Ok(Transformed::no(plan)) };
+        let inputs = plan.children().into_iter().map(|input| guard(Arc::clone(input), looks)).collect();
         let plan = Arc::clone(&plan).with_new_children(inputs)?;
-        Ok(Transformed::yes(guard(plan, false)))
+        Ok(Transformed::yes(guard(plan, Looks::default())))
     })?;
-    Ok(guard(done.data, false))
+    Ok(guard(done.data, Looks::default()))
+}
+
+/// What a guard looks at besides the time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    /// Whether rows are repeated above, so that none may be very long.
+    repeated: bool,
+    /// Whether the rows that have passed are held above until the end, and what of them.
+    held: Option<Held>,
+}
+
+/// What is held of rows.
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    /// The rows themselves.
+    Rows,
+    /// Values that may be those of the longest row, for each of them.
+    Longest,
+}
+
+/// What is to be looked at behind the inputs of an operator; none where it takes care of itself.
+fn looks(plan: &dyn ExecutionPlan) -> Option<Looks> {
+    let operator: &dyn Any = plan;
+    if let Some(window) = operator.downcast_ref::<WindowAggExec>() {
+        return Some(Looks { repeated: true, held: Some(held(plan, window.window_expr())) });
+    }
+    if let Some(window) = operator.downcast_ref::<BoundedWindowAggExec>() {
+        let streams = window.window_expr().iter().all(|function| streams(function.as_ref()));
+        let held = if streams { None } else { Some(held(plan, window.window_expr())) };
+        return Some(Looks { repeated: true, held });
+    }
+    if plan.children().len() < 2 {
+        return None;
+    }
+    Some(Looks { repeated: !operator.is::<UnionExec>(), held: None })
+}
+
+/// Whether a function of a window lets go of rows as it goes on.
+fn streams(function: &dyn WindowExpr) -> bool {
+    let name = function.name();
+    if ["row_number(", "rank(", "dense_rank(", "lag("].iter().any(|looks_back| name.starts_with(looks_back)) {
+        return true;
+    }
+    let frame = function.get_window_frame();
+    frame.units == WindowFrameUnits::Rows && !matches!(frame.end_bound, WindowFrameBound::Following(_))
+}
+
+/// The rows, unless what is made of them can be as long as the longest of them for each.
+fn held(plan: &dyn ExecutionPlan, functions: &[Arc<dyn WindowExpr>]) -> Held {
+    let schema = plan.schema();
+    let made = schema.fields().iter().rev().take(functions.len());
+    let are_short = made.fold(true, |short, field| {
+        short && (field.data_type().is_primitive() || *field.data_type() == DataType::Boolean)
+    });
+    if are_short { Held::Rows } else { Held::Longest }
 }
 
 /// Passes on what its input gives.
@@ -49,8 +103,7 @@ pub(super) fn guarded(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Resul
 struct Guard {
     input: Arc<dyn ExecutionPlan>,
     watch: Arc<Watch>,
-    /// Whether the rows that have passed count as held until the end.
-    holds: bool,
+    looks: Looks,
 }
 
 impl DisplayAs for Guard {
@@ -78,23 +131,46 @@ impl ExecutionPlan for Guard {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.into_iter().next() {
-            Some(input) => Ok(Arc::new(Self { input, watch: Arc::clone(&self.watch), holds: self.holds })),
+            Some(input) => Ok(Arc::new(Self { input, watch: Arc::clone(&self.watch), looks: self.looks })),
             None => Ok(self),
         }
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let held = self.holds.then(|| MemoryConsumer::new("window").register(context.memory_pool()));
+        let reserved = self.looks.held.map(|_| MemoryConsumer::new("window").register(context.memory_pool()));
         let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Guarded { input, watch: Arc::clone(&self.watch), held, passed: 0 }))
+        let (watch, looks) = (Arc::clone(&self.watch), self.looks);
+        Ok(Box::pin(Guarded { input, watch, looks, reserved, passed: 0, rows: 0, bytes: 0, longest: 0 }))
     }
 }
 
 struct Guarded {
     input: SendableRecordBatchStream,
     watch: Arc<Watch>,
-    held: Option<MemoryReservation>,
+    looks: Looks,
+    reserved: Option<MemoryReservation>,
     passed: u32,
+    /// Rows so far, their bytes, and those of the longest.
+    rows: usize,
+    bytes: usize,
+    longest: usize,
+}
+
+impl Guarded {
+    fn look_at(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.looks.repeated {
+            check_rows(batch)?;
+        }
+        let (Some(held), Some(reserved)) = (self.looks.held, &self.reserved) else { return Ok(()) };
+        self.rows = self.rows.saturating_add(batch.num_rows());
+        self.bytes = self.bytes.saturating_add(batch.get_array_memory_size());
+        self.longest = self.longest.max(longest_row(batch));
+        let most = match held {
+            Held::Rows => 0,
+            Held::Longest => self.rows.saturating_mul(self.longest),
+        };
+        reserved.try_resize(self.bytes.max(most))
+    }
 }
 
 impl Stream for Guarded {
@@ -112,8 +188,7 @@ impl Stream for Guarded {
         let polled = self.input.poll_next_unpin(cx);
         if let Poll::Ready(Some(Ok(batch))) = &polled {
             self.passed += 1;
-            let bytes = batch.get_array_memory_size();
-            if let Some(Err(error)) = self.held.as_ref().map(|held| held.try_grow(bytes)) {
+            if let Err(error) = self.look_at(batch) {
                 return Poll::Ready(Some(Err(error)));
             }
         }

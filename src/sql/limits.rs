@@ -62,10 +62,12 @@ pub(super) const GROWN_BYTES_MAX: u64 = 64 << 20;
 pub(super) const LITERAL_BYTES_MAX: usize = 64 * 1024;
 /// The most nodes of a plan.
 pub(super) const PLAN_NODES_MAX: usize = 1_000;
-/// The longest row in bytes, of what the query needs, where several tables or windows repeat it.
-pub(super) const JOINED_ROW_BYTES_MAX: usize = 64 * 1024;
+/// The longest row in bytes, of what the query needs, where joins or windows may repeat it.
+pub(super) const REPEATED_ROW_BYTES_MAX: usize = 64 * 1024;
 
 /// Rows of a batch.
 pub(super) const BATCH_ROWS: usize = 4_096;
+/// The same where rows may be repeated, and so be longer than what is read.
+pub(super) const REPEATED_BATCH_ROWS: usize = 1_024;
 /// Bytes of a batch that is read, about.
 pub(super) const BATCH_BYTES: usize = 2 << 20;

@@ -21,6 +21,7 @@ mod tests;
 mod text;
 mod walk;
 mod watch;
+mod width;
 
 pub use limits::QueryLimits;
 pub use run::{Ask, Queries, Rows};

@@ -30,7 +30,7 @@ use crate::sql::error::{problem, told};
 use crate::sql::functions::FUNCTIONS;
 use crate::sql::growing::{Concatenation, grows};
 use crate::sql::guard::guarded;
-use crate::sql::limits::{BATCH_ROWS, GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_NODES_MAX, QueryLimits};
+use crate::sql::limits::{GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_NODES_MAX, QueryLimits};
 use crate::sql::scan::TopicTable;
 use crate::sql::text::refused;
 use crate::sql::watch::Watch;
@@ -41,7 +41,18 @@ pub(super) struct Planned {
     pub(super) context: Arc<TaskContext>,
 }
 
-/// Plans a query over these tables. With `rows_max`, it gives no more rows than that.
+/// What a query has room for.
+#[derive(Clone, Copy)]
+pub(super) struct Room<'a> {
+    pub(super) limits: &'a QueryLimits,
+    pub(super) watch: &'a Arc<Watch>,
+    /// Rows of a batch.
+    pub(super) batch_rows: usize,
+    /// The most rows of the answer; none for all.
+    pub(super) rows_max: Option<usize>,
+}
+
+/// Plans a query over these tables.
 ///
 /// # Errors
 /// `invalid_body` for what the planner refuses or would become too large; `internal`.
@@ -49,11 +60,10 @@ pub(super) async fn plan(
     sql: &str,
     query: Box<Query>,
     tables: HashMap<String, Arc<TopicTable>>,
-    (limits, watch): (&QueryLimits, &Arc<Watch>),
-    rows_max: Option<usize>,
+    room: Room<'_>,
 ) -> Result<Planned, Problem> {
     let planned = async {
-        let mut state = session(limits)?;
+        let mut state = session(room)?;
         // The moment of `now()`.
         state.mark_start_execution();
         let topics = Topics { tables, state: &state };
@@ -66,7 +76,7 @@ pub(super) async fn plan(
             .verify_plan(&plan)?;
         check_names(&plan)?;
         check_size(&plan)?;
-        let plan = match rows_max {
+        let plan = match room.rows_max {
             Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows))?.build()?,
             None => plan,
         };
@@ -74,9 +84,9 @@ pub(super) async fn plan(
         check_size(&plan)?;
         check_growth(&plan)?;
         let operators = state.query_planner().create_physical_plan(&plan, &state).await?;
-        Ok(Planned { operators: guarded(operators, watch)?, context: state.task_ctx() })
+        Ok(Planned { operators: guarded(operators, room.watch)?, context: state.task_ctx() })
     };
-    planned.await.map_err(|error| problem(sql, limits, &error))
+    planned.await.map_err(|error| problem(sql, room.limits, &error))
 }
 
 fn options() -> ParserOptions {
@@ -88,17 +98,17 @@ fn options() -> ParserOptions {
 }
 
 /// A session with nothing in it, for one query.
-fn session(limits: &QueryLimits) -> Result<SessionState> {
+fn session(room: Room<'_>) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(room.batch_rows)
         .with_information_schema(false)
         .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".to_owned());
-    let memory = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
+    let memory = usize::try_from(room.limits.memory_bytes).unwrap_or(usize::MAX);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))

@@ -14,8 +14,8 @@ use crate::engine::Engine;
 use crate::model::{ErrorCode, Problem, TopicName};
 use crate::sql::bind::bind;
 use crate::sql::error::{panicked, problem, timed_out};
-use crate::sql::limits::{QUEUE_PATIENCE, QueryLimits};
-use crate::sql::plan::{Planned, plan};
+use crate::sql::limits::{BATCH_ROWS, QUEUE_PATIENCE, QueryLimits, REPEATED_BATCH_ROWS};
+use crate::sql::plan::{Planned, Room, plan};
 use crate::sql::scan::TopicTable;
 use crate::sql::text::parse;
 use crate::sql::walk::{Walked, walk};
@@ -210,10 +210,12 @@ impl Query {
         bind(&ask.sql, &mut query, &ask.params)?;
         let Walked { tables, repeats_rows } = walk(&ask.sql, &query)?;
         let cuts = self.cuts(&tables).await?;
-        let table = |cut| Arc::new(TopicTable::new(cut, Arc::clone(&self.watch), repeats_rows));
+        let batch_rows = if repeats_rows { REPEATED_BATCH_ROWS } else { BATCH_ROWS };
+        let table = |cut| Arc::new(TopicTable::new(cut, Arc::clone(&self.watch), batch_rows));
         let tables = tables.into_iter().zip(cuts.into_iter().map(table)).collect();
         let rows_max = ask.rows_max.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
-        plan(&ask.sql, query, tables, (&self.limits, &self.watch), rows_max).await
+        let room = Room { limits: &self.limits, watch: &self.watch, batch_rows, rows_max };
+        plan(&ask.sql, query, tables, room).await
     }
 
     /// The topics as they stand at one moment: what one of them has, no other has caused that is not there.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef, SortOptions};
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{Schema, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::catalog::{Session, TableProvider};
@@ -29,9 +29,8 @@ use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use crate::model::Offset;
 use crate::sql::columns::{OFFSET_AT, TIMESTAMP_AT, as_table, table_schema};
 use crate::sql::error::told;
-use crate::sql::limits::{BATCH_BYTES, BATCH_ROWS, JOINED_ROW_BYTES_MAX};
+use crate::sql::limits::BATCH_BYTES;
 use crate::sql::range::{self, Range};
-use crate::sql::text::refused;
 use crate::sql::watch::Watch;
 use crate::topic::{Cut, Step};
 
@@ -41,15 +40,14 @@ pub(super) struct TopicTable {
     cut: Cut,
     schema: SchemaRef,
     watch: Arc<Watch>,
-    /// Whether operators above may repeat a row, so that none may be very long.
-    repeats_rows: bool,
+    batch_rows: usize,
 }
 
 impl TopicTable {
-    /// The table of a cut.
-    pub(super) fn new(cut: Cut, watch: Arc<Watch>, repeats_rows: bool) -> Self {
+    /// The table of a cut, read in batches of so many rows.
+    pub(super) fn new(cut: Cut, watch: Arc<Watch>, batch_rows: usize) -> Self {
         let schema = table_schema(cut.schema());
-        Self { cut, schema, watch, repeats_rows }
+        Self { cut, schema, watch, batch_rows }
     }
 
     /// The offsets that the filters leave.
@@ -131,7 +129,7 @@ impl TableProvider for TopicTable {
             properties: properties(self.schema.project(&shown)?, false),
             cut: self.cut.clone(),
             watch: Arc::clone(&self.watch),
-            repeats_rows: self.repeats_rows,
+            batch_rows: self.batch_rows,
             from,
             until,
             set,
@@ -166,7 +164,7 @@ fn properties(shown: Schema, descending: bool) -> Arc<PlanProperties> {
 struct TopicScan {
     cut: Cut,
     watch: Arc<Watch>,
-    repeats_rows: bool,
+    batch_rows: usize,
     from: Offset,
     until: Offset,
     set: ColumnSet,
@@ -202,46 +200,7 @@ impl TopicScan {
         if self.shown < self.read_schema.fields().len() {
             batch = batch.project(&(0..self.shown).collect::<Vec<_>>())?;
         }
-        if self.repeats_rows {
-            check_rows(&batch)?;
-        }
         Ok(batch)
-    }
-}
-
-/// Refuses rows that would be repeated and are very long.
-fn check_rows(batch: &RecordBatch) -> Result<()> {
-    let bytes: usize = batch.columns().iter().map(|column| longest(column)).sum();
-    if bytes <= JOINED_ROW_BYTES_MAX {
-        return Ok(());
-    }
-    let detail = format!(
-        "A row has more than {JOINED_ROW_BYTES_MAX} bytes in the columns that are joined, combined or windowed; \
-         leave the long ones out."
-    );
-    Err(told(refused(detail).with_limit(JOINED_ROW_BYTES_MAX as u64)))
-}
-
-/// The bytes of the longest value of a column, about.
-fn longest(column: &dyn Array) -> usize {
-    let of_lists = |offsets: &[i32], values: &dyn Array| {
-        let most = offsets.windows(2).map(|pair| pair.last().zip(pair.first()).map_or(0, |(end, begin)| end - begin));
-        let most = usize::try_from(most.max().unwrap_or(0)).unwrap_or(usize::MAX);
-        most.saturating_mul(longest(values).max(1))
-    };
-    let of_bytes = |offsets: &[i64]| {
-        let most = offsets.windows(2).map(|pair| pair.last().zip(pair.first()).map_or(0, |(end, begin)| end - begin));
-        usize::try_from(most.max().unwrap_or(0)).unwrap_or(usize::MAX)
-    };
-    match column.data_type() {
-        DataType::LargeUtf8 => of_bytes(column.as_string::<i64>().value_offsets()),
-        DataType::LargeBinary => of_bytes(column.as_binary::<i64>().value_offsets()),
-        DataType::List(_) => of_lists(column.as_list::<i32>().value_offsets(), column.as_list::<i32>().values()),
-        DataType::FixedSizeList(_, length) => {
-            usize::try_from(*length).unwrap_or(0).saturating_mul(longest(column.as_fixed_size_list().values()))
-        }
-        DataType::Struct(_) => column.as_struct().columns().iter().map(|member| longest(member)).sum(),
-        other => other.primitive_width().unwrap_or(1),
     }
 }
 
@@ -263,7 +222,7 @@ impl ExecutionPlan for TopicScan {
     }
 
     fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let step = Step { rows: BATCH_ROWS, bytes: BATCH_BYTES };
+        let step = Step { rows: self.batch_rows, bytes: BATCH_BYTES };
         let (from, until, set) = (self.from, self.until, self.set.clone());
         let batches = match self.backwards {
             false => self.cut.read(set, from, until, step),

@@ -56,7 +56,11 @@ pub(super) fn parse(sql: &str) -> Result<Box<Query>, Problem> {
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
     if !matches!(rest.token, Token::EOF) {
-        let detail = format!("The statement ends before \"{}\": there is one statement in a query.", rest.token);
+        let hint = match rest.token {
+            Token::Minus | Token::Period | Token::Number(..) => " Names with hyphens or dots stand in double quotes.",
+            _ => "",
+        };
+        let detail = format!("The statement ends before \"{}\": there is one statement in a query.{hint}", rest.token);
         return Err(refused_at(sql, rest.span.start, detail));
     }
     match statement {

@@ -134,7 +134,7 @@ async fn values_have_the_types_and_print_as_everywhere() {
     let value = r#"{"i":-1,"u":18446744073709551615,"f":0.1,"s":"é\n\"","b":"AP8=","d":"1970-01-02","t":"2026-01-02T03:04:05.000006Z","j":{"a":[1,"x"]},"l":[true,null],"v":[1,0.5],"o":{"x":[]},"_offset":"mine"}"#;
     topic.append(value).await;
     let fields = "i, u, f, s, b, d, t, j, l, v, o, \"%5Foffset\"";
-    let answer = ask(&api, &format!("SELECT {fields} FROM {}", topic.name), json!([])).await.expect(200);
+    let answer = ask(&api, &format!("SELECT {fields} FROM \"{}\"", topic.name), json!([])).await.expect(200);
     let expected = value.replace("\"_offset\":\"mine\"", "\"%5Foffset\":\"mine\"");
     assert!(answer.text().contains(&format!("\"rows\":[{expected}]")), "{}", answer.text());
     let types: Vec<String> = answer.json()["columns"]
@@ -161,7 +161,7 @@ async fn values_have_the_types_and_print_as_everywhere() {
         ]
     );
     assert_eq!(answer.json()["columns"][8], json!({"name": "l", "type": "list", "items": {"type": "bool"}}));
-    let all = ask(&api, &format!("SELECT *, 1.50::DECIMAL(5,2) AS dec FROM {}", topic.name), json!([]))
+    let all = ask(&api, &format!("SELECT *, 1.50::DECIMAL(5,2) AS dec FROM \"{}\"", topic.name), json!([]))
         .await
         .expect(200)
         .json();
@@ -173,7 +173,7 @@ async fn values_have_the_types_and_print_as_everywhere() {
     let read = topic.get("records").await.json()["records"][0].clone();
     assert_eq!((&all["rows"][0]["_timestamp"], &all["rows"][0]["_offset"]), (&read["timestamp"], &read["offset"]));
     // A time that was read finds its record again.
-    let since = format!("SELECT count(*) AS n FROM {} WHERE _timestamp >= $1 AND _timestamp <= $1", topic.name);
+    let since = format!("SELECT count(*) AS n FROM \"{}\" WHERE _timestamp >= $1 AND _timestamp <= $1", topic.name);
     assert_eq!(ask(&api, &since, json!([read["timestamp"]])).await.expect(200).json()["rows"], json!([{"n": 1}]));
 }
 
@@ -184,11 +184,15 @@ async fn parameters_stand_for_values() {
     topic.append(r#"[{"a":"x' OR '1'='1","n":1},{"a":"y","n":2.5},{"n":-3}]"#).await;
     let t = &topic.name;
     for (sql, params, expected) in [
-        (format!("SELECT n FROM {t} WHERE a = $1"), json!(["x' OR '1'='1"]), json!([{"n": 1}])),
-        (format!("SELECT n FROM {t} WHERE n > $2 AND n < $1 ORDER BY n"), json!([2, -5]), json!([{"n": -3}, {"n": 1}])),
-        (format!("SELECT a FROM {t} WHERE n = $1"), json!([2.5]), json!([{"a": "y"}])),
-        (format!("SELECT n FROM {t} WHERE a = $1"), json!([null]), json!([])),
-        (format!("SELECT n FROM {t} ORDER BY n LIMIT $1"), json!([1]), json!([{"n": -3}])),
+        (format!("SELECT n FROM \"{t}\" WHERE a = $1"), json!(["x' OR '1'='1"]), json!([{"n": 1}])),
+        (
+            format!("SELECT n FROM \"{t}\" WHERE n > $2 AND n < $1 ORDER BY n"),
+            json!([2, -5]),
+            json!([{"n": -3}, {"n": 1}]),
+        ),
+        (format!("SELECT a FROM \"{t}\" WHERE n = $1"), json!([2.5]), json!([{"a": "y"}])),
+        (format!("SELECT n FROM \"{t}\" WHERE a = $1"), json!([null]), json!([])),
+        (format!("SELECT n FROM \"{t}\" ORDER BY n LIMIT $1"), json!([1]), json!([{"n": -3}])),
         (
             "SELECT $1 AS a, $2 AS b, $3 AS c, $4 AS d".to_owned(),
             json!([true, "z", 1.0, null]),
@@ -217,7 +221,7 @@ async fn answers_come_as_json_lines_or_arrow() {
     let api = shared().await;
     let topic = api.topic("persisting").await;
     topic.append(r#"[{"n":1},{"n":2},{}]"#).await;
-    let body = json!({"sql": format!("SELECT n, _offset FROM {} ORDER BY _offset", topic.name)}).to_string();
+    let body = json!({"sql": format!("SELECT n, _offset FROM \"{}\" ORDER BY _offset", topic.name)}).to_string();
     let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body.clone()).await.expect(200);
     assert_eq!(lines.header("content-type"), Some(LINES));
     assert_eq!(lines.text(), "{\"n\":1,\"_offset\":0}\n{\"n\":2,\"_offset\":1}\n{\"n\":null,\"_offset\":2}\n");
@@ -239,14 +243,14 @@ async fn refusals_say_what_and_where() {
     let t = &topic.name;
     let place = |sql: &str, what: &str| sql.find(what).map(|at| at as u64);
     for (sql, at) in [
-        (format!("SELECT n FROM {t} WHERE"), None),
-        (format!("SELECT m FROM {t}"), Some("m FROM")),
-        (format!("SELECT N FROM {t}"), Some("N FROM")),
-        (format!("SELECT repeat('x', 9) FROM {t}"), Some("repeat")),
+        (format!("SELECT n FROM \"{t}\" WHERE"), None),
+        (format!("SELECT m FROM \"{t}\""), Some("m FROM")),
+        (format!("SELECT N FROM \"{t}\""), Some("N FROM")),
+        (format!("SELECT repeat('x', 9) FROM \"{t}\""), Some("repeat")),
         (format!("DROP TABLE {t}"), Some("DROP")),
-        (format!("SELECT n, n FROM {t}"), None),
-        (format!("SELECT 1/0 FROM {t}"), None),
-        (format!("SELECT CAST('x' AS INT) FROM {t}"), None),
+        (format!("SELECT n, n FROM \"{t}\""), None),
+        (format!("SELECT 1/0 FROM \"{t}\""), None),
+        (format!("SELECT CAST('x' AS INT) FROM \"{t}\""), None),
     ] {
         let problem = refused(&api, &sql).await;
         let detail = problem["detail"].as_str().unwrap();
@@ -268,8 +272,9 @@ async fn refusals_say_what_and_where() {
     }
     let memory = api.topic("memory").await;
     memory.append("{}").await;
-    let problem =
-        ask(&api, &format!("SELECT * FROM {}", memory.name), json!([])).await.problem(400, "unsupported_by_backend");
+    let problem = ask(&api, &format!("SELECT * FROM \"{}\"", memory.name), json!([]))
+        .await
+        .problem(400, "unsupported_by_backend");
     assert_eq!(allowed(&problem), COLUMNAR);
 }
 
@@ -278,13 +283,13 @@ async fn an_empty_topic_is_an_empty_table() {
     let api = shared().await;
     for backend in COLUMNAR {
         let topic = api.topic(backend).await;
-        assert_eq!(rows(&api, &format!("SELECT * FROM {}", topic.name)).await, json!([]));
-        assert_eq!(rows(&api, &format!("SELECT count(*) AS n FROM {}", topic.name)).await, json!([{"n": 0}]));
+        assert_eq!(rows(&api, &format!("SELECT * FROM \"{}\"", topic.name)).await, json!([]));
+        assert_eq!(rows(&api, &format!("SELECT count(*) AS n FROM \"{}\"", topic.name)).await, json!([{"n": 0}]));
         topic.append("[{},{}]").await;
-        assert_eq!(rows(&api, &format!("SELECT count(*) AS n FROM {}", topic.name)).await, json!([{"n": 2}]));
+        assert_eq!(rows(&api, &format!("SELECT count(*) AS n FROM \"{}\"", topic.name)).await, json!([{"n": 2}]));
         flush(&topic).await;
         topic.post("trim", r#"{"before":1}"#).await.expect(200);
-        assert_eq!(rows(&api, &format!("SELECT _offset FROM {}", topic.name)).await, json!([{"_offset": 1}]));
+        assert_eq!(rows(&api, &format!("SELECT _offset FROM \"{}\"", topic.name)).await, json!([{"_offset": 1}]));
     }
 }
 
@@ -304,7 +309,8 @@ async fn what_one_topic_shows_no_other_lacks_the_cause_of() {
             }
         }
     };
-    let sql = format!("SELECT (SELECT max(n) FROM {}) AS c, (SELECT max(n) FROM {}) AS e", cause.name, effect.name);
+    let sql =
+        format!("SELECT (SELECT max(n) FROM \"{}\") AS c, (SELECT max(n) FROM \"{}\") AS e", cause.name, effect.name);
     let asking = async {
         let mut seen = 0;
         while seen < 59 {
@@ -334,11 +340,11 @@ async fn the_last_records_come_first_where_they_are_asked_for() {
         ("ORDER BY _offset DESC LIMIT 2 OFFSET 1300", vec![99, 98]),
         ("ORDER BY _offset LIMIT 2 OFFSET 699", vec![699, 700]),
     ] {
-        let rows = rows(&api, &format!("SELECT n FROM {t} {rest}")).await;
+        let rows = rows(&api, &format!("SELECT n FROM \"{t}\" {rest}")).await;
         let found: Vec<u64> = rows.as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()).collect();
         assert_eq!(found, expected, "{rest}");
     }
-    let body = json!({"sql": format!("SELECT n FROM {t} ORDER BY _offset DESC")}).to_string();
+    let body = json!({"sql": format!("SELECT n FROM \"{t}\" ORDER BY _offset DESC")}).to_string();
     let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body).await.expect(200).text();
     assert!(lines.lines().eq((0..1_400).rev().map(|n| format!("{{\"n\":{n}}}"))), "every record once");
 }
