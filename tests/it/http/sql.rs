@@ -102,7 +102,7 @@ async fn topics_are_joined_grouped_and_windowed_with_their_tails() {
             ),
             (
                 format!(
-                    "SELECT name || '!' AS n FROM \"{p}\" WHERE name LIKE 'A%' UNION ALL SELECT what FROM \"{b}\" WHERE price = 2"
+                    "SELECT name || '!' AS n FROM \"{p}\" WHERE name LIKE 'A%' UNION ALL SELECT what FROM \"{b}\" WHERE price = 2 ORDER BY n"
                 ),
                 json!([{"n": "Ada!"}, {"n": "milk"}]),
             ),

@@ -31,12 +31,12 @@ async fn limited(queries: QueryLimits) -> (Local, Api, tempfile::TempDir, String
 
 #[tokio::test]
 async fn a_query_ends_at_its_limits() {
-    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), memory_bytes: 1 << 20, rows_max: 100 };
+    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), memory_bytes: 8 << 20, rows_max: 100 };
     let (_local, api, _folder, endless) = limited(limits).await;
     let problem = refused(&api, &endless).await;
     assert_eq!(problem["limit"], 1);
     let problem = refused(&api, "SELECT array_agg(x.text) AS t FROM a AS x, a AS y").await;
-    assert_eq!(problem["limit"], 1 << 20);
+    assert_eq!(problem["limit"], 8 << 20);
     let cut = ask(&api, "SELECT n FROM a", json!([])).await.expect(200).json();
     assert_eq!(
         (&cut["row_count"], &cut["truncated"], cut["rows"].as_array().unwrap().len()),
