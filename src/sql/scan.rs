@@ -22,7 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SortOrderPushdownResult,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::codec::ColumnSet;
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
@@ -204,6 +204,26 @@ impl TopicScan {
     }
 }
 
+/// The first rows of what is left of each batch; nothing is asked for behind them.
+fn limited(
+    batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    limit: usize,
+    mut take: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+    async_stream::try_stream! {
+        let mut batches = Box::pin(batches);
+        let mut left = limit;
+        while left > 0 && let Some(batch) = batches.next().await {
+            let batch = take(batch?)?;
+            let batch = batch.slice(0, batch.num_rows().min(left));
+            left -= batch.num_rows();
+            if batch.num_rows() > 0 {
+                yield batch;
+            }
+        }
+    }
+}
+
 impl ExecutionPlan for TopicScan {
     fn name(&self) -> &'static str {
         "TopicScan"
@@ -230,19 +250,11 @@ impl ExecutionPlan for TopicScan {
         };
         let batches = batches.map_err(told);
         let scan = self.clone();
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        let rows = batches
-            .map(move |batch| {
-                scan.watch.check()?;
-                scan.take(&batch?)
-            })
-            .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
-            .try_take_while(move |_| std::future::ready(Ok(left > 0)))
-            .map_ok(move |batch| {
-                let batch = batch.slice(0, batch.num_rows().min(left));
-                left -= batch.num_rows();
-                batch
-            });
+        let take = move |batch: RecordBatch| {
+            scan.watch.check()?;
+            scan.take(&batch)
+        };
+        let rows = limited(batches, self.limit.unwrap_or(usize::MAX), take);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
@@ -296,5 +308,24 @@ impl ExecutionPlan for TopicScan {
             }
         }
         Ok(Arc::new(statistics))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_read_behind_the_last_row_that_is_wanted() {
+        let batch = |numbers: Vec<i64>| {
+            let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
+            Ok(RecordBatch::try_from_iter([("n", numbers)]).unwrap())
+        };
+        let behind = DataFusionError::Execution("what is behind was read".to_owned());
+        let batches = futures::stream::iter([batch(vec![]), batch(vec![1, 2]), batch(vec![3, 4]), Err(behind)]);
+        let rows: Vec<RecordBatch> = limited(batches, 3, Ok).try_collect().await.unwrap();
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 1]);
     }
 }
