@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    CursorName, Epoch, IndexId, IndexName, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+    CursorName, Epoch, IndexId, IndexName, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
+    TopicName,
 };
 use crate::schema::{FieldPath, IndexSpec};
 

@@ -87,7 +87,11 @@ fn ask(mut members: Members) -> Result<CreateIndex, Problem> {
             columns.ok_or_else(|| invalid_body("The member \"columns\" is an array of names of columns."))?
         }
         (None, Some(_)) => return Err(invalid_body("The member \"columns\" is an array of names of columns.")),
-        _ => return Err(invalid_body("An index is over \"column\", or over \"columns\".").allowing(["column", "columns"])),
+        _ => {
+            return Err(
+                invalid_body("An index is over \"column\", or over \"columns\".").allowing(["column", "columns"])
+            );
+        }
     };
     let paths = paths.iter().map(|path| {
         let bad = |error| invalid_body(format!("{path:?} cannot be a column: {error}"));
@@ -142,7 +146,9 @@ mod tests {
 
     #[test]
     fn an_index_has_columns_and_a_type() {
-        let read = |text: &str| Members::parse(text.as_bytes(), &["column", "columns", "type", "name", "params"]).and_then(ask);
+        let read = |text: &str| {
+            Members::parse(text.as_bytes(), &["column", "columns", "type", "name", "params"]).and_then(ask)
+        };
         let asked = read(r#"{"column":"a.\"b c\"","type":"ivf_pq","params":{"metric":"dot"},"name":"n"}"#).unwrap();
         assert_eq!(asked.columns, [FieldPath(vec!["a".to_owned(), "b c".to_owned()])]);
         assert_eq!((asked.kind, asked.params.len()), (IndexType::IvfPq, 1));

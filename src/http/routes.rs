@@ -5,8 +5,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::http::{
-    ApiState, append, backends, cursors, export, fork, indexes, later, openapi, ops, read, schemas, stream, tags, topics,
-    upkeep, versions,
+    ApiState, append, backends, cursors, export, fork, indexes, later, openapi, ops, read, schemas, stream, tags,
+    topics, upkeep, versions,
 };
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.

@@ -76,10 +76,18 @@ const METRIC: ParamSpec = param("metric", ParamKind::Word(&["l2", "cosine", "dot
 const PARTITIONS: ParamSpec = param("num_partitions", ParamKind::Integer(1, 65_536));
 
 const IVF_FLAT: &[ParamSpec] = &[METRIC, PARTITIONS];
-const IVF_PQ: &[ParamSpec] =
-    &[METRIC, PARTITIONS, param("num_sub_vectors", ParamKind::Integer(1, 65_536)), param("num_bits", ParamKind::Integer(4, 8))];
-const IVF_HNSW_SQ: &[ParamSpec] =
-    &[METRIC, PARTITIONS, param("m", ParamKind::Integer(2, 256)), param("ef_construction", ParamKind::Integer(8, 4_096))];
+const IVF_PQ: &[ParamSpec] = &[
+    METRIC,
+    PARTITIONS,
+    param("num_sub_vectors", ParamKind::Integer(1, 65_536)),
+    param("num_bits", ParamKind::Integer(4, 8)),
+];
+const IVF_HNSW_SQ: &[ParamSpec] = &[
+    METRIC,
+    PARTITIONS,
+    param("m", ParamKind::Integer(2, 256)),
+    param("ef_construction", ParamKind::Integer(8, 4_096)),
+];
 const INVERTED: &[ParamSpec] = &[
     param("with_position", ParamKind::Bool),
     param("base_tokenizer", ParamKind::Word(&["simple", "whitespace", "raw", "ngram"])),
@@ -95,8 +103,24 @@ const INVERTED: &[ParamSpec] = &[
 
 /// The languages that words are stemmed in.
 const LANGUAGES: &[&str] = &[
-    "Arabic", "Danish", "Dutch", "English", "Finnish", "French", "German", "Greek", "Hungarian", "Italian", "Norwegian",
-    "Portuguese", "Romanian", "Russian", "Spanish", "Swedish", "Tamil", "Turkish",
+    "Arabic",
+    "Danish",
+    "Dutch",
+    "English",
+    "Finnish",
+    "French",
+    "German",
+    "Greek",
+    "Hungarian",
+    "Italian",
+    "Norwegian",
+    "Portuguese",
+    "Romanian",
+    "Russian",
+    "Spanish",
+    "Swedish",
+    "Tamil",
+    "Turkish",
 ];
 
 impl IndexType {
@@ -267,8 +291,13 @@ impl IndexSpec {
             let detail = format!("An index of type {} is over one column.", self.kind.as_str());
             return Err(InvalidIndex { detail, allowed: Vec::new() });
         }
-        if let Some(twice) = columns.iter().enumerate().find(|(at, path)| columns.iter().take(*at).any(|it| it == *path)) {
-            return Err(InvalidIndex { detail: format!("The column {} is named twice.", twice.1), allowed: Vec::new() });
+        if let Some(twice) =
+            columns.iter().enumerate().find(|(at, path)| columns.iter().take(*at).any(|it| it == *path))
+        {
+            return Err(InvalidIndex {
+                detail: format!("The column {} is named twice.", twice.1),
+                allowed: Vec::new(),
+            });
         }
         for path in columns {
             let column = schema.and_then(|schema| column_at(schema, path));
@@ -297,6 +326,11 @@ impl IndexSpec {
             );
             return Err(InvalidIndex { detail, allowed: words(&possible) });
         }
+        if kind.is_vector() && path.0.last().is_some_and(|key| NAMES_TAKEN.contains(&key.as_str())) {
+            let detail =
+                format!("Indexes of vectors have a column {path} of their own: the column is to be renamed first.");
+            return Err(InvalidIndex { detail, allowed: Vec::new() });
+        }
         if let (DataType::Vector { dim, .. }, Some(parts)) = (column, self.params.integer("num_sub_vectors"))
             && !usize::try_from(*dim).is_ok_and(|dim| dim.is_multiple_of(parts))
         {
@@ -306,6 +340,9 @@ impl IndexSpec {
         Ok(())
     }
 }
+
+/// What Lance calls columns inside of indexes of vectors: it takes a column of the name for its own.
+const NAMES_TAKEN: [&str; 6] = ["flat", "__pq_code", "__sq_code", "__ivf_part_id", "__centroid_dist", "row_id"];
 
 /// The shortest run of letters that is indexed by the `ngram` tokenizer, unless it is said otherwise.
 pub const NGRAM_MIN: usize = 3;

@@ -20,7 +20,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::compression::Compression;
-pub use indexes::{IndexDefinition, IndexState, IndexStanding, Indexed};
+pub use indexes::{IndexDefinition, IndexStanding, IndexState, Indexed};
 pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};

@@ -123,7 +123,8 @@ impl Topic {
             Some(found) if is_same(&found) => found.row.name.clone(),
             Some(found) => return Err(conflict(found, &ask.columns, &spec)),
             None => {
-                let name = ask.name.or_else(|| free_name(&there, &ask.columns, spec.kind)).ok_or_else(Problem::internal)?;
+                let name =
+                    ask.name.or_else(|| free_name(&there, &ask.columns, spec.kind)).ok_or_else(Problem::internal)?;
                 let from = self.backend.levels().now().readable;
                 let index = IndexRow {
                     id: IndexId::fresh(),

@@ -1,6 +1,6 @@
 //! The fence that every commit passes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,10 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, CAUSE_KEY, INDEXES_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY};
+use super::offsets::{
+    BASE_KEY, CAUSE_KEY, INDEXES_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY,
+};
+use super::open::segment_files;
 use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::{Disk, point};
@@ -139,11 +142,11 @@ impl Fence {
     async fn sync_segment(&self, segment: Option<&IndexMetadata>) -> Result<(), TableError> {
         let Some(segment) = segment else { return Ok(()) };
         let (disk, indices) = (Arc::clone(&self.disk), self.dataset.join(INDICES_FOLDER));
-        let folder = indices.join(segment.uuid.to_string());
-        let files: Vec<PathBuf> = segment.files.iter().flatten().map(|file| folder.join(&file.path)).collect();
+        let files = segment_files(&self.dataset, segment);
+        let folders: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         blocking(move || {
             files.iter().try_for_each(|file| disk.sync_file(file))?;
-            disk.sync_folder(&folder)?;
+            folders.iter().try_for_each(|folder| disk.sync_folder(folder))?;
             disk.sync_folder(&indices)
         })
         .await

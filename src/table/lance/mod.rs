@@ -83,7 +83,9 @@ impl LanceTables {
         let shelf = Shelf::new(open_max);
         let (turns, index_turns) = (Arc::default(), Arc::default());
         let (held, links) = (Held::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }) }
+        Self {
+            shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }),
+        }
     }
 }
 

@@ -47,29 +47,37 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) segment: IndexMetadata,
+    /// A step on the way to it, whose files are not needed any more.
+    pub(super) step: Option<IndexMetadata>,
     /// Whether it stands in for what could not be made of so few rows.
     pub(super) makeshift: bool,
 }
 
-/// Builds a segment over fragments; none where they have nothing that could be indexed.
-pub(super) async fn segment(
-    dataset: &Dataset,
-    name: &str,
-    column: &Column,
-    spec: &IndexSpec,
-    over: &[Placed],
-    progress: &Arc<Progress>,
-) -> Result<Option<Built>, TableError> {
+/// A segment that is to be built.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) dataset: Dataset,
+    /// The name that the dataset has the index under.
+    pub(super) name: String,
+    pub(super) column: Column,
+    pub(super) spec: IndexSpec,
+    /// The fragments whose rows it is of.
+    pub(super) over: Vec<Placed>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// Builds a segment; none where its rows have nothing that could be indexed.
+pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
+    let Order { mut dataset, name, column, spec, over, progress } = order;
     let mut makeshift = false;
     if spec.kind.is_vector() {
-        let vectors = count_vectors(dataset, column, over, QUANTIZER_ROWS).await?;
+        let vectors = count_vectors(&dataset, &column, &over, QUANTIZER_ROWS).await?;
         if vectors == 0 {
             return Ok(None);
         }
         makeshift = spec.kind == IndexType::IvfPq && vectors < QUANTIZER_ROWS;
     }
-    let (kind, params) = prepared(spec, column, makeshift)?;
-    let mut dataset = dataset.clone();
+    let (kind, params) = prepared(&spec, &column, makeshift)?;
     let names: Vec<&str> = column.names.iter().map(String::as_str).collect();
     let path = format_field_path(&names);
     let ids = over.iter().map(|placed| u32::try_from(placed.id)).collect::<Result<Vec<u32>, _>>();
@@ -77,13 +85,18 @@ pub(super) async fn segment(
     let columns = [path.as_str()];
     let segment = dataset
         .create_index_builder(&columns, kind, &*params)
-        .name(name.to_owned())
+        .name(name)
         .replace(true)
         .fragments(ids)
-        .progress(Arc::clone(progress) as _)
+        .progress(progress)
         .execute_uncommitted()
         .await?;
-    Ok(Some(Built { segment, makeshift }))
+    if spec.kind != IndexType::Inverted {
+        return Ok(Some(Built { segment, step: None, makeshift }));
+    }
+    // What is written of some fragments' text is parts for a later merge, also where these are all.
+    let merged = dataset.merge_existing_index_segments(vec![segment.clone()]).await?;
+    Ok(Some(Built { segment: merged, step: Some(segment), makeshift }))
 }
 
 /// How many rows of fragments have a vector, as far as `enough`.

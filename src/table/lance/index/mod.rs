@@ -27,25 +27,23 @@ use self::notes::{Note, Notes};
 use self::plan::Task;
 use self::progress::Progress;
 use self::survey::{Part, Survey, is_overtaken, survey};
-use super::commit::INDICES_FOLDER;
-use super::error::blocking;
+use super::error::{blocking, joined};
 use super::offsets::{INDEXES_KEY, Placed};
-use super::open::Version;
+use super::open::{Version, segment_files};
 use super::table::Inner;
 use super::upkeep::Turn;
 use crate::io::point;
 use crate::model::{IndexId, Offset};
 use crate::table::{Cause, IndexDefinition, IndexStanding, IndexState, TableError};
 
-/// How long nothing has to come before less than usual is indexed.
-const IDLE: Duration = Duration::from_secs(2);
-/// Such small builds take at most one part in so many of the time.
+/// Builds of less than usual take at most one part in so many of the time.
 const IDLE_SHARE: u32 = 10;
 /// How long a build that has failed rests before it is tried again, at first and at last.
 const REST_FIRST: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(15 * 60);
-/// How long builds wait for merges that are due.
+/// How long builds wait for merges that are due, and how often: where there is always one due, they go on beside it.
 const MERGE_PAUSE: Duration = Duration::from_millis(500);
+const MERGE_PAUSES: u64 = 10;
 /// What stays free on the disk beside what is to be indexed.
 const ROOM_LEFT: u64 = 64 << 20;
 
@@ -55,6 +53,8 @@ pub(super) struct State {
     wanted: ArcSwap<Arc<[IndexDefinition]>>,
     /// How often somebody has asked to look after them.
     asked: AtomicU64,
+    /// How often a build has waited for merges.
+    waited: AtomicU64,
     /// Whether a later look is arranged.
     is_timed: AtomicBool,
     pace: Mutex<Pace>,
@@ -107,6 +107,7 @@ impl Default for State {
         Self {
             wanted: ArcSwap::from_pointee(Arc::default()),
             asked: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             is_timed: AtomicBool::new(false),
             pace: Mutex::new(pace),
             known: Mutex::default(),
@@ -133,10 +134,11 @@ impl State {
     }
 
     /// How long until less than usual may be indexed; none where it may.
-    fn idle_in(&self, now: Instant) -> Option<Duration> {
+    fn idle_in(&self, idle: Duration, now: Instant) -> Option<Duration> {
         let pace = self.pace.lock();
-        let rest = pace.built.map(|(at, took)| at + took * IDLE_SHARE);
-        let from = rest.map_or(pace.changed + IDLE, |rest| rest.max(pace.changed + IDLE));
+        let idle_from = pace.changed + idle;
+        let rest = pace.built.filter(|_| !idle.is_zero()).map(|(at, took)| at + took * IDLE_SHARE);
+        let from = rest.map_or(idle_from, |rest| rest.max(idle_from));
         from.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
@@ -251,9 +253,10 @@ impl Inner {
             return Ok(Next::Later(pause));
         }
         // What is merged would have to be indexed again.
-        if self.is_merging() {
+        if self.is_merging() && self.indexes.waited.fetch_add(1, Ordering::Relaxed) < MERGE_PAUSES {
             return Ok(Next::Later(Some(MERGE_PAUSE)));
         }
+        self.indexes.waited.store(0, Ordering::Relaxed);
         // One builds at a time, of all tables; meanwhile this one may have changed or may be going.
         let _alone = tokio::select! {
             alone = self.shared.index_turns.merging.acquire() => alone,
@@ -276,7 +279,7 @@ impl Inner {
     /// What is due, or when something will be.
     fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
         let now = Instant::now();
-        let idle_in = self.indexes.idle_in(now);
+        let idle_in = self.indexes.idle_in(self.shared.upkeep_policy.index_idle, now);
         let mut pause: Option<Duration> = None;
         let mut wait = |left: Duration| pause = Some(pause.map_or(left, |pause| pause.min(left)));
         for (place, part) in found.parts.iter().enumerate() {
@@ -345,20 +348,37 @@ impl Inner {
         let definition = part.definition;
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
         self.indexes.with(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
-        let building = build::segment(&version.dataset, &part.name, column, &definition.spec, &over, &progress);
+        let order = build::Order {
+            dataset: version.dataset.as_ref().clone(),
+            name: part.name.clone(),
+            column: column.clone(),
+            spec: definition.spec.clone(),
+            over,
+            progress,
+        };
+        // On a task of its own: what Lance does not foresee ends that task and nothing else.
+        let mut building = self.shared.runtime.spawn(build::segment(order));
         let built = tokio::select! {
-            built = building => built?,
-            () = stop.cancelled() => return Ok(()),
+            built = &mut building => joined(built)?,
+            () = stop.cancelled() => {
+                building.abort();
+                // Until then it may write.
+                drop(building.await);
+                return Ok(());
+            }
         };
         drop(pin);
         let Some(built) = built else {
             self.indexes.with(definition.id, |known| known.hollow.insert(part.place, number));
             return Ok(());
         };
+        if let Some(step) = &built.step {
+            self.forget_index(step).await;
+        }
         point::passed("index", "written");
         let note = Note::new(definition.id, part.place, rows, built.makeshift);
-        let files = self.index_files(&built.segment);
-        let committed = match self.sync_index(files.clone()).await {
+        let files = segment_files(&self.place.dataset, &built.segment);
+        let committed = match self.sync_index(files).await {
             Ok(()) => {
                 let made_of = version.dataset.fragments();
                 self.commit_indexes(Some((&built.segment, note, made_of)), uuids(part, places), stop).await
@@ -381,12 +401,6 @@ impl Inner {
         let (disk, dataset) = (Arc::clone(&self.shared.disk), self.place.dataset.clone());
         let free = blocking(move || disk.free_bytes(&dataset)).await?;
         if free < bytes.saturating_mul(2).saturating_add(ROOM_LEFT) { Err(TableError::DiskFull) } else { Ok(()) }
-    }
-
-    /// The files of a segment and its folder.
-    fn index_files(&self, segment: &IndexMetadata) -> Vec<PathBuf> {
-        let folder = self.place.dataset.join(INDICES_FOLDER).join(segment.uuid.to_string());
-        segment.files.iter().flatten().map(|file| folder.join(&file.path)).collect()
     }
 
     /// Outside the lane, so that the commit has little left to sync.
@@ -441,7 +455,7 @@ impl Inner {
         if named.iter().any(|named| named.uuid == segment.uuid) {
             return;
         }
-        let (disk, files) = (Arc::clone(&self.shared.disk), self.index_files(segment));
+        let (disk, files) = (Arc::clone(&self.shared.disk), segment_files(&self.place.dataset, segment));
         let removed = blocking(move || files.iter().try_for_each(|file| disk.remove(file))).await;
         if let Err(error) = removed {
             warn!(dataset = %self.place.dataset.display(), %error, "files of an index that came to nothing stay");

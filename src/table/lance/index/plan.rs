@@ -58,9 +58,7 @@ impl Coverage {
     pub(super) fn next_task(&self, idle: bool) -> Option<Task> {
         let is_worn = |segment: &SegmentRows| segment.live > 0 && segment.live < segment.made_of.div_ceil(2);
         let is_due = self.uncovered > 0
-            && (self.segments.is_empty()
-                || idle
-                || self.uncovered >= ROWS_DUE.max(self.rows().div_ceil(SHARE_DUE)));
+            && (self.segments.is_empty() || idle || self.uncovered >= ROWS_DUE.max(self.rows().div_ceil(SHARE_DUE)));
         let worn: Vec<usize> = self.places(is_worn);
         if is_due || !worn.is_empty() || self.segments.len() > SEGMENTS_MAX {
             return Some(Task::Build(self.made_anew(worn)));
@@ -121,7 +119,7 @@ mod tests {
         assert_eq!(coverage(&[100_000], 9_999).next_task(false), None);
         assert_eq!(coverage(&[100_000], 9_999).next_task(true), Some(Task::Build(vec![])));
         assert_eq!(coverage(&[100_000], 20_000).next_task(false), Some(Task::Build(vec![])));
-        assert_eq!(coverage(&[100_000, 30_000, 10], 20_000).next_task(false), Some(Task::Build(vec![1, 2])));
+        assert_eq!(coverage(&[110_000, 30_000, 10], 20_000).next_task(false), Some(Task::Build(vec![1, 2])));
         assert_eq!(coverage(&[5_000], 0).next_task(true), None);
     }
 

@@ -44,10 +44,7 @@ pub(super) struct Survey<'d> {
 }
 
 /// Looks at a version.
-pub(super) async fn survey<'d>(
-    version: &Version,
-    wanted: &'d [IndexDefinition],
-) -> Result<Survey<'d>, TableError> {
+pub(super) async fn survey<'d>(version: &Version, wanted: &'d [IndexDefinition]) -> Result<Survey<'d>, TableError> {
     let present = version.dataset.load_indices().await?;
     let notes = Notes::of(version.dataset.manifest());
     let mut survey = Survey { parts: Vec::new(), unwanted: Vec::new() };

@@ -82,7 +82,7 @@ impl State {
     /// A version was made. Where it left out or rewrote what the one before had, older versions hold that alone.
     pub(super) fn committed(&self, cause: Cause) {
         self.versions.fetch_add(1, Ordering::Relaxed);
-        if !matches!(cause, Cause::Create | Cause::Append) {
+        if !matches!(cause, Cause::Create | Cause::Append | Cause::Index) {
             self.heavier.store(true, Ordering::Relaxed);
         }
     }
