@@ -373,7 +373,10 @@ impl Inner {
             return Ok(());
         };
         if let Some(step) = &built.step {
-            self.forget_index(step).await;
+            let kept = segment_files(&self.place.dataset, &built.segment);
+            let mut files = segment_files(&self.place.dataset, step);
+            files.retain(|file| !kept.contains(file));
+            self.remove_index_files(files).await;
         }
         point::passed("index", "written");
         let note = Note::new(definition.id, part.place, rows, built.makeshift);
@@ -455,8 +458,13 @@ impl Inner {
         if named.iter().any(|named| named.uuid == segment.uuid) {
             return;
         }
-        let (disk, files) = (Arc::clone(&self.shared.disk), segment_files(&self.place.dataset, segment));
-        let removed = blocking(move || files.iter().try_for_each(|file| disk.remove(file))).await;
+        self.remove_index_files(segment_files(&self.place.dataset, segment)).await;
+    }
+
+    async fn remove_index_files(&self, files: Vec<PathBuf>) {
+        let disk = Arc::clone(&self.shared.disk);
+        let removal = move || files.iter().filter(|file| file.exists()).try_for_each(|file| disk.remove(file));
+        let removed = blocking(removal).await;
         if let Err(error) = removed {
             warn!(dataset = %self.place.dataset.display(), %error, "files of an index that came to nothing stay");
         }
