@@ -36,10 +36,6 @@ async fn what_memory_lacks_names_the_backends_that_have_it() {
         assert_eq!(allowed(&problem), ["lance", "persisting"]);
     }
     for (method, rest) in [
-        ("GET", "indexes"),
-        ("POST", "indexes"),
-        ("GET", "indexes/i"),
-        ("DELETE", "indexes/i"),
         ("GET", "versions"),
         ("GET", "tags"),
         ("GET", "tags/t"),
@@ -58,6 +54,11 @@ async fn what_memory_lacks_names_the_backends_that_have_it() {
             (&problem["capability"], allowed(&problem)),
             (&json!("version_control"), vec!["lance", "persisting"])
         );
+    }
+    for (method, rest) in [("GET", "indexes"), ("POST", "indexes"), ("GET", "indexes/i"), ("DELETE", "indexes/i")] {
+        let problem = memory.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
+        let told = (&problem["capability"], allowed(&problem));
+        assert_eq!(told, (&json!("vector_search"), vec!["lance", "persisting"]));
     }
     for (body, able) in [
         (json!({"schema_mode": "strict"}), vec!["lance", "persisting"]),

@@ -6,14 +6,18 @@ use futures::TryStreamExt as _;
 use lance_index::scalar::FullTextSearchQuery;
 use serde_json::{Map, json};
 
+use super::notes::Notes;
 use super::*;
 use crate::model::IndexName;
+use crate::model::Offset;
 use crate::schema::{DataType, FieldPath, FloatType, IndexSpec, IndexType, IntType, Schema};
 use crate::table::contract::{chunk, field, plain};
 use crate::table::lance::table::LanceTable;
 use crate::table::lance::tests::{Bench, somebody_else};
 use crate::table::lance::{LanceTables, UpkeepPolicy};
+use crate::table::{IndexStanding, IndexState};
 use crate::table::{Table as _, TableSettings, TableView as _};
+use std::path::PathBuf;
 
 const DIM: usize = 8;
 
