@@ -18,6 +18,9 @@ pub enum CatalogError {
     /// The topic has as many cursors as it may.
     #[error("the topic has no room for another cursor")]
     TooManyCursors,
+    /// The topic has as many indexes as it may.
+    #[error("the topic has no room for another index")]
+    TooManyIndexes,
     /// There is no such living topic, or no such tombstone.
     #[error("the topic is not in the catalog")]
     NotFound,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
 use crate::catalog::decode::offset_to_sql;
+use crate::catalog::indexes;
 use crate::catalog::schemas::store_schema;
 use crate::catalog::topics::{epoch_of, insert, one_row};
 use crate::catalog::writer::Change;
@@ -60,6 +61,9 @@ impl Change for Complete {
             .last_insert_rowid();
         for schema in &fork.schemas {
             store_schema(connection, fork.id, schema).await?;
+        }
+        for index in &fork.indexes {
+            indexes::insert(connection, fork.id, index).await?;
         }
         epoch_of(epoch)
     }

@@ -8,19 +8,20 @@
 //! - A commit that fails, except for want of room, latches: the file is not written again until a restart, and
 //!   [`Health`](crate::runtime::Health) names it. The failed change may come to light then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{CursorName, Epoch, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId};
+use crate::model::{CursorName, Epoch, IndexName, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId};
 use crate::runtime::Tasks;
 
 mod cursors;
 mod decode;
 mod error;
 mod forks;
+mod indexes;
 mod load;
 mod open;
 mod rows;
@@ -33,7 +34,7 @@ mod writers;
 
 pub use error::CatalogError;
 pub use rows::{
-    CursorPosition, CursorRow, DatasetPlace, EpochStart, ForkedTopic, KeyRow, Loaded, NewTopic, ProducerRow,
+    CursorPosition, CursorRow, DatasetPlace, EpochStart, ForkedTopic, IndexRow, KeyRow, Loaded, NewTopic, ProducerRow,
     SchemaCause, SchemaRow, StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
 };
 
@@ -264,6 +265,39 @@ impl Catalog {
     /// [`CatalogError::Damaged`] names a row that cannot be had.
     pub async fn all_cursors(&self) -> Result<HashMap<TopicId, Vec<CursorRow>>, CatalogError> {
         cursors::of_all(&self.readers).await
+    }
+
+    /// Stores the definition of an index in place of another one of its name, where the topic has fewer than `indexes_max`
+    /// others.
+    ///
+    /// # Errors
+    /// [`CatalogError::TooManyIndexes`]; [`CatalogError::NotFound`] when no living topic has the identity.
+    pub async fn put_index(&self, id: TopicId, index: IndexRow, indexes_max: u64) -> Result<(), CatalogError> {
+        self.submit(indexes::Put { id, index, indexes_max }).await
+    }
+
+    /// Forgets the definition of an index; false where there is none.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; it is as before.
+    pub async fn delete_index(&self, id: TopicId, name: IndexName) -> Result<bool, CatalogError> {
+        self.submit(indexes::Delete { id, name }).await
+    }
+
+    /// The definition of every index of a topic, by name.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn indexes(&self, id: TopicId) -> Result<Vec<IndexRow>, CatalogError> {
+        indexes::of_topic(&self.readers, id).await
+    }
+
+    /// The topics that are to have an index.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn indexed_topics(&self) -> Result<HashSet<TopicId>, CatalogError> {
+        indexes::topics(&self.readers).await
     }
 
     /// Notes whether the server has stopped in order: false once it runs, true as its last word.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    CursorName, Epoch, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+    CursorName, Epoch, IndexId, IndexName, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
+    TopicName,
 };
+use crate::schema::{FieldPath, IndexSpec};
 
 /// What a topic is: all of it but the retention, the options and the mode stays as it was created.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,27 @@ pub struct ForkedTopic {
     pub schemas: Vec<SchemaRow>,
     /// No record of it has a later time.
     pub newest: Timestamp,
+    /// The indexes that it is to have.
+    pub indexes: Vec<IndexRow>,
+}
+
+/// An index that a topic is to have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexRow {
+    /// Which one: another one of its name has another identity.
+    pub id: IndexId,
+    /// Its name, of one index of the topic.
+    pub name: IndexName,
+    /// Its columns as they are called under its schema version.
+    pub columns: Vec<FieldPath>,
+    /// Its kind and parameters.
+    pub spec: IndexSpec,
+    /// The schema version under which it was defined.
+    pub schema: Option<SchemaVersion>,
+    /// It is complete for the first time when it has the records before this offset.
+    pub from: Offset,
+    /// When it was defined.
+    pub created_at: Timestamp,
 }
 
 /// A living topic.

@@ -148,6 +148,7 @@ impl Core {
                     }
                 }));
             }
+            topic.look_after_indexes();
             Ok::<_, Problem>(topic)
         });
         let topic = opening.await?;
@@ -275,6 +276,7 @@ impl Core {
             wide,
             checkpointed: row.next,
             dirty: has_writers,
+            indexes: self.catalog.indexes(definition.id).await.map_err(fail)?,
             services: Arc::clone(&self.services),
             factory,
         }))

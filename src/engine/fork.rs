@@ -74,7 +74,7 @@ impl Core {
     }
 
     async fn make_fork(&self, definition: TopicDefinition, cut: ForkCut) -> Result<TopicRow, Unmade> {
-        let ForkCut { past, earliest, next, schemas, wide, newest, lane, .. } = cut;
+        let ForkCut { past, earliest, next, schemas, wide, newest, lane, indexes, .. } = cut;
         if let (Some(past), Some(place)) = (&past, &definition.place) {
             let place = TablePlace { dataset: place.dataset.clone(), link: place.link.clone() };
             let made = lane.fork(past.about.version, next, &place).await;
@@ -84,7 +84,7 @@ impl Core {
             })?;
         }
         let schema_version = schemas.last().map(|row| row.version);
-        let fork = ForkedTopic { id: definition.id, earliest, next, wide: wide.clone(), schemas, newest };
+        let fork = ForkedTopic { id: definition.id, earliest, next, wide: wide.clone(), schemas, newest, indexes };
         let epoch = self.catalog.complete_fork(fork).await.map_err(|err| Unmade {
             // A commit that has failed otherwise may come to light at the next start, and then it has its dataset.
             is_sure: matches!(err, CatalogError::NameTaken | CatalogError::NotFound | CatalogError::DiskFull),

@@ -70,13 +70,19 @@ impl Core {
         });
     }
 
-    /// Opens the topics whose records the log still has, and those that owe a new epoch, a few at a time.
+    /// Opens the topics whose records the log still has, those that owe a new epoch and those with indexes, a few at a time.
     async fn open_replayed(self: &Arc<Self>) {
         use futures::StreamExt;
         let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
         let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
         let has_records = |entry: &Arc<Entry>| entry.has_replayed() && entry.broken().is_none();
-        entries.extend(self.entries().into_iter().filter(has_records));
+        // An index may have been left unbuilt.
+        let indexed = self.catalog.indexed_topics().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "which topics have indexes is not known");
+            Default::default()
+        });
+        let has_indexes = |entry: &Arc<Entry>| indexed.contains(&entry.row().definition.id);
+        entries.extend(self.entries().into_iter().filter(|entry| has_records(entry) || has_indexes(entry)));
         let stopping = self.tasks.stopping();
         let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
             if let Err(problem) = self.open(&entry).await {

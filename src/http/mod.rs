@@ -14,6 +14,7 @@ mod extract;
 mod fork;
 mod frame;
 mod guard;
+mod indexes;
 mod later;
 mod layers;
 mod linger;

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::codec::FieldSelection;
 use crate::http::routes::Route;
-use crate::model::{CursorName, ErrorCode, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp};
+use crate::model::{CursorName, ErrorCode, IndexName, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp};
 use crate::topic::{Moment, Start};
 
 /// The query parameters of a request: each known to its operation, given once and not empty.
@@ -183,6 +183,11 @@ pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Prob
 /// The name of a cursor.
 pub(crate) fn cursor_name(text: &str) -> Result<CursorName, Problem> {
     CursorName::parse(text).map_err(|error| invalid(format!("\"{}\" cannot be a cursor: {error}.", shown(text))))
+}
+
+/// The name of an index.
+pub(crate) fn index_name(text: &str) -> Result<IndexName, Problem> {
+    IndexName::parse(text).map_err(|error| invalid(format!("\"{}\" cannot be an index: {error}.", shown(text))))
 }
 
 /// The name of a tag.

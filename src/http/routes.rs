@@ -5,8 +5,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::http::{
-    ApiState, append, backends, cursors, export, fork, later, openapi, ops, read, schemas, sql, stream, tags, topics,
-    upkeep, versions,
+    ApiState, append, backends, cursors, export, fork, indexes, later, openapi, ops, read, schemas, sql, stream, tags,
+    topics, upkeep, versions,
 };
 
 /// A method of HTTP. Where there is `GET`, there is `HEAD`.
@@ -77,6 +77,8 @@ impl Route {
 const STREAM: &str = "/v1/topics/{topic}/stream";
 const TOPIC: &str = "/v1/topics/{topic}";
 const RECORDS: &str = "/v1/topics/{topic}/records";
+const INDEXES: &str = "/v1/topics/{topic}/indexes";
+const INDEX: &str = "/v1/topics/{topic}/indexes/{name}";
 const PREVIEW: &str = "/v1/topics/{topic}/retention/preview";
 const REPLAY: &str = "/v1/topics/{topic}/quarantine/replay";
 const CURSOR: &str = "/v1/topics/{topic}/cursors/{name}";
@@ -164,10 +166,10 @@ pub static ROUTES: &[Route] = &[
     served("previewRetention", Verb::Post, PREVIEW, &[], |verb| on(verb, upkeep::preview_retention)),
     served("exportRecords", Verb::Get, "/v1/topics/{topic}/export", EXPORT_QUERY, |verb| on(verb, export::export)),
     served("replayQuarantine", Verb::Post, REPLAY, &[], |verb| on(verb, ops::replay_quarantine)),
-    lacking("listIndexes", Verb::Get, "/v1/topics/{topic}/indexes", &[], VECTORS),
-    lacking("createIndex", Verb::Post, "/v1/topics/{topic}/indexes", &[], VECTORS),
-    lacking("getIndex", Verb::Get, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),
-    lacking("deleteIndex", Verb::Delete, "/v1/topics/{topic}/indexes/{name}", &[], VECTORS),
+    served("listIndexes", Verb::Get, INDEXES, &[], |verb| on(verb, indexes::list)),
+    served("createIndex", Verb::Post, INDEXES, &[], |verb| on(verb, indexes::create)),
+    served("getIndex", Verb::Get, INDEX, &[], |verb| on(verb, indexes::get)),
+    served("deleteIndex", Verb::Delete, INDEX, &[], |verb| on(verb, indexes::delete)),
     lacking("searchRecords", Verb::Post, "/v1/topics/{topic}/search", &[], VECTORS),
     served("querySql", Verb::Post, "/v1/query", &[], |verb| on(verb, sql::query)),
     served("listCursors", Verb::Get, "/v1/topics/{topic}/cursors", &[], |verb| on(verb, cursors::list)),

@@ -37,6 +37,12 @@ pub const POINTS: &[(&str, &str)] = &[
     ("fork", "put"),
     ("fork", "committed"),
     ("fork", "stored"),
+    // An index: it is defined, a segment of it is built, brought up to date or removed.
+    ("index", "stored"),
+    ("index", "written"),
+    ("index", "synced"),
+    ("index", "put"),
+    ("index", "committed"),
     // The deletion of a topic.
     ("delete", "buried"),
     ("delete", "unlinked"),

@@ -36,6 +36,29 @@ impl fmt::Display for TopicId {
     }
 }
 
+/// The identity of one definition of an index: a UUIDv7, never reused, so that what was built for a definition that is gone is
+/// not taken for that of another one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexId(Uuid);
+
+impl IndexId {
+    /// A fresh identity.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the hyphenated form that [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for IndexId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The number of a schema version of one topic, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SchemaVersion(u32);

@@ -12,8 +12,10 @@ mod time;
 mod writer;
 
 pub use ack::{Ack, Durability};
-pub use ids::{SchemaVersion, TopicId};
-pub use name::{CursorName, InvalidCursorName, InvalidTagName, InvalidTopicName, TagName, TopicName};
+pub use ids::{IndexId, SchemaVersion, TopicId};
+pub use name::{
+    CursorName, IndexName, InvalidCursorName, InvalidIndexName, InvalidTagName, InvalidTopicName, TagName, TopicName,
+};
 pub use offset::{Epoch, MAX_SAFE_INTEGER, Offset};
 pub use problem::{ErrorCode, Problem, RecordError, StoredBefore};
 pub use spec::{OnInvalid, Retention, SchemaMode};

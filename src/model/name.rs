@@ -1,4 +1,4 @@
-//! Names of topics, of cursors and of tags.
+//! Names of topics, of cursors, of tags and of indexes.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,6 +11,10 @@ pub struct TopicName(Arc<str>);
 /// The name of a cursor, of the same pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CursorName(Arc<str>);
+
+/// The name of an index, of the same pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexName(Arc<str>);
 
 /// The name of a tag: as of a topic, but with what Lance forbids: it has no `..` and ends neither in `.` nor in `.lock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +39,11 @@ pub struct InvalidTopicName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")]
 pub struct InvalidCursorName;
+
+/// A text that names no index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an index's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")]
+pub struct InvalidIndexName;
 
 /// A text that names no tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +125,30 @@ impl CursorName {
     }
 }
 
+impl IndexName {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = BYTES_MAX;
+
+    /// Checks a name as a client wrote it.
+    ///
+    /// # Errors
+    /// [`InvalidIndexName`] for everything that the pattern does not match.
+    pub fn parse(text: &str) -> Result<Self, InvalidIndexName> {
+        if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidIndexName) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IndexName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for CursorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -142,6 +175,7 @@ mod tests {
     fn a_name_is_taken_or_refused_by_the_pattern() {
         for good in ["a", "0", "my-topic", "a.b_c-d", &"x".repeat(128)] {
             assert!(TopicName::parse(good).is_ok() && CursorName::parse(good).is_ok(), "{good}");
+            assert!(IndexName::parse(good).is_ok(), "{good}");
         }
         for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "é", "a\0", "a%2e", &"x".repeat(129)] {
             assert!(TopicName::parse(bad).is_err() && CursorName::parse(bad).is_err(), "{bad}");

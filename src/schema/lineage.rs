@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::SchemaVersion;
-use crate::schema::{Move, Schema};
+use crate::schema::{FieldPath, Move, Schema};
 
 /// One posted version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,27 @@ impl Lineage {
     pub fn after(&self, version: Option<SchemaVersion>) -> &[Posted] {
         let at = self.0.partition_point(|posted| Some(posted.version) <= version);
         self.0.get(at..).unwrap_or_default()
+    }
+
+    /// Where the field of a path stands today that stood there under `version`; none where it was dropped since.
+    pub fn followed(&self, path: &FieldPath, version: Option<SchemaVersion>) -> Option<FieldPath> {
+        let mut path = path.clone();
+        for step in self.after(version).iter().flat_map(|posted| &posted.moves) {
+            let FieldPath(moved) = step.path();
+            if moved.is_empty() || !path.0.starts_with(moved) {
+                continue;
+            }
+            match step {
+                Move::Drop { .. } => return None,
+                Move::Rename { to, .. } => {
+                    if let Some(name) = path.0.get_mut(moved.len() - 1) {
+                        name.clone_from(to);
+                    }
+                }
+                Move::Retype { .. } => {}
+            }
+        }
+        Some(path)
     }
 
     /// The steps that lead from the newest columns back to those of `version`, for whoever reads on as before. A field that

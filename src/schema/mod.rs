@@ -3,6 +3,7 @@
 mod change;
 mod edit;
 mod evolve;
+mod indexing;
 mod json;
 mod lineage;
 mod moves;
@@ -15,6 +16,9 @@ mod wide;
 pub use change::{ChangeOp, SchemaChange, diff};
 pub use edit::{Edit, InvalidEdit, Obstacle, Planned, plan};
 pub use evolve::{evolve, infer};
+pub use indexing::{
+    IndexParams, IndexSpec, IndexType, InvalidIndex, NGRAM_MAX, NGRAM_MIN, ParamKind, ParamSpec, column_at,
+};
 pub use json::InvalidSchema;
 pub use lineage::{Columns, Lineage, Posted, VersionedSchema};
 pub use moves::{InvalidMove, Move, questioned};

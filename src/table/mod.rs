@@ -1,6 +1,7 @@
 //! The topic's dataset: what has been committed.
 
 pub mod compression;
+mod indexes;
 pub mod lance;
 #[doc(hidden)]
 pub mod model;
@@ -19,6 +20,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::compression::Compression;
+pub use indexes::{IndexDefinition, IndexStanding, IndexState, Indexed};
 pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};
@@ -147,6 +149,8 @@ pub struct TableSettings {
     pub expired: Offset,
     /// How columns are compressed.
     pub compression: Arc<Compression>,
+    /// The indexes that it is to have.
+    pub indexes: Arc<[IndexDefinition]>,
 }
 
 /// Why a version was made.
@@ -164,6 +168,8 @@ pub enum Cause {
     Retention,
     /// The dataset began as a part of another one.
     Fork,
+    /// An index was built, brought up to date or removed.
+    Index,
 }
 
 impl Cause {
@@ -176,6 +182,7 @@ impl Cause {
             Cause::Compact => "compact",
             Cause::Retention => "retention",
             Cause::Fork => "fork",
+            Cause::Index => "index",
         }
     }
 }
@@ -277,6 +284,11 @@ pub trait Table: TableView + Versions {
     /// # Errors
     /// [`TableError`] when it could not be looked at.
     async fn usage(&self) -> Result<TableUsage, TableError>;
+
+    /// Its indexes, where it can have some.
+    fn indexed(&self) -> Option<&dyn Indexed> {
+        None
+    }
 }
 
 /// Where tables come from.

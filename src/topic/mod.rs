@@ -11,6 +11,7 @@ mod cut;
 mod decode;
 mod epoch;
 mod evolve;
+mod indexes;
 mod load;
 mod load_rows;
 mod log;
@@ -47,6 +48,7 @@ pub(crate) use configure::{RETENTION_MEMBERS, Settings, read_on_invalid};
 pub use cut::{Cut, Mark, Step};
 pub(crate) use decode::check_first;
 pub use epoch::Epochs;
+pub use indexes::{CreateIndex, INDEXES_MAX, IndexListing};
 pub use past::Moment;
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use quarantine::{Quarantines, quarantine_schema};
@@ -62,7 +64,7 @@ pub(crate) use versions::ForkCut;
 pub use view::AsOfSchema;
 
 use crate::backend::{BackendFactory, EpochRule, SchemaCell, StorageBackend, StorageError};
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, IndexRow};
 use crate::codec::PreparedSchema;
 use crate::metrics::TopicFigures;
 use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName};
@@ -93,6 +95,7 @@ pub(crate) struct TopicParts {
     pub(crate) checkpointed: Offset,
     /// Whether the log had writers that the catalog's checkpoint may lack.
     pub(crate) dirty: bool,
+    pub(crate) indexes: Vec<IndexRow>,
     pub(crate) services: Arc<TopicServices>,
 }
 
@@ -126,6 +129,10 @@ pub struct Topic {
     checkpointed: AtomicU64,
     /// Where records go that do not fit, once that is known.
     quarantine: ArcSwapOption<Topic>,
+    /// The indexes that it is to have, as the catalog has them.
+    indexes: ArcSwap<Vec<IndexRow>>,
+    /// Changes of them come one at a time.
+    indexing: tokio::sync::Mutex<()>,
     /// One replay of the quarantine at a time.
     replaying: tokio::sync::Mutex<()>,
     services: Arc<TopicServices>,
@@ -160,7 +167,7 @@ impl Topic {
             ..Log::empty()
         };
         parts.backend.hold(parts.settings.retention.max_bytes);
-        Self {
+        let topic = Self {
             name: parts.name,
             id: parts.id,
             created_at: parts.created_at,
@@ -180,9 +187,13 @@ impl Topic {
             appended: [AtomicU64::new(0), AtomicU64::new(0)],
             checkpointed: AtomicU64::new(parts.checkpointed.get()),
             quarantine: ArcSwapOption::empty(),
+            indexes: ArcSwap::from_pointee(parts.indexes),
+            indexing: tokio::sync::Mutex::new(()),
             replaying: tokio::sync::Mutex::new(()),
             services: parts.services,
-        }
+        };
+        topic.tell_indexes();
+        topic
     }
 
     /// Its name.

@@ -260,6 +260,8 @@ impl Topic {
         let starts = log.next;
         log.versions.push((version, starts));
         log.dirty = true;
+        drop(log);
+        self.tell_indexes();
         Ok(Outcome::Made(made))
     }
 

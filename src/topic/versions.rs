@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Lane, OptionValues, StorageError};
-use crate::catalog::SchemaRow;
+use crate::catalog::{IndexRow, SchemaRow};
 use crate::model::{Offset, OnInvalid, Problem, SchemaMode, SchemaVersion, TagName, Timestamp};
 use crate::schema::{Columns, WideColumns};
 use crate::table::{Past, Tag, VersionSummary};
@@ -39,6 +39,8 @@ pub(crate) struct ForkCut {
     pub(crate) options: OptionValues,
     pub(crate) schema_mode: Option<SchemaMode>,
     pub(crate) on_invalid: OnInvalid,
+    /// The indexes that it is to have.
+    pub(crate) indexes: Vec<IndexRow>,
     /// No record of it has a later time.
     pub(crate) newest: Timestamp,
     pub(crate) lane: Arc<Lane>,
@@ -174,6 +176,7 @@ impl Topic {
             options: settings.options.clone(),
             schema_mode: settings.schema_mode,
             on_invalid: settings.on_invalid,
+            indexes: self.indexes_for_fork(columns, next),
             newest: self.last_time(),
             lane,
         })

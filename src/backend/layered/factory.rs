@@ -157,6 +157,7 @@ impl BackendFactory for LanceFactory {
             persistence: true,
             compression: true,
             schema_evolution: Some(false),
+            vector_search: true,
             version_control: true,
             arrow: true,
             ..Capabilities::default()
@@ -215,6 +216,7 @@ impl BackendFactory for PersistingFactory {
             compression: true,
             metrics: true,
             schema_evolution: Some(true),
+            vector_search: true,
             version_control: true,
             arrow: true,
             exactly_once: true,

@@ -5,6 +5,7 @@ mod columnar;
 mod compression;
 mod expiry;
 mod factory;
+mod indexes;
 mod lane;
 mod pace;
 mod posted;

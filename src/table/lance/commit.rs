@@ -1,6 +1,6 @@
 //! The fence that every commit passes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,9 +12,13 @@ use lance_table::io::commit::{
 };
 use object_store::path::Path as StorePath;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::error::blocking;
-use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY};
+use super::offsets::{
+    BASE_KEY, CAUSE_KEY, INDEXES_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY,
+};
+use super::open::segment_files;
 use super::posted::Progress;
 use super::vouch::note_settled;
 use crate::io::{Disk, point};
@@ -25,6 +29,9 @@ use crate::table::{Cause, TableError};
 pub(super) const VERSIONS_FOLDER: &str = "_versions";
 /// The folder of data files in a dataset.
 pub(super) const DATA_FOLDER: &str = "data";
+
+/// The folder of indices in a dataset, with one of its own for each segment.
+pub(super) const INDICES_FOLDER: &str = "_indices";
 
 /// The one commit that is let through.
 #[derive(Clone, Debug)]
@@ -47,8 +54,13 @@ pub(super) struct Ticket {
     pub(super) known: Arc<Vec<Fragment>>,
     /// The offset of the first row of the version before.
     pub(super) base_before: Offset,
-    /// Fragments whose rows lie elsewhere from now on, though one of their ids may be used again.
-    pub(super) rewritten: Vec<u64>,
+    /// Fragments whose rows other fragments of these numbers may have had before. An index that knows such a number says of
+    /// them what it knows of those.
+    pub(super) renumbered: Vec<u64>,
+    /// The segment of an index that comes, whose files are to be synced.
+    pub(super) segment: Option<Uuid>,
+    /// Which segments of indexes are ours; none where that stays as it is.
+    pub(super) indexes: Option<String>,
 }
 
 /// What became of an announced commit.
@@ -126,6 +138,20 @@ impl Fence {
         .await
     }
 
+    /// Syncs the files of an index that comes.
+    async fn sync_segment(&self, segment: Option<&IndexMetadata>) -> Result<(), TableError> {
+        let Some(segment) = segment else { return Ok(()) };
+        let (disk, indices) = (Arc::clone(&self.disk), self.dataset.join(INDICES_FOLDER));
+        let files = segment_files(&self.dataset, segment);
+        let folders: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        blocking(move || {
+            files.iter().try_for_each(|file| disk.sync_file(file))?;
+            folders.iter().try_for_each(|folder| disk.sync_folder(folder))?;
+            disk.sync_folder(&indices)
+        })
+        .await
+    }
+
     async fn sync_after(&self, location: &ManifestLocation, version: u64) -> Result<(), TableError> {
         let (disk, dataset) = (Arc::clone(&self.disk), self.dataset.clone());
         let manifest = location.path.filename().unwrap_or_default().to_owned();
@@ -161,15 +187,15 @@ fn moved_fragment(ticket: &Ticket, manifest: &Manifest, layout: &Layout) -> Opti
     moved.map(|(fragment, _)| fragment.id).next()
 }
 
-/// The indices of a version, without the fragments whose rows lie elsewhere: what they say of those is of other rows, which are
-/// looked at one by one until the index is brought up to date.
-fn without_rewritten(indices: Option<Vec<IndexMetadata>>, rewritten: &[u64]) -> Option<Vec<IndexMetadata>> {
+/// The indices of a version, without the segments that know the number of a fragment with other rows: its addresses would be
+/// taken for theirs. Other fragments that a segment knows and that are gone are passed over when it is searched.
+fn without_mistaken(indices: Option<Vec<IndexMetadata>>, renumbered: &[u64]) -> Option<Vec<IndexMetadata>> {
+    let knows = |segment: &IndexMetadata, id: &u64| match &segment.fragment_bitmap {
+        Some(bitmap) => u32::try_from(*id).is_ok_and(|id| bitmap.contains(id)),
+        None => true,
+    };
     let mut indices = indices?;
-    for bitmap in indices.iter_mut().filter_map(|index| index.fragment_bitmap.as_mut()) {
-        for id in rewritten.iter().filter_map(|id| u32::try_from(*id).ok()) {
-            bitmap.remove(id);
-        }
-    }
+    indices.retain(|segment| !renumbered.iter().any(|id| knows(segment, id)));
     Some(indices)
 }
 
@@ -227,10 +253,15 @@ impl CommitHandler for Fence {
         if let Some(schema) = ticket.schema {
             stored.insert(SCHEMA_KEY.to_owned(), schema.to_string());
         }
+        if let Some(indexes) = &ticket.indexes {
+            stored.insert(INDEXES_KEY.to_owned(), indexes.clone());
+        }
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
+        let segment = indices.iter().flatten().find(|segment| Some(segment.uuid) == ticket.segment);
+        self.sync_segment(segment).await.map_err(as_commit_error)?;
         point::passed(ticket.cause.as_str(), "synced");
 
-        let indices = without_rewritten(indices, &ticket.rewritten);
+        let indices = without_mistaken(indices, &ticket.renumbered);
         self.state.lock().outcome.attempted = Some(version);
         let put = ConditionalPutCommitHandler
             .commit(manifest, indices, base_path, object_store, manifest_writer, naming_scheme, transaction)

@@ -11,6 +11,8 @@ mod error;
 mod evolve;
 mod fork;
 mod held;
+mod index;
+mod numbers;
 mod offsets;
 mod open;
 mod past;
@@ -53,6 +55,8 @@ struct Shared {
     session: Arc<Session>,
     shelf: Shelf,
     turns: Arc<Turns>,
+    /// Builds of indexes, of which one reads and writes at a time as well.
+    index_turns: Arc<Turns>,
     /// The tables that somebody holds. A dataset has one at a time: two would each take the head that they know for the newest.
     held: Held,
     upkeep_policy: UpkeepPolicy,
@@ -77,8 +81,11 @@ impl LanceTables {
     pub fn with_policy(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize, upkeep_policy: UpkeepPolicy) -> Self {
         let session = Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default()));
         let shelf = Shelf::new(open_max);
-        let (turns, held, links) = (Arc::default(), Held::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { disk, runtime, session, shelf, turns, held, upkeep_policy, links }) }
+        let (turns, index_turns) = (Arc::default(), Arc::default());
+        let (held, links) = (Held::default(), Mutex::default());
+        Self {
+            shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }),
+        }
     }
 }
 
@@ -97,6 +104,7 @@ impl Tables for LanceTables {
         let (shared, place) = (Arc::clone(&self.shared), place.clone());
         let removal = async move {
             let _stopped = shared.turns.stop(&place.dataset).await;
+            let _unindexed = shared.index_turns.stop(&place.dataset).await;
             blocking(move || {
                 let _alone = shared.links.lock();
                 place::remove(&*shared.disk, &place)

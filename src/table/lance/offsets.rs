@@ -26,6 +26,9 @@ pub(super) const POSTED_KEY: &str = "queue.posted";
 /// Where a manifest says which schema version its rows read under as they were stored.
 pub(super) const SCHEMA_KEY: &str = "queue.schema";
 
+/// Where a manifest says which segments of indexes this server has made.
+pub(super) const INDEXES_KEY: &str = "queue.indexes";
+
 /// A number that the manifest carries.
 pub(super) fn stored(manifest: &Manifest, key: &str) -> Option<u64> {
     manifest.table_metadata.get(key)?.parse().ok()

@@ -13,14 +13,14 @@ use lance::Dataset;
 use lance::dataset::builder::DatasetBuilder;
 use lance::session::Session;
 use lance_io::object_store::ObjectStore;
-use lance_table::format::Manifest;
-use lance_table::io::commit::ManifestNamingScheme;
-use lance_table::io::manifest::read_manifest;
+use lance_table::format::{IndexMetadata, Manifest};
+use lance_table::io::commit::{ManifestLocation, ManifestNamingScheme};
+use lance_table::io::manifest::{read_manifest, read_manifest_indexes};
 use object_store::path::Path as StorePath;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::commit::{DATA_FOLDER, Fence, VERSIONS_FOLDER, manifest_path, new_files};
+use super::commit::{DATA_FOLDER, Fence, INDICES_FOLDER, VERSIONS_FOLDER, manifest_path, new_files};
 use super::error::{blocking, foreign};
 use super::offsets::{BASE_KEY, Layout, NEXT_KEY, VERSION_KEY, stored};
 use super::read::{Edge, edge_row};
@@ -157,6 +157,31 @@ pub(super) async fn manifest_of(dataset: &Path, listed: &Listed) -> Result<Manif
     Ok(read_manifest(&ObjectStore::local(), &path, None).await?)
 }
 
+/// The segments of indexes that a version has.
+pub(super) async fn indices_of(
+    dataset: &Path,
+    listed: &Listed,
+    manifest: &Manifest,
+) -> Result<Vec<IndexMetadata>, TableError> {
+    let path = manifest_path(dataset, &listed.file_name);
+    let path = StorePath::from_absolute_path(&path).map_err(|error| TableError::Failed { cause: error.to_string() })?;
+    let location = ManifestLocation {
+        version: listed.version,
+        path,
+        size: None,
+        naming_scheme: ManifestNamingScheme::V2,
+        e_tag: None,
+        identity: None,
+    };
+    Ok(read_manifest_indexes(&ObjectStore::local(), &location, manifest).await?)
+}
+
+/// The files of a segment of an index.
+pub(super) fn segment_files(dataset: &Path, segment: &IndexMetadata) -> Vec<PathBuf> {
+    let folder = dataset.join(INDICES_FOLDER).join(segment.uuid.to_string());
+    segment.files.iter().flatten().map(|file| folder.join(&file.path)).collect()
+}
+
 /// Whether Lance took the length of a part for more than the file has, which it reports like a failed read.
 fn is_short(error: &lance_core::Error) -> bool {
     error.to_string().contains("file size is too small")
@@ -236,14 +261,19 @@ async fn unsure_files(site: &Site, head: &Listed, manifest: &Manifest) -> Result
         if settled { Ok(None) } else { list_versions(&dataset).map(Some) }
     });
     let Some(listed) = listed.await? else { return Ok(Vec::new()) };
-    let mut known = Arc::default();
-    if let Some(before) = listed.iter().find(|listed| listed.version < version)
-        && let Ok(before) = inspect(&site.dataset, before).await?
+    let (mut known, mut indexed) = (Arc::default(), Vec::new());
+    if let Some(earlier) = listed.iter().find(|listed| listed.version < version)
+        && let Ok(before) = inspect(&site.dataset, earlier).await?
     {
+        indexed = indices_of(&site.dataset, earlier, &before).await?;
         known = before.fragments;
     }
     let data = site.dataset.join(DATA_FOLDER);
     let mut files: Vec<PathBuf> = new_files(manifest, &known).into_iter().map(|file| data.join(file)).collect();
+    let segments = indices_of(&site.dataset, head, manifest).await?;
+    let new = segments.iter().filter(|segment| indexed.iter().all(|known| known.uuid != segment.uuid));
+    // One whose files are gone hinders searches by it, nothing else.
+    files.extend(new.flat_map(|segment| segment_files(&site.dataset, segment)).filter(|file| file.exists()));
     files.push(manifest_path(&site.dataset, &head.file_name));
     Ok(files)
 }
@@ -280,6 +310,11 @@ pub(super) async fn newest(site: &Site) -> Result<Option<Newest>, TableError> {
     let (disk, folder, name) = (Arc::clone(&site.disk), site.dataset.clone(), listed.file_name);
     blocking(move || {
         unsure.iter().try_for_each(|file| write_anew(&*disk, &folder, file))?;
+        let indices = folder.join(INDICES_FOLDER);
+        for above in unsure.iter().filter(|file| file.starts_with(&indices)).filter_map(|file| file.parent()) {
+            disk.sync_folder(above)?;
+            disk.sync_folder(&indices)?;
+        }
         make_durable(&*disk, &folder, &name, &files)?;
         note_settled(&*disk, &folder, listed.version);
         Ok::<(), io::Error>(())

@@ -357,6 +357,7 @@ async fn datasets_past_the_limit_are_closed_and_open_again() {
         session: Arc::default(),
         shelf: Shelf::new(2),
         turns: Arc::default(),
+        index_turns: Arc::default(),
         held: Held::default(),
         upkeep_policy: UpkeepPolicy::default(),
         links: parking_lot::Mutex::default(),

@@ -133,18 +133,30 @@ async fn version_control_means_tags_and_the_past() {
     }
 }
 
+#[tokio::test]
+async fn indexes_are_built_or_refused_as_the_table_says() {
+    let api = shared().await;
+    for backend in BACKENDS {
+        let topic = filled(&api, backend).await;
+        let asked = topic.post("indexes", json!({"column": "a", "type": "btree"}).to_string()).await;
+        if capability(&api, backend, "vector_search").await == true {
+            asked.expect(202);
+        } else {
+            let problem = asked.problem(400, "unsupported_by_backend");
+            assert_eq!(allowed(&problem), ["lance", "persisting"]);
+        }
+    }
+}
+
 /// What no backend serves yet is false, and refused by name.
 #[tokio::test]
 async fn what_is_false_everywhere_is_refused_with_its_capability() {
     let api = shared().await;
     for backend in BACKENDS {
         let topic = filled(&api, backend).await;
-        for (name, method, rest) in [
-            ("vector_search", "POST", "search"),
-            ("vector_search", "POST", "indexes"),
-            ("filter", "GET", "records?filter=a%3D1"),
-            ("filter", "GET", "stream?filter=a%3D1"),
-        ] {
+        for (name, method, rest) in
+            [("filter", "GET", "records?filter=a%3D1"), ("filter", "GET", "stream?filter=a%3D1")]
+        {
             assert_eq!(capability(&api, backend, name).await, false);
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
             assert_eq!((&problem["capability"], allowed(&problem).len()), (&json!(name), 0), "{rest}");

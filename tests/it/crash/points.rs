@@ -14,11 +14,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Api, Lost};
+use crate::support::api::until;
 use crate::support::process::{Launch, PATIENCE, Server};
 
 const TOPIC: &str = "/v1/topics/busy";
 const VICTIM: &str = "/v1/topics/victim";
 const FORK: &str = "/v1/topics/forked";
+const INDEX: &str = "{\"column\":\"writer\",\"type\":\"btree\",\"name\":\"by_writer\"}";
 /// How many points are tried at the same time.
 const AT_ONCE: usize = 3;
 
@@ -112,6 +114,7 @@ async fn keep(api: Api, known: Arc<Known>) {
             (Method::PUT, VICTIM.to_owned(), victim),
             (Method::POST, format!("{VICTIM}/records?ack=committed"), format!("{{\"round\":{round}}}")),
             (Method::DELETE, VICTIM.to_owned(), String::new()),
+            (Method::POST, format!("{TOPIC}/indexes"), INDEX.to_owned()),
             (Method::POST, format!("{TOPIC}/fork"), "{\"topic\":\"forked\"}".to_owned()),
             (Method::DELETE, FORK.to_owned(), String::new()),
         ];
@@ -119,6 +122,11 @@ async fn keep(api: Api, known: Arc<Known>) {
             if ask(method, &path, &body).await.is_err() {
                 return;
             }
+        }
+        // Deleted when it was there for a while.
+        let index = format!("{TOPIC}/indexes/by_writer");
+        if round % 4 == 3 && ask(Method::DELETE, &index, "").await.is_err() {
+            return;
         }
         if set_tag(&api, &known, &format!("t{}", round % 3)).await.is_err() {
             return;
@@ -234,11 +242,33 @@ async fn check(server: &Server, known: &Known, point: &str) {
     }
     assert_eq!(send(&api, Method::POST, &format!("{TOPIC}/compact"), String::new()).await.expect("one").status, 202);
     read_all(&api, known).await;
+    check_index(&api, point).await;
     for status in [201, 204] {
         let method = if status == 201 { Method::PUT } else { Method::DELETE };
         let answer = send(&api, method, VICTIM, String::new()).await.expect("an answer");
         assert!(answer.status == status || answer.status == 200, "{point}: {answer:?}");
     }
+}
+
+/// An index is built, or built on, and says what is there.
+async fn check_index(api: &Api, point: &str) {
+    let made = send(api, Method::POST, &format!("{TOPIC}/indexes"), INDEX.to_owned()).await.expect("an answer");
+    assert_eq!(made.status, 202, "{point}: {made:?}");
+    let is_whole = async || {
+        let index = api.fetch(&format!("{TOPIC}/indexes/by_writer")).await.expect("the index").json();
+        assert_ne!(index["state"], "failed", "{point}: {index}");
+        index["state"] == "ready" && index["rows_unindexed"] == 0
+    };
+    until("the index has everything", is_whole).await;
+    let uri = api.fetch(TOPIC).await.expect("the topic").json()["dataset_uri"].as_str().expect("a path").to_owned();
+    let dataset = lance::Dataset::open(&uri).await.expect("the dataset");
+    let mut counts = Vec::new();
+    for indexed in [true, false] {
+        let mut scan = dataset.scan();
+        scan.filter("writer = 1").expect("a filter").use_scalar_index(indexed);
+        counts.push(scan.count_rows().await.expect("a count"));
+    }
+    assert_eq!(counts[0], counts[1], "{point}: the index is wrong");
 }
 
 async fn try_point(what: &str, step: &str) {

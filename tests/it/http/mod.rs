@@ -11,6 +11,7 @@ mod evolve;
 mod export;
 mod faults;
 mod forks;
+mod indexes;
 mod lacking;
 mod load;
 mod manners;

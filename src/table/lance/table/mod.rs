@@ -20,12 +20,14 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
-use super::{Shared, read, upkeep};
+use super::{Shared, index, read, upkeep};
 use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
-use crate::table::{Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView};
+use crate::table::{
+    IndexStanding, Indexed, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView,
+};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -62,6 +64,7 @@ pub(super) struct Inner {
     /// Whether the last commit failed because somebody else's came first, which was then adopted.
     moved: AtomicBool,
     pub(super) upkeep: upkeep::State,
+    pub(super) indexes: index::State,
     /// How what is written is compressed.
     compression: ArcSwap<Compression>,
     /// About how many bytes of text the rows had.
@@ -107,6 +110,7 @@ impl LanceTable {
             unsettled: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             upkeep: upkeep::State::new(policy),
+            indexes: index::State::default(),
             compression: ArcSwap::default(),
             raw_bytes: AtomicU64::new(0),
             row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
@@ -143,6 +147,7 @@ impl LanceTable {
             let outcome = work(Arc::clone(&inner)).await;
             drop(lane);
             inner.look_after();
+            inner.look_after_indexes();
             outcome
         })
         .await
@@ -346,6 +351,8 @@ impl Table for LanceTable {
         self.inner.upkeep.hold(settings.held_bytes);
         self.inner.upkeep.expire(settings.expired);
         self.inner.compression.store(Arc::clone(&settings.compression));
+        self.inner.indexes.want(&settings.indexes);
+        self.inner.look_after_indexes();
     }
 
     fn compact(&self) {
@@ -355,5 +362,16 @@ impl Table for LanceTable {
 
     async fn usage(&self) -> Result<TableUsage, TableError> {
         self.run(|inner| async move { inner.usage().await }).await
+    }
+
+    fn indexed(&self) -> Option<&dyn Indexed> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Indexed for LanceTable {
+    async fn standing(&self, earliest: Offset) -> Result<Vec<IndexStanding>, TableError> {
+        self.run(move |inner| async move { inner.standing(earliest).await }).await
     }
 }

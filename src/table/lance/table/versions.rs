@@ -14,6 +14,7 @@ use super::{Inner, LanceTable, ROW_BYTES_AT_FIRST};
 use crate::io::point;
 use crate::model::{Offset, TagName, Timestamp};
 use crate::table::lance::error::blocking;
+use crate::table::lance::numbers::number_appended;
 use crate::table::lance::offsets::{RAW_KEY, stored};
 use crate::table::lance::open::{Version, list_versions, load, torn_data};
 use crate::table::lance::past::{PastVersion, layout, manifest, manifest_file, summary};
@@ -177,7 +178,8 @@ impl Inner {
         };
         let params = self.write_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&present.dataset)).with_params(&params);
-        let transaction = insert.execute_uncommitted(batches).await?;
+        let mut transaction = insert.execute_uncommitted(batches).await?;
+        number_appended(&mut transaction, &present.dataset);
         let (text, last_time) = (text_of(source, head.next, next), source.time_before(next).await?);
         let announced = Announced { next, text, last_time, ..Announced::of(Cause::Fork, &head) };
         self.add_version(&present, transaction, announced).await?;

@@ -10,6 +10,7 @@ use lance_file::version::LanceFileVersion;
 use lance_file::writer::FileWriterOptions;
 use lance_table::transaction::{Operation, Transaction};
 use tracing::warn;
+use uuid::Uuid;
 
 use super::Inner;
 use crate::codec::Chunk;
@@ -20,6 +21,7 @@ use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
 use crate::table::lance::encoding::{self, encoded};
 use crate::table::lance::error::foreign;
+use crate::table::lance::numbers::number_appended;
 use crate::table::lance::offsets::Layout;
 use crate::table::lance::open::Version;
 use crate::table::lance::posted::{Progress, Step, next};
@@ -45,15 +47,20 @@ pub(super) struct Announced {
     pub(super) posted: Option<Progress>,
     /// The schema version that its rows read under; none where that stays as it is.
     pub(super) schema: Option<SchemaVersion>,
-    /// Fragments whose rows are written anew.
-    pub(super) rewritten: Vec<u64>,
+    /// Fragments that come under numbers that others had before.
+    pub(super) renumbered: Vec<u64>,
+    /// A segment of an index that comes.
+    pub(super) segment: Option<Uuid>,
+    /// Which segments of indexes are ours; none where that stays as it is.
+    pub(super) indexes: Option<String>,
 }
 
 impl Announced {
     /// A commit that leaves rows and columns as they are; what it changes is said beside.
     pub(super) fn of(cause: Cause, head: &TableHead) -> Self {
         let &TableHead { next, base, last_time, .. } = head;
-        Self { cause, next, base, text: 0, last_time, posted: None, schema: None, rewritten: Vec::new() }
+        let (renumbered, segment, indexes) = (Vec::new(), None, None);
+        Self { cause, next, base, text: 0, last_time, posted: None, schema: None, renumbered, segment, indexes }
     }
 
     /// A commit that adds rows in these columns, or the columns alone.
@@ -77,12 +84,25 @@ impl Inner {
         W: FnOnce() -> F,
     {
         let head = self.head();
-        let Announced { cause, next, base, text, last_time, posted, schema, rewritten } = announced;
+        let Announced { cause, next, base, text, last_time, posted, schema, renumbered, segment, indexes } = announced;
         let known = known.map(|dataset| Arc::clone(dataset.fragments())).unwrap_or_default();
         self.unsettled.store(true, Ordering::Release);
         let raw_bytes = self.raw_bytes_from(&head, base) + text;
         let (version, base_before) = (head.version + 1, head.base);
-        self.fence.arm(Ticket { version, cause, base, next, raw_bytes, posted, schema, known, base_before, rewritten });
+        self.fence.arm(Ticket {
+            version,
+            cause,
+            base,
+            next,
+            raw_bytes,
+            posted,
+            schema,
+            known,
+            base_before,
+            renumbered,
+            segment,
+            indexes,
+        });
         let made = match make().await {
             Ok(dataset) => Layout::of(dataset.manifest(), base).map(|layout| (dataset, layout)),
             Err(error) => Err(error),
@@ -92,6 +112,7 @@ impl Inner {
                 self.fence.disarm();
                 self.unsettled.store(false, Ordering::Release);
                 self.upkeep.committed(cause);
+                self.indexes.committed(cause);
                 let version = Version { dataset: Arc::new(dataset), layout: Arc::new(layout) };
                 self.publish(version.clone(), last_time);
                 Ok(version)
@@ -147,11 +168,22 @@ impl Inner {
         &self,
         present: &Version,
         transaction: Transaction,
-        (base, rewritten): (Option<Offset>, Vec<u64>),
+        (base, renumbered): (Option<Offset>, Vec<u64>),
     ) -> Result<(), TableError> {
         let head = self.head();
         let base = base.unwrap_or(head.base);
-        let announced = Announced { base, rewritten, ..Announced::of(Cause::Compact, &head) };
+        let announced = Announced { base, renumbered, ..Announced::of(Cause::Compact, &head) };
+        self.add_version(present, transaction, announced).await.map(drop)
+    }
+
+    /// Commits that a segment of an index comes, or that some go, and which are ours then.
+    pub(in crate::table::lance) async fn commit_index(
+        &self,
+        present: &Version,
+        transaction: Transaction,
+        (segment, indexes): (Option<Uuid>, String),
+    ) -> Result<(), TableError> {
+        let announced = Announced { segment, indexes: Some(indexes), ..Announced::of(Cause::Index, &self.head()) };
         self.add_version(present, transaction, announced).await.map(drop)
     }
 
@@ -235,7 +267,8 @@ impl Inner {
         }
         let params = self.write_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
-        let transaction = insert.execute_uncommitted(batches).await?;
+        let mut transaction = insert.execute_uncommitted(batches).await?;
+        number_appended(&mut transaction, &version.dataset);
         point::passed("append", "written");
         let announced = Announced::rows(Cause::Append, &self.head(), last, columns);
         self.add_version(&version, transaction, announced).await?;

@@ -12,9 +12,9 @@ use lance_table::format::Manifest;
 
 use crate::io::Disk;
 use crate::table::TableError;
-use crate::table::lance::commit::DATA_FOLDER;
+use crate::table::lance::commit::{DATA_FOLDER, INDICES_FOLDER};
 use crate::table::lance::error::blocking;
-use crate::table::lance::open::{list_versions, manifest_of};
+use crate::table::lance::open::{indices_of, list_versions, manifest_of};
 use crate::table::lance::pins::Pins;
 
 /// How many of the newest versions stay, besides those with a tag.
@@ -98,7 +98,8 @@ pub(super) async fn remove_old_versions(
     Ok(Cleaned { versions: removed.old_versions, bytes: removed.bytes_removed })
 }
 
-/// Removes data files from before `since` that no version names: of commits and merges that a crash has cut short. Lance
+/// Removes data files, and files of indexes, from before `since` that no version names: of commits, merges and builds that a
+/// crash has cut short. Lance
 /// itself keeps them for seven days, as nothing tells them from those of a commit under way.
 pub(super) async fn remove_strays(
     disk: std::sync::Arc<dyn Disk>,
@@ -107,14 +108,28 @@ pub(super) async fn remove_strays(
 ) -> Result<u64, TableError> {
     let folder = path.to_owned();
     let listed = blocking(move || list_versions(&folder)).await?;
-    let mut named = HashSet::new();
+    let (mut named, mut segments) = (HashSet::new(), HashSet::new());
     for listed in &listed {
         // What cannot be read may name anything.
-        named.extend(files_of(&manifest_of(path, listed).await?).into_keys());
+        let manifest = manifest_of(path, listed).await?;
+        named.extend(files_of(&manifest).into_keys());
+        let indices = indices_of(path, listed, &manifest).await?;
+        segments.extend(indices.iter().map(|segment| segment.uuid.to_string()));
     }
-    let folder = path.join(DATA_FOLDER);
+    let (folder, indices) = (path.join(DATA_FOLDER), path.join(INDICES_FOLDER));
     blocking(move || {
         let mut removed = 0;
+        for segment in folders(&indices)?.into_iter().filter(|name| !segments.contains(name)) {
+            let folder = indices.join(segment);
+            // Some kinds write parts in folders of their own first.
+            let within = folders(&folder)?.into_iter().map(|name| folder.join(name));
+            for folder in std::iter::once(folder.clone()).chain(within) {
+                for (name, bytes, _) in data_files(&folder)?.into_iter().filter(|(_, _, changed)| *changed < since) {
+                    disk.remove(&folder.join(name))?;
+                    removed += bytes;
+                }
+            }
+        }
         for (name, bytes, changed) in data_files(&folder)? {
             if changed < since && !named.contains(&name) {
                 disk.remove(&folder.join(name))?;
@@ -124,6 +139,17 @@ pub(super) async fn remove_strays(
         Ok::<_, io::Error>(removed)
     })
     .await
+}
+
+/// The names of the folders in a folder; none where it is not there.
+fn folders(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let folders = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.collect())
 }
 
 /// Name, size and time of the files in a folder; none where it is not there.

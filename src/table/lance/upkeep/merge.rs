@@ -2,7 +2,8 @@
 //!
 //! The rows are read and written beside commits and readers; only the new manifest is committed in the lane. Lance's own
 //! compaction gives its fragments the highest ids, so that an append that comes between would stand before older rows. Here
-//! a merged fragment takes the place and an id of those that it replaces, which go in the same commit.
+//! a merged fragment takes the place of those that it replaces, which go in the same commit, under a number between theirs
+//! and the next ([`crate::table::lance::numbers`]).
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::plan::Run;
 use crate::model::Offset;
 use crate::table::TableError;
 use crate::table::lance::error::foreign;
+use crate::table::lance::numbers;
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::Version;
 use crate::table::lance::read::part;
@@ -62,22 +64,26 @@ pub(super) async fn write_merged(
     let Operation::Append { fragments: new } = insert.execute_uncommitted_stream(rows).await?.operation else {
         return Err(TableError::Failed { cause: "an append is something else".to_owned() });
     };
-    Ok(Merged { new: placed_like(new, &old)?, old, base, bytes_read })
+    let next = layout.fragments.get(run.end).map(|placed| placed.id);
+    Ok(Merged { new: placed_like(new, &old, next)?, old, base, bytes_read })
 }
 
 /// Lance takes a fragment of id 0 for one that has none yet, and would give it the highest. So the first fragment of all is
 /// rewritten together with the one after it.
 fn widened(fragments: &[Placed], run: Run) -> Run {
     let is_alone_at_zero = run.len() == 1 && fragments.get(run.start).is_some_and(|placed| placed.id == 0);
-    if is_alone_at_zero && run.end < fragments.len() { run.start..run.end + 1 } else { run }
+    let has_no_other = fragments.get(run.end).is_some_and(|next| numbers::between(0, Some(next.id)).is_none());
+    if is_alone_at_zero && has_no_other { run.start..run.end + 1 } else { run }
 }
 
-/// New fragments with ids of those that they replace, the last ones, so that all ids stay in order.
-fn placed_like(mut new: Vec<Fragment>, old: &[Fragment]) -> Result<Vec<Fragment>, TableError> {
+/// New fragments with numbers behind those of the last ones that they replace, so that all stay in order. Where there is none
+/// that is free, the number of the one that is replaced.
+fn placed_like(mut new: Vec<Fragment>, old: &[Fragment], next: Option<u64>) -> Result<Vec<Fragment>, TableError> {
     let skipped = old.len().checked_sub(new.len());
     let skipped = skipped.ok_or_else(|| foreign("a merge has made more fragments than there were"))?;
-    for (fragment, replaced) in new.iter_mut().zip(old.iter().skip(skipped)) {
-        fragment.id = replaced.id;
+    let behind = old.iter().skip(skipped + 1).map(|fragment| Some(fragment.id)).chain([next]);
+    for ((fragment, replaced), next) in new.iter_mut().zip(old.iter().skip(skipped)).zip(behind) {
+        fragment.id = numbers::between(replaced.id, next).unwrap_or(replaced.id);
     }
     Ok(new)
 }
@@ -126,9 +132,9 @@ impl Merged {
         })
     }
 
-    /// The fragments whose rows it has written anew.
-    pub(super) fn rewritten(&self) -> Vec<u64> {
-        self.old.iter().map(|fragment| fragment.id).collect()
+    /// The numbers that its fragments have, which others may have had before.
+    pub(super) fn renumbered(&self) -> Vec<u64> {
+        self.new.iter().map(|fragment| fragment.id).collect()
     }
 
     /// The files that it has written.

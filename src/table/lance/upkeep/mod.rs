@@ -21,8 +21,7 @@ use self::clean::{Cleaned, VERSIONS_KEPT, VERSIONS_MAX};
 use self::merge::Merged;
 pub use self::plan::UpkeepPolicy;
 use self::plan::{Zeal, expired_bytes};
-use self::turns::Turn;
-pub(super) use self::turns::Turns;
+pub(super) use self::turns::{Turn, Turns};
 use super::commit::DATA_FOLDER;
 use super::error::blocking;
 use super::open::Version;
@@ -83,7 +82,7 @@ impl State {
     /// A version was made. Where it left out or rewrote what the one before had, older versions hold that alone.
     pub(super) fn committed(&self, cause: Cause) {
         self.versions.fetch_add(1, Ordering::Relaxed);
-        if !matches!(cause, Cause::Create | Cause::Append) {
+        if !matches!(cause, Cause::Create | Cause::Append | Cause::Index) {
             self.heavier.store(true, Ordering::Relaxed);
         }
     }
@@ -165,6 +164,11 @@ impl Inner {
         }
     }
 
+    /// Whether merges are due and somebody makes them.
+    pub(super) fn is_merging(&self) -> bool {
+        self.is_upkeep_due() && self.shared.turns.is_taken(&self.place.dataset)
+    }
+
     async fn keep_up(self: Arc<Self>, turn: Turn) {
         while self.is_upkeep_due() && !turn.stop.is_cancelled() {
             if let Err(error) = self.keep_up_once(&turn.stop).await
@@ -179,6 +183,7 @@ impl Inner {
         // Who came between the last look and the end of the turn has left it to this task.
         if !stopped {
             self.look_after();
+            self.look_after_indexes();
         }
     }
 
@@ -290,7 +295,7 @@ impl Inner {
         }
         let Some(present) = self.version().await? else { return Ok(false) };
         let Some(transaction) = merged.transaction(&present.dataset) else { return Ok(false) };
-        self.commit_rewrite(&present, transaction, (merged.base, merged.rewritten())).await?;
+        self.commit_rewrite(&present, transaction, (merged.base, merged.renumbered())).await?;
         Ok(true)
     }
 

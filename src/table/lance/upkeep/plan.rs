@@ -5,6 +5,7 @@
 //! each tier that it climbs, whatever the topic's length; a fragment that is large enough is never merged again.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::model::Offset;
 use crate::table::lance::offsets::{Layout, Placed};
@@ -26,6 +27,8 @@ pub struct UpkeepPolicy {
     /// What older versions may hold beyond the newest, as long as that holds less itself. Past it the oldest go first, also of
     /// those that are kept otherwise: what was dropped or rewritten would stay for as long as a topic is quiet.
     pub history_bytes: u64,
+    /// How long nothing has to come before indexes take what is less than they wait for otherwise.
+    pub index_idle: Duration,
 }
 
 impl UpkeepPolicy {
@@ -37,6 +40,7 @@ impl UpkeepPolicy {
         whole_bytes: 128 << 20,
         merge_bytes: 256 << 20,
         history_bytes: 16 << 20,
+        index_idle: Duration::from_secs(2),
     };
 }
 

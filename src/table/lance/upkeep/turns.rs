@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Merges of all tables: one reads and writes at a time, and none goes on in a dataset that is to be removed.
+/// Merges, or builds of indexes, of all tables: one reads and writes at a time, and none goes on in a dataset that is to be removed.
 #[derive(Debug)]
 pub(in crate::table::lance) struct Turns {
-    pub(super) merging: Semaphore,
+    pub(in crate::table::lance) merging: Semaphore,
     running: Mutex<HashMap<PathBuf, CancellationToken>>,
     /// Datasets that are being removed.
     closed: Mutex<HashSet<PathBuf>>,
@@ -33,10 +33,10 @@ impl Drop for Stopped {
 
 /// The right to work on one dataset, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(in crate::table::lance) struct Turn {
     turns: Arc<Turns>,
     dataset: PathBuf,
-    pub(super) stop: CancellationToken,
+    pub(in crate::table::lance) stop: CancellationToken,
 }
 
 impl Default for Turns {
@@ -47,7 +47,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Takes the turn of a dataset; none where somebody has it, or where there is nothing to work on any more.
-    pub(super) fn begin(self: &Arc<Self>, dataset: &Path) -> Option<Turn> {
+    pub(in crate::table::lance) fn begin(self: &Arc<Self>, dataset: &Path) -> Option<Turn> {
         let stop = CancellationToken::new();
         let mut running = self.running.lock();
         if running.contains_key(dataset) || self.closed.lock().contains(dataset) || !dataset.exists() {
@@ -55,6 +55,11 @@ impl Turns {
         }
         running.insert(dataset.to_owned(), stop.clone());
         Some(Turn { turns: Arc::clone(self), dataset: dataset.to_owned(), stop })
+    }
+
+    /// Whether somebody has the turn of a dataset.
+    pub(super) fn is_taken(&self, dataset: &Path) -> bool {
+        self.running.lock().contains_key(dataset)
     }
 
     /// Tells whoever works on a dataset to stop; returns when nobody does, and keeps it so.

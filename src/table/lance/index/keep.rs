@@ -1,0 +1,201 @@
+//! Looking after the indexes of a table: what is due is done, step by step.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::REST_FIRST;
+use super::make::uuids;
+use super::plan::Task;
+use super::survey::{Part, Survey, survey};
+use crate::table::TableError;
+use crate::table::lance::offsets::INDEXES_KEY;
+use crate::table::lance::open::Version;
+use crate::table::lance::table::Inner;
+use crate::table::lance::upkeep::Turn;
+
+/// How long builds wait for merges that are due, and how often: where there is always one due, they go on beside it.
+const MERGE_PAUSE: Duration = Duration::from_millis(500);
+const MERGE_PAUSES: u64 = 10;
+
+/// What comes after a look.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Another one: something was done.
+    Again,
+    /// Another one later, or when rows come.
+    Later(Option<Duration>),
+}
+
+/// A step to be taken.
+enum Step {
+    Build { part: usize, task: Task },
+    Wait(Option<Duration>),
+}
+
+/// What a client is told of a build that failed: paths and causes go to the log.
+fn told(error: &TableError) -> String {
+    match error {
+        TableError::DiskFull => "The disk is too full to build the index.",
+        _ => "The index could not be built; the server's log says why, and it is tried again.",
+    }
+    .to_owned()
+}
+
+impl Inner {
+    /// Starts what is due of its indexes, if nobody does it.
+    pub(in crate::table::lance) fn look_after_indexes(self: &Arc<Self>) {
+        let has_some = || {
+            let open = self.open_version();
+            open.is_some_and(|version| version.dataset.manifest().table_metadata.contains_key(INDEXES_KEY))
+        };
+        if self.indexes.wanted.load().is_empty() && !has_some() {
+            return;
+        }
+        self.indexes.asked.fetch_add(1, Ordering::AcqRel);
+        if let Some(turn) = self.shared.index_turns.begin(&self.place.dataset) {
+            self.shared.runtime.spawn(Arc::clone(self).keep_indexed(turn));
+        }
+    }
+
+    async fn keep_indexed(self: Arc<Self>, turn: Turn) {
+        let (mut asked, mut later) = (0, None);
+        while !turn.stop.is_cancelled() {
+            asked = self.indexes.asked.load(Ordering::Acquire);
+            match self.index_once(&turn.stop).await {
+                Ok(Next::Again) => {}
+                Ok(Next::Later(pause)) => {
+                    later = pause;
+                    break;
+                }
+                Err(error) => {
+                    if !turn.stop.is_cancelled() {
+                        warn!(dataset = %self.place.dataset.display(), %error, "the indexes of a dataset cannot be looked after");
+                    }
+                    later = Some(REST_FIRST);
+                    break;
+                }
+            }
+        }
+        let stopped = turn.stop.is_cancelled();
+        drop(turn);
+        if stopped {
+            return;
+        }
+        // Who came between the last look and the end of the turn has left it to this task.
+        if self.indexes.asked.load(Ordering::Acquire) != asked {
+            self.look_after_indexes();
+        } else if let Some(pause) = later {
+            self.look_later(pause);
+        }
+    }
+
+    /// Arranges another look, for as long as somebody holds the table.
+    fn look_later(self: &Arc<Self>, pause: Duration) {
+        if self.indexes.is_timed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let table = Arc::downgrade(self);
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(table) = table.upgrade() {
+                table.indexes.is_timed.store(false, Ordering::Release);
+                table.look_after_indexes();
+            }
+        });
+    }
+
+    /// Takes the next step that is due.
+    async fn index_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<Next, TableError> {
+        let wanted = self.indexes.wanted();
+        let Some(version) = self.version().await? else { return Ok(Next::Later(None)) };
+        let found = survey(&version, &wanted).await?;
+        if !found.unwanted.is_empty() {
+            self.commit_indexes(None, found.unwanted.iter().map(|it| it.uuid).collect(), stop).await?;
+            return Ok(Next::Again);
+        }
+        if let Step::Wait(pause) = self.next_step(&found, &version) {
+            return Ok(Next::Later(pause));
+        }
+        // What is merged would have to be indexed again.
+        if self.is_merging() && self.indexes.waited.fetch_add(1, Ordering::Relaxed) < MERGE_PAUSES {
+            return Ok(Next::Later(Some(MERGE_PAUSE)));
+        }
+        self.indexes.waited.store(0, Ordering::Relaxed);
+        // One builds at a time, of all tables; meanwhile this one may have changed or may be going.
+        let _alone = tokio::select! {
+            alone = self.shared.index_turns.merging.acquire() => alone,
+            () = stop.cancelled() => return Ok(Next::Later(None)),
+        };
+        let wanted = self.indexes.wanted();
+        let Some(version) = self.version().await? else { return Ok(Next::Later(None)) };
+        let found = survey(&version, &wanted).await?;
+        match self.next_step(&found, &version) {
+            Step::Wait(pause) => Ok(Next::Later(pause)),
+            Step::Build { part, task } => {
+                if let Some(part) = found.parts.get(part) {
+                    self.take(part, &task, &version, stop).await;
+                }
+                Ok(Next::Again)
+            }
+        }
+    }
+
+    /// What is due, or when something will be.
+    fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
+        let now = Instant::now();
+        let idle_in = self.indexes.idle_in(self.shared.upkeep_policy.index_idle, now);
+        let mut pause: Option<Duration> = None;
+        let mut wait = |left: Duration| pause = Some(pause.map_or(left, |pause| pause.min(left)));
+        for (place, part) in found.parts.iter().enumerate() {
+            let definition = part.definition;
+            let is_early = part.segments.is_empty() && version.layout.next < definition.from;
+            if part.column.is_none() || is_early || self.indexes.is_hollow(part, version.dataset.manifest().version) {
+                continue;
+            }
+            if let Some(left) = self.indexes.rest_of(definition.id, now) {
+                wait(left);
+                continue;
+            }
+            if part.is_name_taken {
+                let error = "The dataset has an index of that name that another tool has made.".to_owned();
+                self.indexes.fail(definition.id, error);
+                wait(REST_FIRST);
+                continue;
+            }
+            if let Some(task) = part.coverage.next_task(idle_in.is_none()) {
+                return Step::Build { part: place, task };
+            }
+            if let Some(left) = idle_in.filter(|_| part.coverage.is_behind()) {
+                wait(left);
+            }
+        }
+        Step::Wait(pause)
+    }
+
+    /// Takes a step of one index, and notes what came of it.
+    async fn take(self: &Arc<Self>, part: &Part<'_>, task: &Task, version: &Version, stop: &CancellationToken) {
+        let began = Instant::now();
+        let id = part.definition.id;
+        let outcome = match task {
+            Task::Remove(places) => self.commit_indexes(None, uuids(part, places), stop).await.map(drop),
+            Task::Build(places) => self.build(part, places, version, stop).await,
+        };
+        self.indexes.pace.lock().built = Some((Instant::now(), began.elapsed()));
+        self.indexes.with(id, |known| known.progress = None);
+        match outcome {
+            Ok(()) => self.indexes.with(id, |known| known.trouble = None),
+            Err(_) if stop.is_cancelled() => {}
+            Err(error) => {
+                warn!(
+                    dataset = %self.place.dataset.display(), index = %part.definition.name, %error,
+                    "an index could not be built"
+                );
+                self.indexes.fail(id, told(&error));
+            }
+        }
+    }
+}

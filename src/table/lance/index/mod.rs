@@ -1,0 +1,141 @@
+//! Indexes, built and brought up to date beside commits and readers.
+//!
+//! Which there are to be is told by the table's settings; what is there is in the dataset's manifest, with a note of which
+//! segments are ours ([`notes`]). Whatever differs is made so, one step at a time: a crash between two of them leaves a
+//! dataset that is searched all the same, and the next process goes on from there. Only a manifest is committed in the lane.
+
+mod build;
+mod keep;
+mod make;
+mod notes;
+mod plan;
+mod progress;
+mod standing;
+mod survey;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use self::progress::Progress;
+use self::survey::Part;
+use crate::model::IndexId;
+use crate::table::{Cause, IndexDefinition};
+
+/// Builds of less than usual take at most one part in so many of the time.
+const IDLE_SHARE: u32 = 10;
+/// How long a build that has failed rests before it is tried again, at first and at last.
+const REST_FIRST: Duration = Duration::from_secs(5);
+const REST_MAX: Duration = Duration::from_secs(15 * 60);
+/// What is known of one table's indexes.
+#[derive(Debug)]
+pub(super) struct State {
+    wanted: ArcSwap<Arc<[IndexDefinition]>>,
+    /// How often somebody has asked to look after them.
+    asked: AtomicU64,
+    /// How often a build has waited for merges.
+    waited: AtomicU64,
+    /// Whether a later look is arranged.
+    is_timed: AtomicBool,
+    pace: Mutex<Pace>,
+    known: Mutex<HashMap<IndexId, Known>>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    /// When rows came, or went elsewhere, for the last time.
+    changed: Instant,
+    /// When the last build ended, and how long it took.
+    built: Option<(Instant, Duration)>,
+}
+
+/// What is known of one index.
+#[derive(Debug, Default)]
+struct Known {
+    /// What is being built.
+    progress: Option<Arc<Progress>>,
+    trouble: Option<Trouble>,
+    /// Columns that had nothing to index, with the version where that was seen.
+    hollow: HashMap<usize, u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Trouble {
+    error: String,
+    tries: u32,
+    until: Instant,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let pace = Pace { changed: Instant::now(), built: None };
+        Self {
+            wanted: ArcSwap::from_pointee(Arc::default()),
+            asked: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            is_timed: AtomicBool::new(false),
+            pace: Mutex::new(pace),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl State {
+    /// Says which indexes there are to be.
+    pub(super) fn want(&self, wanted: &Arc<[IndexDefinition]>) {
+        self.known.lock().retain(|id, _| wanted.iter().any(|definition| definition.id == *id));
+        self.wanted.store(Arc::new(Arc::clone(wanted)));
+    }
+
+    /// A version was made.
+    pub(super) fn committed(&self, cause: Cause) {
+        if cause != Cause::Index {
+            self.pace.lock().changed = Instant::now();
+        }
+    }
+
+    fn wanted(&self) -> Arc<[IndexDefinition]> {
+        Arc::clone(&self.wanted.load())
+    }
+
+    /// How long until less than usual may be indexed; none where it may.
+    fn idle_in(&self, idle: Duration, now: Instant) -> Option<Duration> {
+        let pace = self.pace.lock();
+        let idle_from = pace.changed + idle;
+        let rest = pace.built.filter(|_| !idle.is_zero()).map(|(at, took)| at + took * IDLE_SHARE);
+        let from = rest.map_or(idle_from, |rest| rest.max(idle_from));
+        from.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    fn with<T>(&self, id: IndexId, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(self.known.lock().entry(id).or_default())
+    }
+
+    /// What hinders an index now: how long still.
+    fn rest_of(&self, id: IndexId, now: Instant) -> Option<Duration> {
+        let known = self.known.lock();
+        let until = known.get(&id)?.trouble.as_ref()?.until;
+        until.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    fn fail(&self, id: IndexId, error: String) {
+        self.with(id, |known| {
+            let tries = known.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
+            let rest = REST_FIRST.saturating_mul(1 << tries.min(16).saturating_sub(1)).min(REST_MAX);
+            known.trouble = Some(Trouble { error, tries, until: Instant::now() + rest });
+        });
+    }
+
+    /// Whether a column had nothing to index in a version.
+    fn is_hollow(&self, part: &Part<'_>, version: u64) -> bool {
+        let known = self.known.lock();
+        known.get(&part.definition.id).and_then(|known| known.hollow.get(&part.place)) == Some(&version)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! How the indexes that a table is to have lie over one version of its dataset.
+
+use arrow_schema::DataType as ArrowType;
+use lance::Dataset;
+use lance::index::DatasetIndexExt as _;
+use lance_core::datatypes::Schema as LanceSchema;
+use lance_table::format::{Fragment, IndexMetadata};
+
+use super::build::Column;
+use super::notes::{Note, Notes};
+use super::plan::{Coverage, SegmentRows};
+use crate::codec::columns::column_name;
+use crate::model::Offset;
+use crate::schema::FieldPath;
+use crate::table::lance::offsets::Placed;
+use crate::table::lance::open::Version;
+use crate::table::{IndexDefinition, TableError};
+
+/// One column of a definition.
+#[derive(Debug)]
+pub(super) struct Part<'d> {
+    pub(super) definition: &'d IndexDefinition,
+    /// Which of its columns.
+    pub(super) place: usize,
+    /// The name that the dataset has it under.
+    pub(super) name: String,
+    /// The column; none where the dataset does not have it (yet).
+    pub(super) column: Option<Column>,
+    /// Its segments.
+    pub(super) segments: Vec<IndexMetadata>,
+    pub(super) coverage: Coverage,
+    /// The fragments that none of them has.
+    pub(super) uncovered: Vec<Placed>,
+    /// Whether somebody else's index has its name.
+    pub(super) is_name_taken: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Survey<'d> {
+    pub(super) parts: Vec<Part<'d>>,
+    /// Segments of ours that no definition wants.
+    pub(super) unwanted: Vec<IndexMetadata>,
+}
+
+/// Looks at a version.
+pub(super) async fn survey<'d>(version: &Version, wanted: &'d [IndexDefinition]) -> Result<Survey<'d>, TableError> {
+    let present = version.dataset.load_indices().await?;
+    let notes = Notes::of(version.dataset.manifest());
+    let mut survey = Survey { parts: Vec::new(), unwanted: Vec::new() };
+    for definition in wanted {
+        for (place, path) in definition.columns.iter().enumerate() {
+            let column = column_of(version.dataset.schema(), path);
+            survey.parts.push(part(version, &present, &notes, definition, place, column));
+        }
+    }
+    let ours = present.iter().filter(|segment| notes.get(segment.uuid).is_some());
+    let is_wanted = |segment: &IndexMetadata| {
+        survey.parts.iter().any(|part| part.segments.iter().any(|wanted| wanted.uuid == segment.uuid))
+    };
+    survey.unwanted = ours.filter(|segment| !is_wanted(segment)).cloned().collect();
+    Ok(survey)
+}
+
+/// The name of one column's part of an index in the dataset. A client's name has no `/`.
+fn part_name(definition: &IndexDefinition, place: usize) -> String {
+    match definition.columns.len() {
+        1 => definition.name.to_string(),
+        _ => format!("{}/{place}", definition.name),
+    }
+}
+
+fn part<'d>(
+    version: &Version,
+    present: &[IndexMetadata],
+    notes: &Notes,
+    definition: &'d IndexDefinition,
+    place: usize,
+    column: Option<Column>,
+) -> Part<'d> {
+    let name = part_name(definition, place);
+    let is_of_column = |segment: &IndexMetadata| {
+        column.as_ref().is_some_and(|column| segment.name == name && segment.fields.as_slice() == [column.field])
+    };
+    let noted: Vec<(&IndexMetadata, &Note)> = present
+        .iter()
+        .filter(|segment| is_of_column(segment))
+        .filter_map(|segment| Some((segment, notes.get(segment.uuid)?)))
+        .filter(|(_, note)| note.is_of(definition.id, place))
+        .collect();
+    let fragments = &version.layout.fragments;
+    let rows_of = |segment: &IndexMetadata| -> u64 {
+        fragments.iter().filter(|placed| has(segment, placed)).map(Placed::rows).sum()
+    };
+    let segments = noted.iter().map(|(segment, note)| SegmentRows {
+        made_of: note.rows,
+        live: rows_of(segment),
+        is_makeshift: note.makeshift,
+    });
+    let segments: Vec<SegmentRows> = segments.collect();
+    let is_covered = |placed: &Placed| noted.iter().any(|(segment, _)| has(segment, placed));
+    let uncovered: Vec<Placed> = fragments.iter().filter(|placed| !is_covered(placed)).copied().collect();
+    let coverage = Coverage { segments, uncovered: uncovered.iter().map(Placed::rows).sum() };
+    let is_name_taken = present.iter().any(|segment| segment.name == name && notes.get(segment.uuid).is_none());
+    let segments = noted.into_iter().map(|(segment, _)| segment.clone()).collect();
+    Part { definition, place, name, column, segments, coverage, uncovered, is_name_taken }
+}
+
+/// Whether a segment has the rows of a fragment. No two fragments ever have the same number, so those that it was made of and
+/// that are there still are as they were.
+pub(super) fn has(segment: &IndexMetadata, placed: &Placed) -> bool {
+    let id = u32::try_from(placed.id).ok();
+    segment.fragment_bitmap.as_ref().zip(id).is_some_and(|(bitmap, id)| bitmap.contains(id))
+}
+
+impl Part<'_> {
+    /// The fragments of those segments, and those that none has, in order.
+    pub(super) fn fragments_of(&self, version: &Version, places: &[usize]) -> Vec<Placed> {
+        let chosen: Vec<&IndexMetadata> = places.iter().filter_map(|place| self.segments.get(*place)).collect();
+        let is_in = |placed: &&Placed| {
+            chosen.iter().any(|segment| has(segment, placed)) || self.uncovered.iter().any(|it| it.id == placed.id)
+        };
+        version.layout.fragments.iter().filter(is_in).copied().collect()
+    }
+
+    /// How many of the rows from `earliest` on it has.
+    pub(super) fn rows_from(&self, version: &Version, earliest: Offset) -> u64 {
+        let fragments = version.layout.fragments.iter();
+        let covered = fragments.filter(|placed| self.segments.iter().any(|segment| has(segment, placed)));
+        covered.map(|placed| placed.next.since(placed.first.max(earliest))).sum()
+    }
+}
+
+/// The column at a path, through structs.
+fn column_of(schema: &LanceSchema, path: &FieldPath) -> Option<Column> {
+    let (first, rest) = path.0.split_first()?;
+    let mut names = vec![column_name(first, true)];
+    let mut field = schema.fields.iter().find(|field| Some(&field.name) == names.first())?;
+    for key in rest {
+        if !matches!(field.data_type(), ArrowType::Struct(_)) {
+            return None;
+        }
+        let name = column_name(key, false);
+        field = field.children.iter().find(|child| child.name == name)?;
+        names.push(name);
+    }
+    Some(Column { field: field.id, names, data_type: field.data_type() })
+}
+
+/// Whether fragments that a segment was made of are there with other rows than then.
+pub(super) fn is_overtaken(segment: &IndexMetadata, made_of: &[Fragment], present: &Dataset) -> bool {
+    let Some(bitmap) = &segment.fragment_bitmap else { return true };
+    let covered = |fragment: &&Fragment| u32::try_from(fragment.id).is_ok_and(|id| bitmap.contains(id));
+    present.fragments().iter().filter(covered).any(|now| {
+        let then = made_of.iter().find(|then| then.id == now.id);
+        // A column that was added since is of no concern.
+        then.is_none_or(|then| then.files.first() != now.files.first())
+    })
+}

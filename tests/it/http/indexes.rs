@@ -1,0 +1,210 @@
+//! Indexes: asked for, built, kept up to date, through changes of the topic and restarts.
+
+use serde_json::{Value, json};
+
+use crate::support::api::{Topic, allowed, until};
+use crate::support::local::shared;
+
+const COLUMNAR: [&str; 2] = ["lance", "persisting"];
+
+async fn index(topic: &Topic, name: &str) -> Value {
+    topic.get(&format!("indexes/{name}")).await.expect(200).json()
+}
+
+async fn create(topic: &Topic, body: Value) -> Value {
+    topic.post("indexes", body.to_string()).await.expect(202).json()
+}
+
+/// Waits until an index has so many records and lacks none.
+async fn has(topic: &Topic, name: &str, rows: u64) {
+    until("the index has everything", async || {
+        let index = index(topic, name).await;
+        assert_ne!(index["state"], "failed", "{index}");
+        let counts = [&index["rows_indexed"], &index["rows_unindexed"]];
+        index["state"] == "ready" && counts == [&json!(rows), &json!(0)]
+    })
+    .await;
+}
+
+fn record(row: u64) -> String {
+    let vector: Vec<u64> = (0..4).map(|at| (row * 7 + at * at) % 11).collect();
+    json!({
+        "id": row, "kind": format!("k{}", row % 3), "tags": [format!("t{}", row % 5)], "text": format!("word w{row}"),
+        "v": vector, "nested": {"odd name": row},
+    })
+    .to_string()
+}
+
+fn records(rows: std::ops::Range<u64>) -> String {
+    rows.map(record).collect()
+}
+
+fn declared() -> Value {
+    json!({"fields": [
+        {"name": "id", "type": "int64"}, {"name": "kind", "type": "string"},
+        {"name": "tags", "type": "list", "items": {"type": "string"}}, {"name": "text", "type": "string"},
+        {"name": "v", "type": "vector", "dim": 4},
+        {"name": "nested", "type": "struct", "fields": [{"name": "odd name", "type": "int64"}]}
+    ]})
+}
+
+async fn filled(backend: &str, rows: u64) -> Topic {
+    let topic = shared().await.make(json!({"backend": backend, "schema": declared()})).await;
+    topic.append(records(0..rows)).await;
+    topic
+}
+
+#[tokio::test]
+async fn every_type_is_built_of_what_was_acknowledged_and_kept_up_to_date() {
+    for backend in COLUMNAR {
+        let topic = filled(backend, 300).await;
+        let kinds = [
+            ("v", "ivf_flat"),
+            ("v", "ivf_pq"),
+            ("v", "ivf_hnsw_sq"),
+            ("id", "btree"),
+            ("kind", "bitmap"),
+            ("tags", "label_list"),
+            ("text", "inverted"),
+            ("nested.\"odd name\"", "btree"),
+        ];
+        for (column, kind) in kinds {
+            let made =
+                create(&topic, json!({"column": column, "type": kind, "name": format!("{kind}{}", column.len())}))
+                    .await;
+            assert_eq!(
+                (&made["columns"], &made["type"], &made["error"]),
+                (&json!([column]), &json!(kind), &Value::Null)
+            );
+            assert!(["building", "ready"].contains(&made["state"].as_str().unwrap()), "{made}");
+        }
+        for (column, kind) in kinds {
+            has(&topic, &format!("{kind}{}", column.len()), 300).await;
+        }
+        topic.append(records(300..340)).await;
+        for (column, kind) in kinds {
+            has(&topic, &format!("{kind}{}", column.len()), 340).await;
+        }
+        let listed = topic.get("indexes").await.expect(200).json();
+        let names: Vec<&str> =
+            listed["indexes"].as_array().unwrap().iter().map(|index| index["name"].as_str().unwrap()).collect();
+        assert!(names.is_sorted() && names.len() == kinds.len(), "{names:?}");
+        let versions = topic.get("versions").await.expect(200).json();
+        let causes = versions["versions"].as_array().unwrap().iter().map(|version| version["cause"].as_str().unwrap());
+        assert!(causes.into_iter().any(|cause| cause == "index"), "{versions}");
+        // What was merged is indexed again.
+        topic.post("compact", "").await.expect(202);
+        has(&topic, "btree2", 340).await;
+        topic.post("trim", "{\"before\":100}").await.expect(200);
+        has(&topic, "btree2", 240).await;
+    }
+}
+
+#[tokio::test]
+async fn an_index_is_there_at_once_and_the_same_again_and_gone_when_it_is_deleted() {
+    for backend in COLUMNAR {
+        let topic = filled(backend, 5).await;
+        let body = json!({"column": "id", "type": "btree"});
+        let answer = topic.post("indexes", body.to_string()).await.expect(202);
+        let made = answer.json();
+        assert_eq!(made["name"], "id_btree");
+        assert_eq!(answer.header("location").unwrap(), format!("/v1/topics/{}/indexes/id_btree", topic.name));
+        assert_eq!(create(&topic, body).await["name"], "id_btree");
+        create(&topic, json!({"columns": ["id"], "type": "btree", "name": "id_btree", "params": null})).await;
+        let other = json!({"column": "id", "type": "bitmap", "name": "id_btree"});
+        topic.post("indexes", other.to_string()).await.problem(409, "topic_conflict");
+        create(
+            &topic,
+            json!({"columns": ["text", "kind"], "type": "inverted", "name": "words", "params": {"stem": true}}),
+        )
+        .await;
+        has(&topic, "words", 5).await;
+        assert_eq!(index(&topic, "words").await["params"], json!({"stem": true}));
+        topic.call("DELETE", "indexes/id_btree", &[], "").await.expect(204);
+        topic.get("indexes/id_btree").await.problem(404, "not_found");
+        topic.call("DELETE", "indexes/id_btree", &[], "").await.problem(404, "not_found");
+        topic.get("indexes/-").await.problem(400, "invalid_parameter");
+        let listed = topic.get("indexes").await.expect(200).json();
+        assert_eq!(listed["indexes"].as_array().unwrap().len(), 1, "{listed}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_topic_has_its_index_ready_and_fills_it() {
+    for backend in COLUMNAR {
+        let topic = shared().await.make(json!({"backend": backend, "schema": declared()})).await;
+        create(&topic, json!({"column": "v", "type": "ivf_pq", "name": "near"})).await;
+        has(&topic, "near", 0).await;
+        topic.append(records(0..20)).await;
+        has(&topic, "near", 20).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_indexed_is_refused_with_what_can() {
+    for backend in COLUMNAR {
+        let topic = filled(backend, 1).await;
+        let refused = async |body: Value| topic.post("indexes", body.to_string()).await.problem(400, "invalid_body");
+        let vector = ["ivf_flat", "ivf_pq", "ivf_hnsw_sq"];
+        assert_eq!(allowed(&refused(json!({"column": "v", "type": "btree"})).await), vector);
+        assert_eq!(allowed(&refused(json!({"column": "id", "type": "ivf_pq"})).await), ["btree", "bitmap"]);
+        let columns = ["id", "kind", "tags", "text", "v", "nested"];
+        assert_eq!(allowed(&refused(json!({"column": "nobody", "type": "btree"})).await), columns);
+        assert_eq!(allowed(&refused(json!({"column": "id", "type": "hash"})).await).len(), 7);
+        let params = json!({"column": "v", "type": "ivf_flat", "params": {"m": 3}});
+        assert_eq!(allowed(&refused(params).await), ["metric", "num_partitions"]);
+        let metric = json!({"column": "v", "type": "ivf_flat", "params": {"metric": "L2"}});
+        assert_eq!(allowed(&refused(metric).await), ["l2", "cosine", "dot"]);
+        for body in [
+            json!({"column": "v", "type": "ivf_pq", "params": {"num_sub_vectors": 3}}),
+            json!({"column": "v", "type": "ivf_pq", "params": {"num_bits": 5}}),
+            json!({"column": "v", "type": "ivf_pq", "params": {"num_partitions": 0}}),
+            json!({"column": "text", "type": "inverted", "params": {"with_position": "yes"}}),
+            json!({"columns": ["id", "kind"], "type": "btree"}),
+            json!({"columns": [], "type": "btree"}),
+            json!({"columns": ["text", "text"], "type": "inverted"}),
+            json!({"column": "tags.x", "type": "btree"}),
+            json!({"column": "id", "type": "btree", "name": "a b"}),
+        ] {
+            refused(body).await;
+        }
+        assert_eq!(topic.get("indexes").await.expect(200).json(), json!({"indexes": []}));
+    }
+}
+
+#[tokio::test]
+async fn an_index_follows_its_column_and_goes_with_it() {
+    let topic = filled("persisting", 30).await;
+    create(&topic, json!({"column": "id", "type": "btree", "name": "ids"})).await;
+    create(&topic, json!({"column": "kind", "type": "bitmap", "name": "kinds"})).await;
+    has(&topic, "ids", 30).await;
+    let post = async |changes: Value| topic.post("schemas", json!({"changes": changes}).to_string()).await.expect(201);
+    post(json!([{"op": "rename", "path": "id", "to": "number"}])).await;
+    assert_eq!(index(&topic, "ids").await["columns"], json!(["number"]));
+    topic.append("{\"number\":30}").await;
+    has(&topic, "ids", 31).await;
+    // Another type is another column, which is indexed anew.
+    post(json!([{"op": "widen", "path": "number", "to": {"type": "float64"}}])).await;
+    has(&topic, "ids", 31).await;
+    post(json!([{"op": "drop", "path": "kind"}])).await;
+    topic.get("indexes/kinds").await.problem(404, "not_found");
+    topic.call("DELETE", "indexes/kinds", &[], "").await.problem(404, "not_found");
+    let listed = topic.get("indexes").await.expect(200).json();
+    assert_eq!(listed["indexes"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test]
+async fn a_fork_has_the_indexes_of_its_source_built_anew() {
+    for backend in COLUMNAR {
+        let topic = filled(backend, 40).await;
+        create(&topic, json!({"column": "id", "type": "btree", "name": "ids"})).await;
+        has(&topic, "ids", 40).await;
+        let name = format!("{}-fork", topic.name);
+        topic.post("fork", json!({"topic": name, "at": {"offset": 30}}).to_string()).await.expect(201);
+        let fork = shared().await.named(&name);
+        has(&fork, "ids", 30).await;
+        topic.call("DELETE", "indexes/ids", &[], "").await.expect(204);
+        fork.append(records(30..32)).await;
+        has(&fork, "ids", 32).await;
+    }
+}
