@@ -33,6 +33,8 @@ const LANCE_STEP: i32 = 5;
 pub const QUERY_STACK_BYTES: usize = 64 << 20;
 /// How much a thread of queries steps back, even for commits.
 const QUERY_STEP: i32 = 10;
+/// As many threads of queries at least: what a query is doing may take long before it lets others run.
+const QUERY_WORKERS_MIN: usize = 4;
 /// Threads for blocking calls beside the HTTP workers: SQLite and the log have threads of their own.
 const HTTP_BLOCKING_MAX: usize = 16;
 /// Threads for blocking calls beside the Lance workers; Lance reads files on them.
@@ -70,7 +72,7 @@ impl Runtimes {
             .build()?;
         let queries = Builder::new_multi_thread()
             .thread_name("queries")
-            .worker_threads(workers)
+            .worker_threads(workers.max(QUERY_WORKERS_MIN))
             .max_blocking_threads(1)
             .thread_stack_size(QUERY_STACK_BYTES)
             .on_thread_start(|| step_back(QUERY_STEP))

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::sql::limits::GROWN_BYTES_MAX;
+use crate::sql::limits::{CONSTANT_BYTES_MAX, GROWN_BYTES_MAX};
 
 /// The most bytes that a call makes of its arguments.
 type Growth = fn(&ScalarFunctionArgs) -> u64;
@@ -158,11 +158,19 @@ impl Hash for Bounded {
     }
 }
 
-/// What says that a value would be too large.
-fn too_large(name: &str) -> DataFusionError {
-    DataFusionError::Execution(format!(
-        "{name} would make more than {GROWN_BYTES_MAX} bytes of some thousand rows; make the texts shorter"
-    ))
+/// Refuses a call that would make too much. What is made of constants becomes part of the plan, which is copied and written
+/// out often.
+fn check(name: &str, args: &ScalarFunctionArgs, growth: u64) -> Result<()> {
+    let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+    let (most, of) = match is_constant {
+        true => (CONSTANT_BYTES_MAX, "constants"),
+        false => (GROWN_BYTES_MAX, "some thousand rows"),
+    };
+    if growth <= most {
+        return Ok(());
+    }
+    let detail = format!("{name} would make more than {most} bytes of {of}; make the texts shorter");
+    Err(DataFusionError::Execution(detail))
 }
 
 impl ScalarUDFImpl for Bounded {
@@ -191,9 +199,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if (self.growth)(&args) > GROWN_BYTES_MAX {
-            return Err(too_large(self.name()));
-        }
+        check(self.name(), &args, (self.growth)(&args))?;
         self.inner.invoke_with_args(args)
     }
 }
@@ -228,9 +234,7 @@ impl ScalarUDFImpl for Concatenation {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if all_bytes(&args) > GROWN_BYTES_MAX {
-            return Err(too_large(CONCATENATION));
-        }
+        check(CONCATENATION, &args, all_bytes(&args))?;
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if is_constant { 1 } else { args.number_rows };
         let text = |at: usize| -> Result<ArrayRef> {
@@ -246,5 +250,64 @@ impl ScalarUDFImpl for Concatenation {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&joined, 0)?));
         }
         Ok(ColumnarValue::Array(joined))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::LargeStringArray;
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::config::ConfigOptions;
+
+    use super::*;
+    use crate::sql::functions::FUNCTIONS;
+
+    fn constant(text: &str) -> ColumnarValue {
+        ColumnarValue::Scalar(ScalarValue::LargeUtf8(Some(text.to_owned())))
+    }
+
+    fn column(text: &str, rows: usize) -> ColumnarValue {
+        ColumnarValue::Array(Arc::new(LargeStringArray::from(vec![text; rows])))
+    }
+
+    fn call(function: &ScalarUDF, args: Vec<ColumnarValue>, rows: usize) -> Result<ColumnarValue> {
+        let field = |_: &ColumnarValue| Arc::new(Field::new("a", DataType::LargeUtf8, true));
+        function.invoke_with_args(ScalarFunctionArgs {
+            arg_fields: args.iter().map(field).collect(),
+            args,
+            number_rows: rows,
+            return_field: Arc::new(Field::new("r", DataType::LargeUtf8, true)),
+            config_options: Arc::new(ConfigOptions::default()),
+        })
+    }
+
+    #[test]
+    fn what_would_grow_too_much_is_not_made() {
+        let long = "x".repeat(20_000);
+        for (name, args, fits) in [
+            ("concat", vec![column("ab", 4_000), constant("c")], true),
+            ("concat", vec![column(&long, 4_000), constant("c")], false),
+            ("concat", vec![constant(&long), column("c", 4_000)], false),
+            ("concat", vec![constant(&long), constant(&long)], true),
+            ("concat", vec![constant(&long.repeat(10)), constant(&long.repeat(10))], false),
+            ("replace", vec![column("a,b", 4_000), constant(","), constant(", ")], true),
+            ("replace", vec![column(&"x".repeat(200), 4_000), constant("x"), constant(&long)], false),
+            ("replace", vec![column(&"x".repeat(200), 4_000), constant(&long), constant("x")], true),
+            ("regexp_replace", vec![column("a-b", 4_000), constant("-"), constant("_")], true),
+            ("regexp_replace", vec![column("a-b", 4_000), constant(""), constant(&long)], false),
+        ] {
+            let outcome = call(&FUNCTIONS.scalar[name], args, 4_000);
+            assert_eq!(outcome.is_ok(), fits, "{name}: {:?}", outcome.err());
+        }
+        assert!(call(&Concatenation::udf(), vec![column(&long, 4_000), column("a", 4_000)], 4_000).is_err());
+    }
+
+    #[test]
+    fn two_bars_join_texts_and_a_null_wins() {
+        let joined = call(&Concatenation::udf(), vec![column("a", 2), constant("b")], 2).unwrap();
+        assert_eq!(joined.to_array(2).unwrap().as_string::<i64>().value(1), "ab");
+        let null = ColumnarValue::Scalar(ScalarValue::LargeUtf8(None));
+        let joined = call(&Concatenation::udf(), vec![column("a", 2), null], 2).unwrap();
+        assert_eq!(joined.to_array(2).unwrap().null_count(), 2);
     }
 }

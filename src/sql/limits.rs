@@ -58,6 +58,8 @@ pub(super) const GROUPING_SETS_MAX: usize = 64;
 pub(super) const GROWING_CALLS_MAX: usize = 16;
 /// What one such call may make of one batch of rows, in bytes.
 pub(super) const GROWN_BYTES_MAX: u64 = 64 << 20;
+/// What one such call may make of constants, in bytes.
+pub(super) const CONSTANT_BYTES_MAX: u64 = 256 * 1024;
 /// The most bytes of literals that may stand for values of rows, each of which a batch repeats.
 pub(super) const LITERAL_BYTES_MAX: usize = 64 * 1024;
 /// The most nodes of a plan.
