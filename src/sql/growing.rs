@@ -46,8 +46,13 @@ pub(super) fn bounded(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     }
 }
 
+/// Whether a call is of constants alone: it makes one value, whatever the rows.
+fn is_constant(args: &ScalarFunctionArgs) -> bool {
+    args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
+}
+
 fn rows(args: &ScalarFunctionArgs) -> u64 {
-    args.number_rows as u64
+    if is_constant(args) { 1 } else { args.number_rows as u64 }
 }
 
 /// The bytes of an argument's values, those of a constant for each row.
@@ -161,8 +166,7 @@ impl Hash for Bounded {
 /// Refuses a call that would make too much. What is made of constants becomes part of the plan, which is copied and written
 /// out often.
 fn check(name: &str, args: &ScalarFunctionArgs, growth: u64) -> Result<()> {
-    let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-    let (most, of) = match is_constant {
+    let (most, of) = match is_constant(args) {
         true => (CONSTANT_BYTES_MAX, "constants"),
         false => (GROWN_BYTES_MAX, "some thousand rows"),
     };
@@ -235,7 +239,7 @@ impl ScalarUDFImpl for Concatenation {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         check(CONCATENATION, &args, all_bytes(&args))?;
-        let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let is_constant = is_constant(&args);
         let rows = if is_constant { 1 } else { args.number_rows };
         let text = |at: usize| -> Result<ArrayRef> {
             let array = match args.args.get(at) {
