@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, TableReference, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionStateDefaults;
@@ -154,7 +154,9 @@ fn check_growth(plan: &LogicalPlan) -> Result<()> {
                 match expr {
                     Expr::ScalarFunction(ScalarFunction { func, .. }) if grows(func.name()) => calls += 1,
                     // Of what is only compared, no copy is made.
-                    Expr::Literal(value, _) if makes_columns || value.size() > 1_024 => literals += value.size(),
+                    Expr::Literal(value, _) if makes_columns || value.size() > 1_024 => {
+                        literals += 8 + value.size().saturating_sub(size_of::<ScalarValue>());
+                    }
                     Expr::InList(_) => return Ok(TreeNodeRecursion::Jump),
                     _ => {}
                 }
