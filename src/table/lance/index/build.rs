@@ -28,6 +28,10 @@ use crate::table::lance::read::part;
 
 /// A product quantizer of 8 bits is trained on at least so many vectors.
 const QUANTIZER_ROWS: usize = 256;
+/// How many vectors for each of its centroids a quantizer is trained on, and in how many rounds. More takes many times as long
+/// and finds next to nothing more: what is found is refined by the vectors themselves.
+const QUANTIZER_SAMPLE: usize = 64;
+const QUANTIZER_ROUNDS: usize = 20;
 /// How much memory the build of an inverted index takes, in MiB.
 const TEXT_MEMORY_MIB: u64 = 256;
 /// The dimensions that one code of a product quantizer stands for, unless it is said otherwise.
@@ -172,7 +176,13 @@ fn vector_params(spec: &IndexSpec, column: &Column, makeshift: bool) -> Result<V
         IndexType::IvfPq if !makeshift => {
             let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim));
             let num_bits = params.integer("num_bits").unwrap_or(8);
-            let pq = PQBuildParams { num_sub_vectors, num_bits, ..PQBuildParams::default() };
+            let pq = PQBuildParams {
+                num_sub_vectors,
+                num_bits,
+                sample_rate: QUANTIZER_SAMPLE,
+                max_iters: QUANTIZER_ROUNDS,
+                ..PQBuildParams::default()
+            };
             VectorIndexParams::with_ivf_pq_params(metric, ivf, pq)
         }
         IndexType::IvfHnswSq => {

@@ -58,7 +58,9 @@ impl Coverage {
     pub(super) fn next_task(&self, idle: bool) -> Option<Task> {
         let is_worn = |segment: &SegmentRows| segment.live > 0 && segment.live < segment.made_of.div_ceil(2);
         let is_due = self.uncovered > 0
-            && (self.segments.is_empty() || idle || self.uncovered >= ROWS_DUE.max(self.rows().div_ceil(SHARE_DUE)));
+            && (self.segments.iter().all(|segment| segment.live == 0)
+                || idle
+                || self.uncovered >= ROWS_DUE.max(self.rows().div_ceil(SHARE_DUE)));
         let worn: Vec<usize> = self.places(is_worn);
         if is_due || !worn.is_empty() || self.segments.len() > SEGMENTS_MAX {
             return Some(Task::Build(self.made_anew(worn)));
