@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use crate::backend::StorageError;
 use crate::codec::ColumnSet;
+use crate::filter::{LiveFilter, Passing, Reach};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -26,4 +27,11 @@ pub trait Columnar: Send + Sync {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, StorageError>;
+
+    /// The records from `offset` on that pass a filter, as far as the reach goes. Each call looks at one record at least, where
+    /// there is one; nothing is looked at past the readable tail.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn get_passing(&self, filter: &LiveFilter, offset: Offset, reach: Reach) -> Result<Passing, StorageError>;
 }

@@ -29,6 +29,7 @@ use self::ast::Node;
 pub use self::eval::MaskError;
 use self::eval::Slot;
 pub use self::sieve::{LiveFilter, Passing, Reach, Sieve, SieveError};
+use crate::model::{ErrorCode, Problem};
 use crate::schema::{FieldPath, Schema};
 
 /// The most bytes of a filter's text.
@@ -52,6 +53,19 @@ pub struct FilterError {
     pub detail: String,
     /// What could have stood there, where that is a short list.
     pub allowed: Vec<String>,
+}
+
+impl FilterError {
+    /// The refusal of a request that brings the filter.
+    pub fn to_problem(&self) -> Problem {
+        let detail = format!("The filter cannot be read at character {}: {}", self.position, self.detail);
+        let mut problem = Problem::new(ErrorCode::InvalidParameter, detail);
+        problem.position = Some(self.position);
+        if !self.allowed.is_empty() {
+            problem = problem.allowing(self.allowed.iter().cloned());
+        }
+        problem
+    }
 }
 
 /// The same, at a byte of the text.
@@ -97,7 +111,7 @@ impl Filter {
     }
 
     /// What was read.
-    pub fn text(&self) -> &str {
+    pub const fn text(&self) -> &Arc<str> {
         &self.text
     }
 

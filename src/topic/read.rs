@@ -1,15 +1,19 @@
 //! Reads: a page, one record, all records up to the tail.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
+use crate::filter::Reach;
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::log::topic_gone;
+use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX, RowFilter};
 use crate::topic::past::{Bounds, View};
 use crate::topic::view::Puller;
 use crate::topic::{Page, ReadRequest, Start, Topic};
@@ -38,32 +42,50 @@ impl Topic {
     pub async fn read(&self, ask: ReadRequest) -> Result<Page, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
         let from = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, from, patience).await?;
+        let deadline = ask.wait.map(|patience| Instant::now() + patience);
+        if let Some(deadline) = deadline {
+            self.wait_at_tail(&view, from, deadline).await?;
         }
-        let mut puller = Puller::new(ask.version);
+        let waits_on = deadline.filter(|_| filter.is_some());
+        let mut looked_at_left = if filter.is_some() { PAGE_LOOKED_AT_MAX } else { u64::MAX };
+        let mut puller = Puller::new(ask.version, filter);
         let mut chunks = Vec::new();
         let mut next = from;
         let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
         let mut bytes_left = ask.bytes_max.unwrap_or(usize::MAX);
-        while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
-            let found =
-                puller.get(self, &view, next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
-            if found.is_empty() {
-                break;
+        while records_left > 0 && looked_at_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
+            let reach = Reach {
+                until: Offset::MAX,
+                records: records_left.min(PULL_RECORDS),
+                bytes: bytes_left.min(PULL_BYTES),
+                looked_at: usize::try_from(looked_at_left).unwrap_or(usize::MAX).min(LOOKED_AT_ONCE),
+            };
+            let found = puller.get(self, &view, next, reach).await?;
+            if found.next == next {
+                match waits_on.filter(|_| chunks.is_empty()) {
+                    Some(deadline) if self.wait_at_tail(&view, next, deadline).await? => continue,
+                    _ => break,
+                }
             }
-            for chunk in found {
+            looked_at_left = looked_at_left.saturating_sub(found.next.since(next));
+            next = found.next;
+            for chunk in found.chunks {
                 // The backend's bound is about right; the page's is exact.
+                let (first, whole) = (chunk.first(), chunk.len());
                 let chunk = within_bytes(chunk, bytes_left, chunks.is_empty());
-                if chunk.is_empty() {
+                records_left -= chunk.len().min(records_left);
+                bytes_left = bytes_left.saturating_sub(chunk.values().bytes());
+                let kept = chunk.len();
+                if kept > 0 {
+                    chunks.push(select(ask.fields.as_ref(), chunk));
+                }
+                if kept < whole {
+                    next = first.saturating_after(kept as u64);
                     bytes_left = 0;
                     break;
                 }
-                next = chunk.next();
-                records_left -= chunk.len().min(records_left);
-                bytes_left = bytes_left.saturating_sub(chunk.values().bytes());
-                chunks.push(select(ask.fields.as_ref(), chunk));
             }
         }
         Ok(self.page(&view, chunks, next))
@@ -97,23 +119,40 @@ impl Topic {
     ) -> Result<BoxStream<'static, Result<Vec<Chunk>, Problem>>, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let mut next = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, next, patience).await?;
-        }
-        let end = self.bounds(&view).tail;
-        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let mut puller = Puller::new(ask.version.clone(), filter.clone());
+        let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
+        let until = self.bounds(&view).tail;
+        let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let topic = Arc::clone(self);
-        let mut puller = Puller::new(ask.version);
         Ok(Box::pin(async_stream::try_stream! {
-            while next < end {
-                let records = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_RECORDS);
-                let chunks = puller.get(&topic, &view, next, records, PULL_BYTES).await?;
-                let Some(last) = chunks.last() else { break };
-                next = last.next();
-                yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
+            while next < until && left > 0 {
+                let records = usize::try_from(left).unwrap_or(usize::MAX).min(PULL_RECORDS);
+                let reach = Reach { until, records, bytes: PULL_BYTES, looked_at: LOOKED_AT_ONCE };
+                let found = puller.get(&topic, &view, next, reach).await?;
+                if found.next == next {
+                    break;
+                }
+                next = found.next;
+                left -= found.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>().min(left);
+                yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
             }
         }))
+    }
+
+    /// Where a read up to the tail begins, when there is something for it or its patience has ended.
+    async fn begin_all(
+        &self,
+        ask: &ReadRequest,
+        view: &View,
+        is_filtered: bool,
+        puller: &mut Puller,
+    ) -> Result<Offset, Problem> {
+        let from = self.begin_read(ask, view).await?;
+        let Some(patience) = ask.wait else { return Ok(from) };
+        let deadline = Instant::now() + patience;
+        self.wait_at_tail(view, from, deadline).await?;
+        if is_filtered { self.first_passing(puller, view, from, deadline).await } else { Ok(from) }
     }
 
     /// The same in columns, those that the topic has now; records that were appended under later versions are not among
@@ -125,23 +164,35 @@ impl Topic {
         self.check_arrow()?;
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let mut next = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, next, patience).await?;
-        }
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let mut puller = Puller::new(None, filter.clone());
+        let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
-        let end = self.bounds(&view).tail;
-        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let until = self.bounds(&view).tail;
+        let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let columns = match &view {
             View::Version { columns, .. } => columns.clone(),
             View::Now | View::Until(_) => self.backend.columnar().ok_or_else(Problem::internal)?.columns(),
         };
-        let set = ColumnSet::new(&columns, ask.fields.as_ref());
-        let schema = Arc::clone(set.arrow());
+        let wanted = ColumnSet::new(&columns, ask.fields.as_ref());
+        let schema = Arc::clone(wanted.arrow());
+        let (set, filter) = match filter {
+            None => (wanted, None),
+            Some(filter) => {
+                let sieve = filter
+                    .on(&columns)
+                    .map_err(|err| self.storage_problem(&StorageError::Failed { cause: err.to_string() }))?;
+                let fields = ask.fields.as_ref().map(|fields| fields.and(sieve.bound().columns()));
+                (ColumnSet::new(&columns, fields.as_ref()), Some(RowFilter { sieve, wanted }))
+            }
+        };
         let topic = Arc::clone(self);
         let batches = Box::pin(async_stream::try_stream! {
-            while next < end {
-                let rows = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
+            while next < until && left > 0 {
+                let mut rows = usize::try_from(until.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
+                if filter.is_none() {
+                    rows = rows.min(usize::try_from(left).unwrap_or(usize::MAX));
+                }
                 let found = topic.batches_in(&view, &set, next, rows).await?;
                 let count: usize = found.iter().map(RecordBatch::num_rows).sum();
                 if count == 0 {
@@ -149,7 +200,15 @@ impl Topic {
                 }
                 next = next.saturating_after(count as u64);
                 for batch in found {
-                    yield batch;
+                    let batch = match &filter {
+                        Some(filter) => filter.apply(batch).await.map_err(|err| topic.storage_problem(&err))?,
+                        None => batch,
+                    };
+                    let batch = batch.slice(0, usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows()));
+                    left -= batch.num_rows() as u64;
+                    if batch.num_rows() > 0 {
+                        yield batch;
+                    }
                 }
             }
         });
@@ -235,11 +294,11 @@ impl Topic {
         })
     }
 
-    /// Returns when there is a record at `from`, nothing more will come, or patience ends.
-    async fn wait_at_tail(&self, view: &View, from: Offset, patience: std::time::Duration) -> Result<(), Problem> {
+    /// Returns when there is a record at `from`, nothing more will come, or patience ends: whether there is one.
+    pub(super) async fn wait_at_tail(&self, view: &View, from: Offset, deadline: Instant) -> Result<bool, Problem> {
         if !matches!(view, View::Now) {
             // Nothing comes in the past.
-            return Ok(());
+            return Ok(false);
         }
         let draining = self.services.draining.cancelled();
         let coming = self
@@ -249,9 +308,10 @@ impl Topic {
         tokio::select! {
             _ = coming => {}
             () = draining => {}
-            () = tokio::time::sleep(patience) => {}
+            () = tokio::time::sleep_until(deadline) => {}
         }
-        if self.backend.levels().now().ending.is_some() { Err(topic_gone()) } else { Ok(()) }
+        let levels = self.backend.levels().now();
+        if levels.ending.is_some() { Err(topic_gone()) } else { Ok(levels.readable > from) }
     }
 }
 

@@ -8,6 +8,7 @@ mod factory;
 mod indexes;
 mod lane;
 mod pace;
+mod passing;
 mod posted;
 mod publish;
 mod queue;

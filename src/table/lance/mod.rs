@@ -15,6 +15,7 @@ mod index;
 mod numbers;
 mod offsets;
 mod open;
+mod passing;
 mod past;
 mod pins;
 mod place;

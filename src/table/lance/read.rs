@@ -47,7 +47,7 @@ pub(super) struct EdgeRow {
 
 /// The service's columns and those that `schema` names after the steps that the dataset has not followed yet, as far as it
 /// has them.
-fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
+pub(super) fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
     let names: Vec<String> = schema.fields.iter().map(|field| column_name(&field.name, true)).collect();
     let wanted = |name: &str| name == OFFSET_COLUMN || name == TIMESTAMP_COLUMN || names.iter().any(|it| it == name);
     let all = dataset.schema();
@@ -84,7 +84,7 @@ pub(super) async fn part(
 }
 
 /// Reads a part of one fragment, batch by batch, until `each` has enough.
-async fn read_part(
+pub(super) async fn read_part(
     dataset: &Dataset,
     projection: &LanceSchema,
     placed: Placed,
@@ -253,7 +253,7 @@ fn column_bytes(batch: &RecordBatch) -> u64 {
 }
 
 /// Leaves out the members that are not wanted; a struct of which nothing is there keeps all, so that its nulls are read.
-fn prune(have: &mut [LanceField], wanted: &[Field], top_level: bool) {
+pub(super) fn prune(have: &mut [LanceField], wanted: &[Field], top_level: bool) {
     for field in have {
         if let Some(wanted) = wanted.iter().find(|wanted| column_name(&wanted.name, top_level) == field.name) {
             prune_type(field, &wanted.data_type);

@@ -10,6 +10,7 @@ mod cursors;
 mod evolve;
 mod export;
 mod faults;
+mod filter;
 mod forks;
 mod indexes;
 mod lacking;

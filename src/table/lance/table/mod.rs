@@ -20,8 +20,9 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
-use super::{Shared, index, read, upkeep};
+use super::{Shared, index, passing, read, upkeep};
 use crate::codec::{Chunk, ColumnSet};
+use crate::filter::{Passing, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
@@ -304,6 +305,21 @@ impl TableView for LanceTable {
     ) -> Result<Vec<RecordBatch>, TableError> {
         let (set, columns) = (set.clone(), columns.clone());
         self.run(|inner| async move { inner.read_batches(&set, &columns, from, records, bytes).await }).await
+    }
+
+    async fn read_passing(
+        &self,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<Passing, TableError> {
+        let (columns, sieve) = (columns.clone(), Arc::clone(sieve));
+        self.run(move |inner| async move {
+            let read = |version| async { passing::passing(&{ version }, &columns, &sieve, from, reach).await };
+            Ok(inner.of_newest(read).await?.unwrap_or(Passing { chunks: Vec::new(), next: from }))
+        })
+        .await
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
