@@ -18,6 +18,8 @@ mod tested;
 mod values;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use datafusion::prelude::Expr;
 use self::ast::Node;
 pub use self::eval::MaskError;
 use self::eval::Slot;
-pub use self::sieve::{LiveFilter, Passing, Reach, Sieve, SieveError};
+pub use self::sieve::{Candidates, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
 use crate::model::{ErrorCode, Problem};
 use crate::schema::{FieldPath, Schema};
 

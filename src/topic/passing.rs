@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_select::filter::filter_record_batch;
 use tokio::time::Instant;
 
 use crate::backend::StorageError;
-use crate::codec::ColumnSet;
-use crate::filter::{Filter, LiveFilter, Passing, Reach, Sieve};
+use crate::codec::{ColumnSet, FieldSelection};
+use crate::filter::{Filter, LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Problem};
 use crate::topic::Topic;
 use crate::topic::past::View;
@@ -51,6 +49,7 @@ impl Topic {
         &self,
         view: &View,
         filter: &LiveFilter,
+        fields: Option<&FieldSelection>,
         from: Offset,
         reach: Reach,
     ) -> Result<Passing, StorageError> {
@@ -64,11 +63,32 @@ impl Topic {
         }
         if let View::Version { past, columns } = view {
             let sieve = filter.on(columns).map_err(|err| StorageError::Failed { cause: err.to_string() })?;
-            let found = past.view.read_passing(columns, &sieve, from, reach).await;
+            let columns = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(columns));
+            let found = past.view.read_passing(&columns, &sieve, from, reach).await;
             return found.map_err(|err| StorageError::from(&err));
         }
         let none = || StorageError::Failed { cause: "the backend has no columns".to_owned() };
-        self.backend.columnar().ok_or_else(none)?.get_passing(filter, from, reach).await
+        self.backend.columnar().ok_or_else(none)?.get_passing(filter, fields, from, reach).await
+    }
+
+    /// The same in the columns of a set, by a filter that began with it.
+    ///
+    /// # Errors
+    /// [`StorageError`] as of the view.
+    pub(super) async fn get_passing_batches_in(
+        &self,
+        view: &View,
+        set: &ColumnSet,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, StorageError> {
+        if let View::Version { past, columns } = view {
+            let found = past.view.read_passing_batches(set, columns, sieve, from, reach).await;
+            return found.map_err(|err| StorageError::from(&err));
+        }
+        let none = || StorageError::Failed { cause: "the backend has no columns".to_owned() };
+        self.backend.columnar().ok_or_else(none)?.get_passing_batches(set, sieve, from, reach).await
     }
 
     /// Where the first record stands that passes, from `from` on; waits for one until `deadline`. Where none came, the first
@@ -98,34 +118,6 @@ impl Topic {
             if Instant::now() >= deadline {
                 return Ok(next);
             }
-        }
-    }
-}
-
-/// A filter on rows of a read in columns, which have its columns besides those that are asked for.
-#[derive(Clone)]
-pub(super) struct RowFilter {
-    pub(super) sieve: Arc<Sieve>,
-    /// What is asked for.
-    pub(super) wanted: ColumnSet,
-}
-
-impl RowFilter {
-    /// The rows that pass, in the columns that are asked for.
-    ///
-    /// # Errors
-    /// The cause, for the log.
-    pub(super) async fn apply(&self, batch: RecordBatch) -> Result<RecordBatch, StorageError> {
-        let this = self.clone();
-        let work = move || -> Result<RecordBatch, String> {
-            let mask = this.sieve.mask(&batch).map_err(|err| err.to_string())?;
-            let rows = filter_record_batch(&batch, &mask).map_err(|err| err.to_string())?;
-            this.wanted.narrow(&rows).map_err(|err| err.to_string())
-        };
-        // Where it holds up nobody.
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done.map_err(|cause| StorageError::Failed { cause }),
-            Err(err) => std::panic::resume_unwind(err.into_panic()),
         }
     }
 }

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
-use crate::filter::Reach;
+use crate::filter::{PassingRows, Reach, Sieve};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::log::topic_gone;
-use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX, RowFilter};
+use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX};
 use crate::topic::past::{Bounds, View};
 use crate::topic::view::Puller;
 use crate::topic::{Page, ReadRequest, Start, Topic};
@@ -50,7 +50,7 @@ impl Topic {
         }
         let waits_on = deadline.filter(|_| filter.is_some());
         let mut looked_at_left = if filter.is_some() { PAGE_LOOKED_AT_MAX } else { u64::MAX };
-        let mut puller = Puller::new(ask.version, filter);
+        let mut puller = Puller::new(ask.version, filter, ask.fields.clone());
         let mut chunks = Vec::new();
         let mut next = from;
         let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
@@ -120,7 +120,7 @@ impl Topic {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
         let filter = self.live_filter(ask.filter.as_ref(), &view)?;
-        let mut puller = Puller::new(ask.version.clone(), filter.clone());
+        let mut puller = Puller::new(ask.version.clone(), filter.clone(), ask.fields.clone());
         let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         let until = self.bounds(&view).tail;
         let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
@@ -165,7 +165,7 @@ impl Topic {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
         let filter = self.live_filter(ask.filter.as_ref(), &view)?;
-        let mut puller = Puller::new(None, filter.clone());
+        let mut puller = Puller::new(None, filter.clone(), ask.fields.clone());
         let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
         let until = self.bounds(&view).tail;
@@ -174,38 +174,24 @@ impl Topic {
             View::Version { columns, .. } => columns.clone(),
             View::Now | View::Until(_) => self.backend.columnar().ok_or_else(Problem::internal)?.columns(),
         };
-        let wanted = ColumnSet::new(&columns, ask.fields.as_ref());
-        let schema = Arc::clone(wanted.arrow());
-        let (set, filter) = match filter {
-            None => (wanted, None),
-            Some(filter) => {
-                let sieve = filter
-                    .on(&columns)
-                    .map_err(|err| self.storage_problem(&StorageError::Failed { cause: err.to_string() }))?;
-                let fields = ask.fields.as_ref().map(|fields| fields.and(sieve.bound().columns()));
-                (ColumnSet::new(&columns, fields.as_ref()), Some(RowFilter { sieve, wanted }))
-            }
+        let set = ColumnSet::new(&columns, ask.fields.as_ref());
+        let schema = Arc::clone(set.arrow());
+        let sieve = match filter.map(|filter| filter.on(&columns)).transpose() {
+            Ok(sieve) => sieve,
+            Err(err) => return Err(self.storage_problem(&StorageError::Failed { cause: err.to_string() })),
         };
         let topic = Arc::clone(self);
         let batches = Box::pin(async_stream::try_stream! {
             while next < until && left > 0 {
-                let mut rows = usize::try_from(until.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
-                if filter.is_none() {
-                    rows = rows.min(usize::try_from(left).unwrap_or(usize::MAX));
-                }
-                let found = topic.batches_in(&view, &set, next, rows).await?;
-                let count: usize = found.iter().map(RecordBatch::num_rows).sum();
-                if count == 0 {
+                let records = usize::try_from(left).unwrap_or(usize::MAX);
+                let reach = Reach { until, records, bytes: PULL_COLUMN_BYTES, looked_at: PULL_ROWS };
+                let found = topic.batches_in(&view, &set, sieve.as_ref(), next, reach).await?;
+                if found.next == next {
                     break;
                 }
-                next = next.saturating_after(count as u64);
-                for batch in found {
-                    let batch = match &filter {
-                        Some(filter) => filter.apply(batch).await.map_err(|err| topic.storage_problem(&err))?,
-                        None => batch,
-                    };
-                    let batch = batch.slice(0, usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows()));
-                    left -= batch.num_rows() as u64;
+                next = found.next;
+                for batch in found.batches {
+                    left -= (batch.num_rows() as u64).min(left);
                     if batch.num_rows() > 0 {
                         yield batch;
                     }
@@ -219,17 +205,25 @@ impl Topic {
         &self,
         view: &View,
         set: &ColumnSet,
+        sieve: Option<&Arc<Sieve>>,
         from: Offset,
-        rows: usize,
-    ) -> Result<Vec<RecordBatch>, Problem> {
-        let found = match view {
+        reach: Reach,
+    ) -> Result<PassingRows, Problem> {
+        if let Some(sieve) = sieve {
+            let found = self.get_passing_batches_in(view, set, sieve, from, reach).await;
+            return found.map_err(|err| self.storage_problem(&err));
+        }
+        let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
+        let rows = left.min(reach.records).min(reach.looked_at);
+        let batches = match view {
             View::Version { past, columns } => {
-                let found = past.view.read_batches(set, columns, from, rows, PULL_COLUMN_BYTES).await;
-                found.map_err(|err| StorageError::from(&err))
+                let found = past.view.read_batches(set, columns, from, rows, reach.bytes).await;
+                found.map_err(|err| self.storage_problem(&StorageError::from(&err)))?
             }
-            View::Now | View::Until(_) => return self.columns_from(set, from, rows, PULL_COLUMN_BYTES).await,
+            View::Now | View::Until(_) => self.columns_from(set, from, rows, reach.bytes).await?,
         };
-        found.map_err(|err| self.storage_problem(&err))
+        let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        Ok(PassingRows { batches, next: from.saturating_after(count as u64) })
     }
 
     /// Rows of the topic as it is, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them.

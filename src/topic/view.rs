@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Chunk, SchemaView, Unmappable};
+use crate::codec::{Chunk, FieldSelection, SchemaView, Unmappable};
 use crate::filter::{LiveFilter, Passing, Reach};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion};
 use crate::schema::{Lineage, Schema};
@@ -20,14 +20,21 @@ pub struct AsOfSchema {
 pub(super) struct Puller {
     wanted: Option<AsOfSchema>,
     filter: Option<Arc<LiveFilter>>,
+    /// The fields that need be there.
+    fields: Option<FieldSelection>,
     /// What the version shows, and the posted version that it was made for.
     view: Option<(Option<SchemaVersion>, SchemaView)>,
 }
 
 impl Puller {
-    /// Records under a version, none for the newest; all of them, or those that pass a filter.
-    pub(super) fn new(wanted: Option<AsOfSchema>, filter: Option<Arc<LiveFilter>>) -> Self {
-        Self { wanted, filter, view: None }
+    /// Records under a version, none for the newest; all of them, or those that pass a filter; with the fields at least that
+    /// are named, all for none.
+    pub(super) fn new(
+        wanted: Option<AsOfSchema>,
+        filter: Option<Arc<LiveFilter>>,
+        fields: Option<FieldSelection>,
+    ) -> Self {
+        Self { wanted, filter, fields, view: None }
     }
 
     /// Records of what is seen, those that pass the filter if there is one; failures as problems. Of a version of the dataset,
@@ -62,14 +69,17 @@ impl Puller {
     }
 
     async fn pull(&self, topic: &Topic, seen: &View, from: Offset, reach: Reach) -> Result<Passing, Problem> {
-        if let Some(filter) = &self.filter {
-            let found = topic.get_passing_in(seen, filter, from, reach).await;
-            return found.map_err(|err| topic.storage_problem(&err));
-        }
-        let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
-        let chunks = topic.get_in(seen, from, reach.records.min(left), reach.bytes).await?;
-        let next = chunks.last().map_or(from, Chunk::next);
-        Ok(Passing { chunks, next })
+        // Under another version the names are others.
+        let fields = self.fields.as_ref().filter(|_| self.wanted.is_none());
+        let found = match &self.filter {
+            Some(filter) => topic.get_passing_in(seen, filter, fields, from, reach).await,
+            None => {
+                let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
+                let chunks = topic.get_in(seen, from, reach.records.min(left), reach.bytes, fields).await;
+                chunks.map(|chunks| Passing { next: chunks.last().map_or(from, Chunk::next), chunks })
+            }
+        };
+        found.map_err(|err| topic.storage_problem(&err))
     }
 }
 

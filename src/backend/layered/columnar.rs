@@ -1,13 +1,15 @@
 //! Rows in columns: those of the tail are laid out as a commit would do it, older ones come from the dataset.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::{Columnar, StorageError};
-use crate::codec::{Chunk, ColumnSet};
-use crate::filter::{LiveFilter, Passing, Reach};
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
+use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -30,8 +32,36 @@ impl Columnar for Layered {
         self.under_one_form(|before| async move { self.try_batches(set, &before, offset, limit, bytes).await }).await
     }
 
-    async fn get_passing(&self, filter: &LiveFilter, offset: Offset, reach: Reach) -> Result<Passing, StorageError> {
-        self.under_one_form(|before| async move { self.try_passing(filter, &before, offset, reach).await }).await
+    async fn get_passing(
+        &self,
+        filter: &LiveFilter,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<Passing, StorageError> {
+        let read = |before| async move { self.try_passing(filter, fields, &{ before }, offset, reach).await };
+        self.under_one_form(read).await
+    }
+
+    async fn get_fields(
+        &self,
+        fields: &FieldSelection,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        self.get_records(Some(fields), offset, limit, bytes).await
+    }
+
+    async fn get_passing_batches(
+        &self,
+        set: &ColumnSet,
+        sieve: &Arc<Sieve>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, StorageError> {
+        let read = |before| async move { self.try_passing_batches(set, sieve, &{ before }, offset, reach).await };
+        self.under_one_form(read).await
     }
 }
 

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use crate::backend::{BackendStats, Columnar, Commit, Flushed, Sequenced, StorageBackend, StorageError};
-use crate::codec::Chunk;
+use crate::codec::{Chunk, FieldSelection};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Timestamp};
 use crate::table::TableError;
 use crate::tail::{Levels, LevelsWatch, Reservation};
@@ -103,11 +103,50 @@ impl Layered {
             .then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
     }
 
-    async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
+    /// Records, of which only the fields that are named need be there.
+    async fn get_records(
+        &self,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offset < levels.earliest {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        if offset >= levels.readable || limit == 0 {
+            return Ok(Vec::new());
+        }
+        // The tail first: it lets go only of what the published table holds.
+        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
+            return Ok(chunks.into_iter().map(Chunk::printed).collect());
+        }
+        let chunks = self.read_table(fields, offset, limit, bytes).await?;
+        match chunks.first().map(Chunk::first) {
+            Some(first) if first == offset => Ok(chunks),
+            // Dropped while it was read: what is left begins later.
+            _ if self.lane.levels().now().earliest > offset => {
+                Err(StorageError::Expired { earliest: self.lane.levels().now().earliest })
+            }
+            found => Err(StorageError::Failed {
+                cause: format!("the dataset gave {found:?} where a read of offset {offset} begins"),
+            }),
+        }
+    }
+
+    async fn read_table(
+        &self,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
         let table = self.lane.table().await?;
         let chunks = loop {
             let columns = self.lane.columns();
-            match table.read(&columns, offset, limit, bytes).await {
+            let read = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(&columns));
+            match table.read(&read, offset, limit, bytes).await {
                 Ok(chunks) => break chunks,
                 // The dataset may follow what was posted in between.
                 Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
@@ -243,28 +282,7 @@ impl StorageBackend for Layered {
     }
 
     async fn get(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
-        let levels = self.lane.levels().now();
-        if offset < levels.earliest {
-            return Err(StorageError::Expired { earliest: levels.earliest });
-        }
-        if offset >= levels.readable || limit == 0 {
-            return Ok(Vec::new());
-        }
-        // The tail first: it lets go only of what the published table holds.
-        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
-            return Ok(chunks.into_iter().map(Chunk::printed).collect());
-        }
-        let chunks = self.read_table(offset, limit, bytes).await?;
-        match chunks.first().map(Chunk::first) {
-            Some(first) if first == offset => Ok(chunks),
-            // Dropped while it was read: what is left begins later.
-            _ if self.lane.levels().now().earliest > offset => {
-                Err(StorageError::Expired { earliest: self.lane.levels().now().earliest })
-            }
-            found => Err(StorageError::Failed {
-                cause: format!("the dataset gave {found:?} where a read of offset {offset} begins"),
-            }),
-        }
+        self.get_records(None, offset, limit, bytes).await
     }
 
     async fn flush(&self) -> Result<Flushed, StorageError> {

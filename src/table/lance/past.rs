@@ -19,7 +19,7 @@ use super::open::{Version, torn_data};
 use super::pins::Pin;
 use super::{passing, read};
 use crate::codec::{Chunk, ColumnSet};
-use crate::filter::{Passing, Reach, Sieve};
+use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, SchemaVersion, Timestamp};
 use crate::schema::Columns;
 use crate::table::{TableError, TableHead, TableView, VersionSummary};
@@ -172,6 +172,22 @@ impl TableView for PastVersion {
         let (this, columns, sieve) = (self.clone(), columns.clone(), Arc::clone(sieve));
         let reading = async move {
             let outcome = passing::passing(&this.version, &columns, &sieve, from, reach).await;
+            this.told(outcome).await
+        };
+        joined(self.runtime.spawn(reading).await)
+    }
+
+    async fn read_passing_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, TableError> {
+        let (this, set, columns, sieve) = (self.clone(), set.clone(), columns.clone(), Arc::clone(sieve));
+        let reading = async move {
+            let outcome = passing::batches(&this.version, &set, &columns, &sieve, from, reach).await;
             this.told(outcome).await
         };
         joined(self.runtime.spawn(reading).await)

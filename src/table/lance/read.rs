@@ -23,7 +23,7 @@ use crate::schema::{Columns, DataType, Field, Move, Schema};
 use crate::table::TableError;
 
 /// About how many bytes of columns are decoded at once.
-const BATCH_BYTES: u64 = 2 << 20;
+pub(super) const BATCH_BYTES: u64 = 2 << 20;
 /// How many rows are decoded at once, at most.
 const BATCH_ROWS: u64 = 8_192;
 /// How many times are looked at in one read, at the end of a search.
@@ -247,7 +247,7 @@ pub(super) async fn batches(
 }
 
 /// What the rows of a batch take, whatever their buffers hold beside them.
-fn column_bytes(batch: &RecordBatch) -> u64 {
+pub(super) fn column_bytes(batch: &RecordBatch) -> u64 {
     let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default() as u64;
     batch.columns().iter().map(bytes).sum()
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::left_out::LeftOut;
 use crate::backend::StorageError;
-use crate::codec::Chunk;
+use crate::codec::{Chunk, FieldSelection};
 use crate::filter::{LiveFilter, Passing, Reach};
 use crate::model::{Offset, Problem, SchemaVersion};
 use crate::tail::Levels;
@@ -221,7 +221,7 @@ impl Reader {
             return Step::Items(self.deliver_run(run, ask));
         }
         let bytes = if shares { RUN_BYTES } else { PULL_BYTES };
-        match self.pull(until, bytes).await {
+        match self.pull(until, bytes, ask.fields.as_ref()).await {
             Ok(found) if shares => {
                 let topic = &self.topic;
                 match topic.runs.keep(topic.epoch(), of, self.next, found, until, &topic.services.runs_budget) {
@@ -237,20 +237,19 @@ impl Reader {
     }
 
     /// Records from where the stream stands.
-    async fn pull(&self, until: Offset, bytes: usize) -> Result<Passing, StorageError> {
+    async fn pull(
+        &self,
+        until: Offset,
+        bytes: usize,
+        fields: Option<&FieldSelection>,
+    ) -> Result<Passing, StorageError> {
         let records = usize::try_from(self.left).unwrap_or(PULL_RECORDS).min(PULL_RECORDS);
         if let Some(filter) = &self.filter {
             let reach = Reach { until, records, bytes, looked_at: LOOKED_AT_ONCE };
-            return self.topic.get_passing_in(&self.view, filter, self.next, reach).await;
+            return self.topic.get_passing_in(&self.view, filter, fields, self.next, reach).await;
         }
         let records = usize::try_from(until.since(self.next)).unwrap_or(PULL_RECORDS).min(records);
-        let chunks = match &self.view {
-            View::Version { past, columns } => {
-                let read = past.view.read(columns, self.next, records, bytes).await;
-                read.map_err(|err| StorageError::from(&err))?
-            }
-            View::Now | View::Until(_) => self.topic.backend.get(self.next, records, bytes).await?,
-        };
+        let chunks = self.topic.get_in(&self.view, self.next, records, bytes, fields).await?;
         let next = chunks.last().map_or(self.next, Chunk::next);
         Ok(Passing { chunks, next })
     }

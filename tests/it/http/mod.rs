@@ -12,6 +12,7 @@ mod export;
 mod faults;
 mod filter;
 mod forks;
+mod hostile_filters;
 mod indexes;
 mod lacking;
 mod load;

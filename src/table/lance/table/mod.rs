@@ -22,7 +22,7 @@ use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
 use super::{Shared, index, passing, read, upkeep};
 use crate::codec::{Chunk, ColumnSet};
-use crate::filter::{Passing, Reach, Sieve};
+use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
@@ -318,6 +318,22 @@ impl TableView for LanceTable {
         self.run(move |inner| async move {
             let read = |version| async { passing::passing(&{ version }, &columns, &sieve, from, reach).await };
             Ok(inner.of_newest(read).await?.unwrap_or(Passing { chunks: Vec::new(), next: from }))
+        })
+        .await
+    }
+
+    async fn read_passing_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, TableError> {
+        let (set, columns, sieve) = (set.clone(), columns.clone(), Arc::clone(sieve));
+        self.run(move |inner| async move {
+            let read = |version| async { passing::batches(&{ version }, &set, &columns, &sieve, from, reach).await };
+            Ok(inner.of_newest(read).await?.unwrap_or(PassingRows { batches: Vec::new(), next: from }))
         })
         .await
     }
