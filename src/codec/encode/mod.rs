@@ -11,6 +11,7 @@ use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use bytes::Bytes;
 
 pub(super) use self::printer::{Nonfinite, Object};
+pub use self::table::TableShape;
 use super::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN};
 use super::{Chunk, Values};
 use crate::model::{Offset, Timestamp};
