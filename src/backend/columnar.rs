@@ -1,10 +1,13 @@
 //! What backends with columns can do besides.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::backend::StorageError;
-use crate::codec::ColumnSet;
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
+use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -26,4 +29,42 @@ pub trait Columnar: Send + Sync {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, StorageError>;
+
+    /// The records from `offset` on that pass a filter, as far as the reach goes; only these fields of them need be there. Each call looks at one record at least, where
+    /// there is one; nothing is looked at past the readable tail.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn get_passing(
+        &self,
+        filter: &LiveFilter,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<Passing, StorageError>;
+
+    /// Records from `offset` on as [`StorageBackend::get`](crate::backend::StorageBackend::get) gives them, of which only
+    /// these fields need be there.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn get_fields(
+        &self,
+        fields: &FieldSelection,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError>;
+
+    /// The same rows in the columns of a set, which began with the filter's; about the reach's bytes of columns.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn get_passing_batches(
+        &self,
+        set: &ColumnSet,
+        sieve: &Arc<Sieve>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, StorageError>;
 }

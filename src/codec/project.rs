@@ -1,12 +1,14 @@
 //! A choice of fields.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiter::Peek;
 
 use crate::codec::read::{Malformed, Reader};
 use crate::codec::text::unescape;
 use crate::codec::{Chunk, Values};
-use crate::schema::{DataType, Field, FieldPath, Schema};
+use crate::schema::{Columns, DataType, Field, FieldPath, Schema};
 
 /// The fields to keep of each value, as `fields=a,b.c` names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +103,14 @@ impl FieldSelection {
     /// column: such a column comes whole; a struct of which nothing is chosen is left out.
     pub fn columns(&self, schema: &Schema) -> Schema {
         Schema { fields: chosen_fields(&schema.fields, &self.root) }
+    }
+
+    /// The top-level columns that anything is chosen of, whole: what must be read before the choice is made.
+    #[must_use]
+    pub fn narrowed(&self, columns: &Columns) -> Columns {
+        let is_chosen = |field: &&Field| self.root.members.iter().any(|(key, _)| *key == field.name);
+        let fields = columns.schema.fields.iter().filter(is_chosen).cloned().collect();
+        Columns { schema: Arc::new(Schema { fields }), lineage: Arc::clone(&columns.lineage), version: columns.version }
     }
 
     fn keep(&self, text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {

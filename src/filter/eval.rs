@@ -76,6 +76,11 @@ impl Slot {
 }
 
 impl BoundFilter {
+    /// The columns that it reads, as the names that lead to each and its type.
+    pub fn reads(&self) -> impl Iterator<Item = (&[String], &ArrowType)> {
+        self.slots.iter().map(|slot| (slot.names.as_slice(), &slot.data_type))
+    }
+
     /// Which rows of a batch pass, as true; the others are false. The batch has the columns of the schema that the filter is
     /// bound to, or of an earlier one: what it lacks is null.
     ///

@@ -18,6 +18,8 @@ mod tested;
 mod values;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use datafusion::prelude::Expr;
 use self::ast::Node;
 pub use self::eval::MaskError;
 use self::eval::Slot;
-pub use self::sieve::{LiveFilter, Passing, Reach, Sieve, SieveError};
+pub use self::sieve::{Candidates, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
+use crate::model::{ErrorCode, Problem};
 use crate::schema::{FieldPath, Schema};
 
 /// The most bytes of a filter's text.
@@ -52,6 +55,19 @@ pub struct FilterError {
     pub detail: String,
     /// What could have stood there, where that is a short list.
     pub allowed: Vec<String>,
+}
+
+impl FilterError {
+    /// The refusal of a request that brings the filter.
+    pub fn to_problem(&self) -> Problem {
+        let detail = format!("The filter cannot be read at character {}: {}", self.position, self.detail);
+        let mut problem = Problem::new(ErrorCode::InvalidParameter, detail);
+        problem.position = Some(self.position);
+        if !self.allowed.is_empty() {
+            problem = problem.allowing(self.allowed.iter().cloned());
+        }
+        problem
+    }
 }
 
 /// The same, at a byte of the text.
@@ -97,7 +113,7 @@ impl Filter {
     }
 
     /// What was read.
-    pub fn text(&self) -> &str {
+    pub const fn text(&self) -> &Arc<str> {
         &self.text
     }
 

@@ -1,21 +1,63 @@
 //! Filters at work: on batches, on text, and on columns that change while a read goes on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 use parking_lot::Mutex;
 
 use super::{BoundFilter, Filter, MaskError};
+use crate::codec::encode::offsets_of;
 use crate::codec::reshape::ReshapeError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::Offset;
 use crate::schema::Columns;
 
 /// A filter with what must be read to decide on a record.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sieve {
     bound: BoundFilter,
     set: ColumnSet,
+    /// What an index has said, once it was asked.
+    candidates: OnceLock<Option<Candidates>>,
+}
+
+/// The records that may pass, of those that an index knows. Records do not change at their offsets, so that it stays true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// From where to where the index knows all records, ascending.
+    known: Vec<(Offset, Offset)>,
+    /// Those of them that may pass, ascending.
+    offsets: Vec<Offset>,
+}
+
+impl Candidates {
+    /// Records that may pass, in any order, of those that are known, in ranges that ascend.
+    pub fn new(known: impl IntoIterator<Item = (Offset, Offset)>, mut offsets: Vec<Offset>) -> Self {
+        let mut joined: Vec<(Offset, Offset)> = Vec::new();
+        for (first, next) in known {
+            match joined.last_mut() {
+                Some(last) if last.1 == first => last.1 = next,
+                _ => joined.push((first, next)),
+            }
+        }
+        offsets.sort_unstable();
+        offsets.dedup();
+        Self { known: joined, offsets }
+    }
+
+    /// Where the records end that are known and among which `from` is; none where it is not known.
+    pub fn known_until(&self, from: Offset) -> Option<Offset> {
+        let at = self.known.partition_point(|(_, next)| *next <= from);
+        self.known.get(at).filter(|(first, _)| *first <= from).map(|(_, next)| *next)
+    }
+
+    /// The candidates from `from` on and before `until`.
+    pub fn between(&self, from: Offset, until: Offset) -> &[Offset] {
+        let begin = self.offsets.partition_point(|offset| *offset < from);
+        let end = self.offsets.partition_point(|offset| *offset < until);
+        self.offsets.get(begin..end).unwrap_or_default()
+    }
 }
 
 /// Why it could not be told which records pass: a fault of this server.
@@ -51,11 +93,30 @@ pub struct Passing {
     pub next: Offset,
 }
 
+/// The same in columns.
+#[derive(Clone, Debug, Default)]
+pub struct PassingRows {
+    /// The rows that pass, in order.
+    pub batches: Vec<RecordBatch>,
+    /// Everything before it was looked at; where the look began if there was nothing.
+    pub next: Offset,
+}
+
 impl Sieve {
     /// A filter that is bound to these columns.
     pub fn new(bound: BoundFilter, columns: &Columns) -> Self {
         let set = ColumnSet::new(columns, Some(&FieldSelection::of(bound.columns())));
-        Self { bound, set }
+        Self { bound, set, candidates: OnceLock::new() }
+    }
+
+    /// What an index has said; none where none was asked yet.
+    pub fn candidates(&self) -> Option<Option<&Candidates>> {
+        self.candidates.get().map(Option::as_ref)
+    }
+
+    /// Keeps what an index says, unless it was asked before.
+    pub fn set_candidates(&self, candidates: Option<Candidates>) -> Option<&Candidates> {
+        self.candidates.get_or_init(|| candidates).as_ref()
     }
 
     /// The columns that it reads.
@@ -74,6 +135,40 @@ impl Sieve {
     /// [`SieveError`].
     pub fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, SieveError> {
         Ok(self.bound.mask(batch)?)
+    }
+
+    /// The rows of dense records that pass, in the columns of a set.
+    ///
+    /// # Errors
+    /// [`SieveError`].
+    pub fn sift_rows(
+        &self,
+        set: &ColumnSet,
+        chunks: &[Chunk],
+        now: &Columns,
+        reach: Reach,
+    ) -> Result<PassingRows, SieveError> {
+        let tested = self.set.take_chunks(chunks, now)?;
+        let rows = set.take_chunks(chunks, now)?;
+        self.pick(rows, &tested, reach)
+    }
+
+    /// The rows that pass, of dense rows in any columns and the same rows in the columns of the filter's set.
+    ///
+    /// # Errors
+    /// [`SieveError`].
+    pub fn pick(&self, rows: RecordBatch, tested: &RecordBatch, reach: Reach) -> Result<PassingRows, SieveError> {
+        let mask = self.mask(tested)?;
+        let offsets = offsets_of(tested).map_err(|error| ReshapeError::Shape(error.to_string()))?;
+        let behind = |offset: &u64| Offset::new(offset.saturating_add(1)).unwrap_or(Offset::MAX);
+        let last = mask.values().set_indices().nth(reach.records.saturating_sub(1));
+        let (looked_at, next) = match last.and_then(|at| Some((at + 1, offsets.get(at)?))) {
+            Some((looked_at, offset)) => (looked_at, behind(offset)),
+            None => (mask.len(), offsets.last().map(behind).unwrap_or_default()),
+        };
+        let passing = filter_record_batch(&rows.slice(0, looked_at), &mask.slice(0, looked_at))
+            .map_err(|error| ReshapeError::Shape(error.to_string()))?;
+        Ok(PassingRows { batches: vec![passing], next })
     }
 
     /// The records of dense chunks that pass, as far as the reach goes. The text is in the form of the columns of now.
@@ -178,6 +273,17 @@ mod tests {
         let reach = Reach { until: offset(99), records, bytes, looked_at: 99 };
         let passing = passing(&[chunk(4, 3), chunk(7, 2)], &BooleanArray::from(bits.to_vec()), reach);
         (passing.chunks.iter().map(|chunk| (chunk.first().get(), chunk.len())).collect(), passing.next.get())
+    }
+
+    #[test]
+    fn candidates_are_found_in_what_is_known() {
+        let range = |first, next| (offset(first), offset(next));
+        let offsets = [17, 3, 5, 3].map(offset).to_vec();
+        let candidates = Candidates::new([range(2, 6), range(6, 9), range(12, 20)], offsets);
+        let known = |from| candidates.known_until(offset(from)).map(Offset::get);
+        assert_eq!([1, 2, 8, 9, 12, 19, 20].map(known), [None, Some(9), Some(9), None, Some(20), Some(20), None]);
+        assert_eq!(candidates.between(offset(4), offset(17)), [offset(5)]);
+        assert_eq!(candidates.between(offset(3), offset(18)), [3, 5, 17].map(offset));
     }
 
     #[test]

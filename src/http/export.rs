@@ -78,11 +78,11 @@ pub(crate) async fn export(
         bytes_max: None,
         wait: None,
         fields: query.fields()?,
+        filter: query.filter()?,
         version: None,
         at: query.moment()?,
     };
     let topic = state.engine.topic(&name).await?;
-    query.refuse_lacking()?;
     let metrics = Arc::clone(&state.metrics);
     let body = match format {
         Format::Ndjson => Body::from_stream(lines(topic.read_all(ask).await?, metrics)),

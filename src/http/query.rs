@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::codec::FieldSelection;
+use crate::filter::Filter;
 use crate::http::routes::Route;
 use crate::model::{CursorName, ErrorCode, IndexName, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp};
 use crate::topic::{Moment, Start};
@@ -18,9 +19,6 @@ pub(crate) struct StrictQuery {
     known: &'static [&'static str],
     given: Vec<(String, String)>,
 }
-
-/// Parameters of the contract that no backend serves yet, with the capability that they belong to.
-const LACKING: &[(&str, Option<&str>)] = &[("filter", Some("filter"))];
 
 impl<S: Send + Sync> FromRequestParts<S> for StrictQuery {
     type Rejection = Problem;
@@ -157,14 +155,9 @@ impl StrictQuery {
         self.text("fields").map(FieldSelection::parse).transpose().map_err(|error| invalid(error.detail))
     }
 
-    /// Refuses what no backend can do yet; called once the topic is known to exist.
-    pub(crate) fn refuse_lacking(&self) -> Result<(), Problem> {
-        for (name, capability) in LACKING {
-            if self.text(name).is_some() {
-                return Err(lacking(format!("No backend serves the parameter {name} yet."), *capability));
-            }
-        }
-        Ok(())
+    /// What records must pass.
+    pub(crate) fn filter(&self) -> Result<Option<Filter>, Problem> {
+        self.text("filter").map(Filter::parse).transpose().map_err(|error| error.to_problem())
     }
 }
 

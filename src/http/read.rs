@@ -52,7 +52,6 @@ pub(crate) async fn read(
         ));
     }
     let topic = state.engine.topic(&name).await?;
-    query.refuse_lacking()?;
     if let Some(number) = version {
         ask.version = Some(topic.schema_as_of(number).await?);
     }
@@ -104,6 +103,7 @@ fn ask(query: &StrictQuery, paged: bool) -> Result<ReadRequest, Problem> {
         wait: query.seconds("wait", 0..=60)?,
         version: None,
         fields: query.fields()?,
+        filter: query.filter()?,
         at: query.moment()?,
     })
 }

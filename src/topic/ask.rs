@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::{Body, Chunk, FieldSelection};
+use crate::filter::Filter;
 use crate::model::{
     Ack, CursorName, Epoch, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
     TopicName, Writer,
@@ -147,6 +148,8 @@ pub struct ReadRequest {
     pub version: Option<AsOfSchema>,
     /// The fields to keep of each value.
     pub fields: Option<FieldSelection>,
+    /// What records must pass; the limit counts those that do.
+    pub filter: Option<Filter>,
     /// When to read the topic as it was; none for as it is.
     pub at: Option<Moment>,
 }
@@ -156,7 +159,7 @@ pub struct ReadRequest {
 pub struct Page {
     /// The topic's epoch.
     pub epoch: Epoch,
-    /// The records, in order, dense; fields are selected already.
+    /// The records, in order, dense where no filter was given; fields are selected already.
     pub chunks: Vec<Chunk>,
     /// The first offset not looked at.
     pub next_offset: Offset,
@@ -192,6 +195,8 @@ pub struct StreamRequest {
     pub at: Option<Moment>,
     /// The fields to keep of each value.
     pub fields: Option<FieldSelection>,
+    /// What records must pass; the limit counts those that do.
+    pub filter: Option<Filter>,
 }
 
 /// Why records are missing from a stream.

@@ -15,6 +15,7 @@ mod indexes;
 mod load;
 mod load_rows;
 mod log;
+mod passing;
 mod past;
 mod post;
 pub mod producers;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Lane, StorageError};
-use crate::codec::Chunk;
+use crate::codec::{Chunk, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp};
 use crate::schema::Columns;
 use crate::table::{Past, Tag};
@@ -113,27 +113,34 @@ impl Topic {
         }
     }
 
-    /// Records of a view, as [`StorageBackend::get`](crate::backend::StorageBackend::get) gives them.
+    /// Records of a view, as [`StorageBackend::get`](crate::backend::StorageBackend::get) gives them; where fields are
+    /// named, only those need be there.
     ///
     /// # Errors
-    /// `offset_expired`, `version_expired`, `internal`.
+    /// [`StorageError`] as of the view.
     pub(crate) async fn get_in(
         &self,
         view: &View,
         from: Offset,
         records: usize,
         bytes: usize,
-    ) -> Result<Vec<Chunk>, Problem> {
-        match view {
-            View::Now => self.get(from, records, bytes).await,
-            View::Until(end) => {
-                let left = usize::try_from(end.since(from)).unwrap_or(usize::MAX);
-                if left == 0 { Ok(Vec::new()) } else { self.get(from, records.min(left), bytes).await }
-            }
+        fields: Option<&FieldSelection>,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let left = match view {
+            View::Now => usize::MAX,
+            View::Until(end) => usize::try_from(end.since(from)).unwrap_or(usize::MAX),
             View::Version { past, columns } => {
-                let read = past.view.read(columns, from, records, bytes).await;
-                read.map_err(|err| self.storage_problem(&StorageError::from(&err)))
+                let columns = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(columns));
+                let read = past.view.read(&columns, from, records, bytes).await;
+                return read.map_err(|err| StorageError::from(&err));
             }
+        };
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        match fields.and_then(|fields| Some((self.backend.columnar()?, fields))) {
+            Some((columnar, fields)) => columnar.get_fields(fields, from, records.min(left), bytes).await,
+            None => self.backend.get(from, records.min(left), bytes).await,
         }
     }
 

@@ -1,15 +1,19 @@
 //! Reads: a page, one record, all records up to the tail.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
+use crate::filter::{PassingRows, Reach, Sieve};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::log::topic_gone;
+use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX};
 use crate::topic::past::{Bounds, View};
 use crate::topic::view::Puller;
 use crate::topic::{Page, ReadRequest, Start, Topic};
@@ -38,32 +42,50 @@ impl Topic {
     pub async fn read(&self, ask: ReadRequest) -> Result<Page, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
         let from = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, from, patience).await?;
+        let deadline = ask.wait.map(|patience| Instant::now() + patience);
+        if let Some(deadline) = deadline {
+            self.wait_at_tail(&view, from, deadline).await?;
         }
-        let mut puller = Puller::new(ask.version);
+        let waits_on = deadline.filter(|_| filter.is_some());
+        let mut looked_at_left = if filter.is_some() { PAGE_LOOKED_AT_MAX } else { u64::MAX };
+        let mut puller = Puller::new(ask.version, filter, ask.fields.clone());
         let mut chunks = Vec::new();
         let mut next = from;
         let mut records_left = ask.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
         let mut bytes_left = ask.bytes_max.unwrap_or(usize::MAX);
-        while records_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
-            let found =
-                puller.get(self, &view, next, records_left.min(PULL_RECORDS), bytes_left.min(PULL_BYTES)).await?;
-            if found.is_empty() {
-                break;
+        while records_left > 0 && looked_at_left > 0 && (bytes_left > 0 || chunks.is_empty()) {
+            let reach = Reach {
+                until: Offset::MAX,
+                records: records_left.min(PULL_RECORDS),
+                bytes: bytes_left.min(PULL_BYTES),
+                looked_at: usize::try_from(looked_at_left).unwrap_or(usize::MAX).min(LOOKED_AT_ONCE),
+            };
+            let found = puller.get(self, &view, next, reach).await?;
+            if found.next == next {
+                match waits_on.filter(|_| chunks.is_empty()) {
+                    Some(deadline) if self.wait_at_tail(&view, next, deadline).await? => continue,
+                    _ => break,
+                }
             }
-            for chunk in found {
+            looked_at_left = looked_at_left.saturating_sub(found.next.since(next));
+            next = found.next;
+            for chunk in found.chunks {
                 // The backend's bound is about right; the page's is exact.
+                let (first, whole) = (chunk.first(), chunk.len());
                 let chunk = within_bytes(chunk, bytes_left, chunks.is_empty());
-                if chunk.is_empty() {
+                records_left -= chunk.len().min(records_left);
+                bytes_left = bytes_left.saturating_sub(chunk.values().bytes());
+                let kept = chunk.len();
+                if kept > 0 {
+                    chunks.push(select(ask.fields.as_ref(), chunk));
+                }
+                if kept < whole {
+                    next = first.saturating_after(kept as u64);
                     bytes_left = 0;
                     break;
                 }
-                next = chunk.next();
-                records_left -= chunk.len().min(records_left);
-                bytes_left = bytes_left.saturating_sub(chunk.values().bytes());
-                chunks.push(select(ask.fields.as_ref(), chunk));
             }
         }
         Ok(self.page(&view, chunks, next))
@@ -97,23 +119,40 @@ impl Topic {
     ) -> Result<BoxStream<'static, Result<Vec<Chunk>, Problem>>, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let mut next = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, next, patience).await?;
-        }
-        let end = self.bounds(&view).tail;
-        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let mut puller = Puller::new(ask.version.clone(), filter.clone(), ask.fields.clone());
+        let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
+        let until = self.bounds(&view).tail;
+        let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let topic = Arc::clone(self);
-        let mut puller = Puller::new(ask.version);
         Ok(Box::pin(async_stream::try_stream! {
-            while next < end {
-                let records = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_RECORDS);
-                let chunks = puller.get(&topic, &view, next, records, PULL_BYTES).await?;
-                let Some(last) = chunks.last() else { break };
-                next = last.next();
-                yield chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
+            while next < until && left > 0 {
+                let records = usize::try_from(left).unwrap_or(usize::MAX).min(PULL_RECORDS);
+                let reach = Reach { until, records, bytes: PULL_BYTES, looked_at: LOOKED_AT_ONCE };
+                let found = puller.get(&topic, &view, next, reach).await?;
+                if found.next == next {
+                    break;
+                }
+                next = found.next;
+                left -= found.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>().min(left);
+                yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
             }
         }))
+    }
+
+    /// Where a read up to the tail begins, when there is something for it or its patience has ended.
+    async fn begin_all(
+        &self,
+        ask: &ReadRequest,
+        view: &View,
+        is_filtered: bool,
+        puller: &mut Puller,
+    ) -> Result<Offset, Problem> {
+        let from = self.begin_read(ask, view).await?;
+        let Some(patience) = ask.wait else { return Ok(from) };
+        let deadline = Instant::now() + patience;
+        self.wait_at_tail(view, from, deadline).await?;
+        if is_filtered { self.first_passing(puller, view, from, deadline).await } else { Ok(from) }
     }
 
     /// The same in columns, those that the topic has now; records that were appended under later versions are not among
@@ -125,31 +164,37 @@ impl Topic {
         self.check_arrow()?;
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let mut next = self.begin_read(&ask, &view).await?;
-        if let Some(patience) = ask.wait {
-            self.wait_at_tail(&view, next, patience).await?;
-        }
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let mut puller = Puller::new(None, filter.clone(), ask.fields.clone());
+        let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
-        let end = self.bounds(&view).tail;
-        let end = ask.limit.map_or(end, |limit| end.min(next.saturating_after(limit.get())));
+        let until = self.bounds(&view).tail;
+        let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let columns = match &view {
             View::Version { columns, .. } => columns.clone(),
             View::Now | View::Until(_) => self.backend.columnar().ok_or_else(Problem::internal)?.columns(),
         };
         let set = ColumnSet::new(&columns, ask.fields.as_ref());
         let schema = Arc::clone(set.arrow());
+        let sieve = match filter.map(|filter| filter.on(&columns)).transpose() {
+            Ok(sieve) => sieve,
+            Err(err) => return Err(self.storage_problem(&StorageError::Failed { cause: err.to_string() })),
+        };
         let topic = Arc::clone(self);
         let batches = Box::pin(async_stream::try_stream! {
-            while next < end {
-                let rows = usize::try_from(end.since(next)).unwrap_or(usize::MAX).min(PULL_ROWS);
-                let found = topic.batches_in(&view, &set, next, rows).await?;
-                let count: usize = found.iter().map(RecordBatch::num_rows).sum();
-                if count == 0 {
+            while next < until && left > 0 {
+                let records = usize::try_from(left).unwrap_or(usize::MAX);
+                let reach = Reach { until, records, bytes: PULL_COLUMN_BYTES, looked_at: PULL_ROWS };
+                let found = topic.batches_in(&view, &set, sieve.as_ref(), next, reach).await?;
+                if found.next == next {
                     break;
                 }
-                next = next.saturating_after(count as u64);
-                for batch in found {
-                    yield batch;
+                next = found.next;
+                for batch in found.batches {
+                    left -= (batch.num_rows() as u64).min(left);
+                    if batch.num_rows() > 0 {
+                        yield batch;
+                    }
                 }
             }
         });
@@ -160,17 +205,25 @@ impl Topic {
         &self,
         view: &View,
         set: &ColumnSet,
+        sieve: Option<&Arc<Sieve>>,
         from: Offset,
-        rows: usize,
-    ) -> Result<Vec<RecordBatch>, Problem> {
-        let found = match view {
+        reach: Reach,
+    ) -> Result<PassingRows, Problem> {
+        if let Some(sieve) = sieve {
+            let found = self.get_passing_batches_in(view, set, sieve, from, reach).await;
+            return found.map_err(|err| self.storage_problem(&err));
+        }
+        let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
+        let rows = left.min(reach.records).min(reach.looked_at);
+        let batches = match view {
             View::Version { past, columns } => {
-                let found = past.view.read_batches(set, columns, from, rows, PULL_COLUMN_BYTES).await;
-                found.map_err(|err| StorageError::from(&err))
+                let found = past.view.read_batches(set, columns, from, rows, reach.bytes).await;
+                found.map_err(|err| self.storage_problem(&StorageError::from(&err)))?
             }
-            View::Now | View::Until(_) => return self.columns_from(set, from, rows, PULL_COLUMN_BYTES).await,
+            View::Now | View::Until(_) => self.columns_from(set, from, rows, reach.bytes).await?,
         };
-        found.map_err(|err| self.storage_problem(&err))
+        let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        Ok(PassingRows { batches, next: from.saturating_after(count as u64) })
     }
 
     /// Rows of the topic as it is, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them.
@@ -235,11 +288,11 @@ impl Topic {
         })
     }
 
-    /// Returns when there is a record at `from`, nothing more will come, or patience ends.
-    async fn wait_at_tail(&self, view: &View, from: Offset, patience: std::time::Duration) -> Result<(), Problem> {
+    /// Returns when there is a record at `from`, nothing more will come, or patience ends: whether there is one.
+    pub(super) async fn wait_at_tail(&self, view: &View, from: Offset, deadline: Instant) -> Result<bool, Problem> {
         if !matches!(view, View::Now) {
             // Nothing comes in the past.
-            return Ok(());
+            return Ok(false);
         }
         let draining = self.services.draining.cancelled();
         let coming = self
@@ -249,9 +302,10 @@ impl Topic {
         tokio::select! {
             _ = coming => {}
             () = draining => {}
-            () = tokio::time::sleep(patience) => {}
+            () = tokio::time::sleep_until(deadline) => {}
         }
-        if self.backend.levels().now().ending.is_some() { Err(topic_gone()) } else { Ok(()) }
+        let levels = self.backend.levels().now();
+        if levels.ending.is_some() { Err(topic_gone()) } else { Ok(levels.readable > from) }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::codec::Chunk;
+use crate::filter::Passing;
 use crate::model::{Epoch, Offset, SchemaVersion};
 use crate::tail::{Budget, Reservation};
 
@@ -24,13 +25,22 @@ const FORMS: usize = 2;
 /// What a record's written form has besides its text, roughly.
 const FRAME_BYTES: usize = 120;
 
-/// Consecutive records of one topic, and what readers are sent of them.
+/// What a run is of, besides its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunOf {
+    /// The posted schema version of its text: a later one has other text for the same records.
+    pub(super) posted: Option<SchemaVersion>,
+    /// The filter that its records have passed.
+    pub(super) filter: Option<Arc<str>>,
+}
+
+/// Records of one topic one after the other, and what readers are sent of them.
 #[derive(Debug)]
 pub struct SharedRun {
     epoch: Epoch,
-    /// The posted schema version that its text is of: a later one has other text for the same records.
-    posted: Option<SchemaVersion>,
+    of: RunOf,
     chunks: Vec<Chunk>,
+    next: Offset,
     written: [OnceLock<Bytes>; FORMS],
     /// Gives the memory back when nobody needs the run any more.
     _reservation: Reservation,
@@ -42,7 +52,7 @@ impl SharedRun {
         self.epoch
     }
 
-    /// Its records, in order, dense.
+    /// Its records, in order; dense where no filter was given.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks
     }
@@ -57,9 +67,15 @@ impl SharedRun {
         self.chunks.iter().all(Chunk::is_empty)
     }
 
-    /// The offset past its last record.
-    pub fn next(&self) -> Offset {
-        self.chunks.last().map_or(Offset::ZERO, Chunk::next)
+    /// The offset at which whoever is sent it goes on: past its last record, and what a filter has left out behind it.
+    pub const fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// The most records that were left out between two of its records.
+    pub(super) fn largest_gap(&self) -> u64 {
+        let pairs = self.chunks.iter().zip(self.chunks.iter().skip(1));
+        pairs.map(|(chunk, later)| later.first().since(chunk.next())).max().unwrap_or(0)
     }
 
     /// What readers of one of the two forms are sent; written by the first who asks.
@@ -74,46 +90,52 @@ impl SharedRun {
 /// The runs of a topic that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    kept: Mutex<BTreeMap<Offset, Arc<SharedRun>>>,
+    kept: Mutex<BTreeMap<(Offset, Option<Arc<str>>), Arc<SharedRun>>>,
 }
 
 impl Runs {
-    /// The run that begins at an offset and ends at or before another, in the form of a posted schema version.
-    pub(super) fn find(&self, from: Offset, until: Offset, posted: Option<SchemaVersion>) -> Option<Arc<SharedRun>> {
-        self.kept.lock().get(&from).filter(|run| run.next() <= until && run.posted == posted).cloned()
+    /// The run that begins at an offset and ends at or before another.
+    pub(super) fn find(&self, from: Offset, until: Offset, of: &RunOf) -> Option<Arc<SharedRun>> {
+        let key = (from, of.filter.clone());
+        self.kept.lock().get(&key).filter(|run| run.next() <= until && run.of == *of).cloned()
     }
 
-    /// Makes a run of records that were read before `until`, and keeps it; the one that somebody else has made meanwhile is
-    /// taken instead. `posted` is the version that was in force before the records were read.
+    /// Makes a run of records that were read from `from` on and before `until`, and keeps it; the one that somebody else has
+    /// made meanwhile is taken instead. What it is of was found out before the records were read.
     ///
     /// # Errors
-    /// The records, where there is no room for a run.
+    /// The records, where there is no room for a run, or nothing was read.
     pub(super) fn keep(
         &self,
         epoch: Epoch,
-        posted: Option<SchemaVersion>,
-        chunks: Vec<Chunk>,
+        of: RunOf,
+        from: Offset,
+        found: Passing,
         until: Offset,
         budget: &Arc<Budget>,
-    ) -> Result<Arc<SharedRun>, Vec<Chunk>> {
-        let Some(first) = chunks.first().map(Chunk::first) else { return Err(chunks) };
+    ) -> Result<Arc<SharedRun>, Passing> {
+        if found.next <= from {
+            return Err(found);
+        }
         let written = |chunk: &Chunk| chunk.values().bytes() + chunk.len() * FRAME_BYTES;
-        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes() + written(chunk) * FORMS).sum();
-        let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(chunks) };
+        let bytes: usize = found.chunks.iter().map(|chunk| chunk.bytes() + written(chunk) * FORMS).sum();
+        let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(found) };
         // A slice of a large body must not hold all of it for as long as the run is kept.
         let own = |chunk: Chunk| {
             let is_small = chunk.values().bytes() < chunk.values().held_bytes() / 2;
             if is_small { chunk.compacted() } else { chunk }
         };
-        let chunks = chunks.into_iter().map(own).collect();
-        let run = SharedRun { epoch, posted, chunks, written: Default::default(), _reservation: reservation };
+        let chunks = found.chunks.into_iter().map(own).collect();
+        let key = (from, of.filter.clone());
+        let run =
+            SharedRun { epoch, of, chunks, next: found.next, written: Default::default(), _reservation: reservation };
         let mut kept = self.kept.lock();
-        let run = match kept.get(&first) {
-            Some(there) if there.posted == posted && there.next() <= until => Arc::clone(there),
-            Some(there) if there.posted == posted => return Ok(Arc::new(run)),
+        let run = match kept.get(&key) {
+            Some(there) if there.of == run.of && there.next() <= until => Arc::clone(there),
+            Some(there) if there.of == run.of => return Ok(Arc::new(run)),
             _ => {
                 let run = Arc::new(run);
-                kept.insert(first, Arc::clone(&run));
+                kept.insert(key, Arc::clone(&run));
                 run
             }
         };
@@ -140,32 +162,52 @@ mod tests {
         Offset::new(number).unwrap()
     }
 
-    fn chunks(first: u64) -> Vec<Chunk> {
+    fn chunks(first: u64) -> Passing {
         let values = Values::from_text(Bytes::from_static(b"{}\n{}\n")).unwrap();
-        vec![Chunk::new(offset(first), Timestamp::default(), values)]
+        let chunk = Chunk::new(offset(first), Timestamp::default(), values);
+        Passing { next: chunk.next(), chunks: vec![chunk] }
+    }
+
+    fn of(posted: Option<SchemaVersion>) -> RunOf {
+        RunOf { posted, filter: None }
     }
 
     #[test]
     fn a_run_is_found_where_it_begins_and_not_past_what_can_be_read() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), offset(9_999), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), of(None), offset(4), chunks(4), offset(9_999), &budget).unwrap();
         assert_eq!((run.len(), run.next()), (2, offset(6)));
-        assert!(runs.find(offset(4), offset(6), None).is_some());
-        assert!(runs.find(offset(4), offset(5), None).is_none());
-        assert!(runs.find(offset(5), offset(9), None).is_none());
-        let again = runs.keep(Epoch::new(1).unwrap(), None, chunks(4), offset(9_999), &budget).unwrap();
+        assert!(runs.find(offset(4), offset(6), &of(None)).is_some());
+        assert!(runs.find(offset(4), offset(5), &of(None)).is_none());
+        assert!(runs.find(offset(5), offset(9), &of(None)).is_none());
+        let again = runs.keep(Epoch::new(1).unwrap(), of(None), offset(4), chunks(4), offset(9_999), &budget).unwrap();
         assert!(Arc::ptr_eq(&run, &again));
         // What was posted since has other text for them.
         let posted = SchemaVersion::new(2);
-        assert!(runs.find(offset(4), offset(6), posted).is_none());
-        let newer = runs.keep(Epoch::new(1).unwrap(), posted, chunks(4), offset(9_999), &budget).unwrap();
-        assert!(!Arc::ptr_eq(&run, &newer) && runs.find(offset(4), offset(6), None).is_none());
+        assert!(runs.find(offset(4), offset(6), &of(posted)).is_none());
+        let newer =
+            runs.keep(Epoch::new(1).unwrap(), of(posted), offset(4), chunks(4), offset(9_999), &budget).unwrap();
+        assert!(!Arc::ptr_eq(&run, &newer) && runs.find(offset(4), offset(6), &of(None)).is_none());
+    }
+
+    #[test]
+    fn runs_of_a_filter_are_their_own_and_go_on_past_what_it_leaves_out() {
+        let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
+        let filtered = || RunOf { posted: None, filter: Some("n = 1".into()) };
+        let found = Passing { next: offset(9), ..chunks(6) };
+        let run = runs.keep(Epoch::new(1).unwrap(), filtered(), offset(4), found, offset(9_999), &budget).unwrap();
+        assert_eq!((run.len(), run.next(), run.largest_gap()), (2, offset(9), 0));
+        assert!(runs.find(offset(4), offset(9), &filtered()).is_some());
+        assert!(runs.find(offset(4), offset(8), &filtered()).is_none());
+        assert!(runs.find(offset(4), offset(9), &of(None)).is_none());
+        let nothing = Passing { chunks: Vec::new(), next: offset(4) };
+        assert!(runs.keep(Epoch::new(1).unwrap(), filtered(), offset(4), nothing, offset(9_999), &budget).is_err());
     }
 
     #[test]
     fn a_form_is_written_once() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
-        let run = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), offset(9_999), &budget).unwrap();
+        let run = runs.keep(Epoch::new(1).unwrap(), of(None), offset(0), chunks(0), offset(9_999), &budget).unwrap();
         assert_eq!(run.written(0, |_| Bytes::from_static(b"first")), "first");
         assert_eq!(run.written(0, |_| Bytes::from_static(b"second")), "first");
         assert_eq!(run.written(1, |_| Bytes::from_static(b"other")), "other");
@@ -175,14 +217,21 @@ mod tests {
     fn runs_are_bounded_in_number_and_bytes() {
         let (runs, budget) = (Runs::default(), Budget::new(1 << 20));
         for first in 0..RUNS_MAX as u64 + 9 {
-            runs.keep(Epoch::new(1).unwrap(), None, chunks(2 * first), offset(9_999), &budget).unwrap();
+            runs.keep(Epoch::new(1).unwrap(), of(None), offset(2 * first), chunks(2 * first), offset(9_999), &budget)
+                .unwrap();
         }
-        assert!(runs.find(offset(16), offset(99), None).is_none() && runs.find(offset(18), offset(99), None).is_some());
+        assert!(
+            runs.find(offset(16), offset(99), &of(None)).is_none()
+                && runs.find(offset(18), offset(99), &of(None)).is_some()
+        );
         let held = budget.used();
         runs.clear();
         assert!(held > 0 && budget.used() == 0);
         let narrow = Budget::new(1);
-        let first = runs.keep(Epoch::new(1).unwrap(), None, chunks(0), offset(9_999), &narrow);
-        assert!(first.is_ok() && runs.keep(Epoch::new(1).unwrap(), None, chunks(2), offset(9_999), &narrow).is_err());
+        let first = runs.keep(Epoch::new(1).unwrap(), of(None), offset(0), chunks(0), offset(9_999), &narrow);
+        assert!(
+            first.is_ok()
+                && runs.keep(Epoch::new(1).unwrap(), of(None), offset(2), chunks(2), offset(9_999), &narrow).is_err()
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! Reads under a schema version that a caller names.
 
-use crate::codec::{Chunk, SchemaView, Unmappable};
+use std::sync::Arc;
+
+use crate::codec::{Chunk, FieldSelection, SchemaView, Unmappable};
+use crate::filter::{LiveFilter, Passing, Reach};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion};
 use crate::schema::{Lineage, Schema};
 use crate::topic::Topic;
@@ -16,30 +19,37 @@ pub struct AsOfSchema {
 /// Pulls records in the form that is asked for.
 pub(super) struct Puller {
     wanted: Option<AsOfSchema>,
+    filter: Option<Arc<LiveFilter>>,
+    /// The fields that need be there.
+    fields: Option<FieldSelection>,
     /// What the version shows, and the posted version that it was made for.
     view: Option<(Option<SchemaVersion>, SchemaView)>,
 }
 
 impl Puller {
-    /// Records under a version; none for the newest.
-    pub(super) fn new(wanted: Option<AsOfSchema>) -> Self {
-        Self { wanted, view: None }
+    /// Records under a version, none for the newest; all of them, or those that pass a filter; with the fields at least that
+    /// are named, all for none.
+    pub(super) fn new(
+        wanted: Option<AsOfSchema>,
+        filter: Option<Arc<LiveFilter>>,
+        fields: Option<FieldSelection>,
+    ) -> Self {
+        Self { wanted, filter, fields, view: None }
     }
 
-    /// Records of what is seen, failures as problems. Of a version of the dataset, which has a schema of its own, no other can
-    /// be asked for.
+    /// Records of what is seen, those that pass the filter if there is one; failures as problems. Of a version of the dataset,
+    /// which has a schema of its own, no other can be asked for.
     pub(super) async fn get(
         &mut self,
         topic: &Topic,
         seen: &View,
         from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Chunk>, Problem> {
-        let Some(wanted) = &self.wanted else { return topic.get_in(seen, from, records, bytes).await };
+        reach: Reach,
+    ) -> Result<Passing, Problem> {
+        let Some(wanted) = &self.wanted else { return self.pull(topic, seen, from, reach).await };
         loop {
             let lineage = topic.lineage();
-            let chunks = topic.get_in(seen, from, records, bytes).await?;
+            let found = self.pull(topic, seen, from, reach).await?;
             // A version posted meanwhile has rewritten what was read, or has not.
             if topic.lineage().newest() != lineage.newest() {
                 continue;
@@ -48,13 +58,28 @@ impl Puller {
                 Some((made_for, view)) if made_for == lineage.newest() => view,
                 _ => SchemaView::new(&wanted.schema, lineage.after(Some(wanted.version))),
             };
-            let shown: Result<_, Unmappable> = chunks.iter().map(|chunk| view.apply(chunk)).collect();
+            let shown: Result<_, Unmappable> = found.chunks.iter().map(|chunk| view.apply(chunk)).collect();
             self.view = Some((lineage.newest(), view));
-            return shown.map_err(|err| {
+            let shown = shown.map_err(|err| {
                 tracing::error!(topic = %topic.name, error = %err, "a stored value of {} cannot be read", topic.name);
                 Problem::internal()
             });
+            return shown.map(|chunks| Passing { chunks, next: found.next });
         }
+    }
+
+    async fn pull(&self, topic: &Topic, seen: &View, from: Offset, reach: Reach) -> Result<Passing, Problem> {
+        // Under another version the names are others.
+        let fields = self.fields.as_ref().filter(|_| self.wanted.is_none());
+        let found = match &self.filter {
+            Some(filter) => topic.get_passing_in(seen, filter, fields, from, reach).await,
+            None => {
+                let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
+                let chunks = topic.get_in(seen, from, reach.records.min(left), reach.bytes, fields).await;
+                chunks.map(|chunks| Passing { next: chunks.last().map_or(from, Chunk::next), chunks })
+            }
+        };
+        found.map_err(|err| topic.storage_problem(&err))
     }
 }
 

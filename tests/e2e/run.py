@@ -26,6 +26,7 @@ STEPS = {
     "readme": 600,
     "client": 600,
     "bytes": 180,
+    "filters": 300,
     "load": 600,
     "arrow": 600,
     "browser": 900,

@@ -1,12 +1,15 @@
 //! Rows in columns: those of the tail are laid out as a commit would do it, older ones come from the dataset.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::{Columnar, StorageError};
-use crate::codec::{Chunk, ColumnSet};
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
+use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -26,29 +29,69 @@ impl Columnar for Layered {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, StorageError> {
-        let mut outcome = Ok(Vec::new());
-        for _ in 0..TRIES_MAX {
-            let adoptions = self.lane.adoptions();
-            let before = self.lane.columns();
-            outcome = self.try_batches(set, &before, offset, limit, bytes).await;
-            // What was read while a version was being posted may be of both.
-            let is_of_one = adoptions.is_multiple_of(2) && adoptions == self.lane.adoptions();
-            if is_of_one && !self.lane.has_moved_on(&before.lineage) {
-                match &outcome {
-                    Err(StorageError::Failed { .. }) => {}
-                    _ => break,
-                }
-                if self.lane.columns() == before {
-                    break;
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        outcome
+        self.under_one_form(|before| async move { self.try_batches(set, &before, offset, limit, bytes).await }).await
+    }
+
+    async fn get_passing(
+        &self,
+        filter: &LiveFilter,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<Passing, StorageError> {
+        let read = |before| async move { self.try_passing(filter, fields, &{ before }, offset, reach).await };
+        self.under_one_form(read).await
+    }
+
+    async fn get_fields(
+        &self,
+        fields: &FieldSelection,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        self.get_records(Some(fields), offset, limit, bytes).await
+    }
+
+    async fn get_passing_batches(
+        &self,
+        set: &ColumnSet,
+        sieve: &Arc<Sieve>,
+        offset: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, StorageError> {
+        let read = |before| async move { self.try_passing_batches(set, sieve, &{ before }, offset, reach).await };
+        self.under_one_form(read).await
     }
 }
 
 impl Layered {
+    /// What is read under one form of the topic's columns: read anew where they have moved on meanwhile.
+    async fn under_one_form<T, F>(&self, read: impl Fn(Columns) -> F + Send) -> Result<T, StorageError>
+    where
+        F: Future<Output = Result<T, StorageError>> + Send,
+    {
+        let mut tries = 0;
+        loop {
+            let adoptions = self.lane.adoptions();
+            let before = self.lane.columns();
+            let outcome = read(before.clone()).await;
+            tries += 1;
+            // What was read while a version was being posted may be of both.
+            let is_of_one = adoptions.is_multiple_of(2) && adoptions == self.lane.adoptions();
+            if is_of_one && !self.lane.has_moved_on(&before.lineage) {
+                let has_failed = matches!(outcome, Err(StorageError::Failed { .. }));
+                if !has_failed || self.lane.columns() == before {
+                    return outcome;
+                }
+            }
+            if tries == TRIES_MAX {
+                return outcome;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn try_batches(
         &self,
         set: &ColumnSet,

@@ -8,9 +8,11 @@ mod factory;
 mod indexes;
 mod lane;
 mod pace;
+mod passing;
 mod posted;
 mod publish;
 mod queue;
+mod records;
 mod versions;
 
 use std::sync::Arc;
@@ -100,28 +102,6 @@ impl Layered {
         }
         (ack == Ack::Committed && levels.degraded)
             .then_some(StorageError::Unwritable { code: ErrorCode::TopicDegraded })
-    }
-
-    async fn read_table(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
-        let table = self.lane.table().await?;
-        let chunks = loop {
-            let columns = self.lane.columns();
-            match table.read(&columns, offset, limit, bytes).await {
-                Ok(chunks) => break chunks,
-                // The dataset may follow what was posted in between.
-                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
-                Err(err) => return Err(storage_error(&err)),
-            }
-        };
-        let readable = self.lane.levels().now().readable;
-        Ok(chunks
-            .into_iter()
-            .map(|chunk| {
-                let count = usize::try_from(readable.since(chunk.first())).unwrap_or(usize::MAX);
-                chunk.slice(0, count)
-            })
-            .filter(|chunk| !chunk.is_empty())
-            .collect())
     }
 }
 
@@ -242,28 +222,7 @@ impl StorageBackend for Layered {
     }
 
     async fn get(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
-        let levels = self.lane.levels().now();
-        if offset < levels.earliest {
-            return Err(StorageError::Expired { earliest: levels.earliest });
-        }
-        if offset >= levels.readable || limit == 0 {
-            return Ok(Vec::new());
-        }
-        // The tail first: it lets go only of what the published table holds.
-        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
-            return Ok(chunks.into_iter().map(Chunk::printed).collect());
-        }
-        let chunks = self.read_table(offset, limit, bytes).await?;
-        match chunks.first().map(Chunk::first) {
-            Some(first) if first == offset => Ok(chunks),
-            // Dropped while it was read: what is left begins later.
-            _ if self.lane.levels().now().earliest > offset => {
-                Err(StorageError::Expired { earliest: self.lane.levels().now().earliest })
-            }
-            found => Err(StorageError::Failed {
-                cause: format!("the dataset gave {found:?} where a read of offset {offset} begins"),
-            }),
-        }
+        self.get_records(None, offset, limit, bytes).await
     }
 
     async fn flush(&self) -> Result<Flushed, StorageError> {

@@ -36,11 +36,16 @@ impl ColumnSet {
         &self.arrow
     }
 
+    /// Whether nothing was posted between these and the topic's columns of now.
+    pub fn is_of(&self, now: &Columns) -> bool {
+        now.lineage.newest() == self.posted
+    }
+
     /// What must be read to have them, with the topic's columns of now. All that there is where a version was posted since:
     /// names may have changed.
     #[must_use]
     pub fn to_read(&self, now: &Columns) -> Columns {
-        if now.lineage.newest() == self.posted {
+        if self.is_of(now) {
             Columns { schema: Arc::clone(&self.schema), lineage: Arc::clone(&now.lineage), version: now.version }
         } else {
             now.clone()
@@ -78,8 +83,7 @@ impl ColumnSet {
     /// [`ReshapeError`], also where the text is in another form.
     pub fn take_chunks(&self, chunks: &[Chunk], now: &Columns) -> Result<RecordBatch, ReshapeError> {
         // Where a version was posted since, names may have changed.
-        let is_of_now = now.lineage.newest() == self.posted;
-        let wanted = |field: &Field| !is_of_now || self.schema.field(&field.name).is_some();
+        let wanted = |field: &Field| !self.is_of(now) || self.schema.field(&field.name).is_some();
         let batch = to_batch_of(&now.schema, wanted, chunks).map_err(|error| ReshapeError::Shape(error.to_string()))?;
         self.take(&batch, now)
     }

@@ -31,7 +31,15 @@ async fn streams_share_what_they_are_sent_also_after_a_schema_has_come_in_betwee
     let name = TopicName::parse("shared").unwrap();
     engine.create(&name, CreateTopic::default()).await.unwrap();
     let topic = engine.topic(&name).await.unwrap();
-    let ask = |limit| StreamRequest { start: Start::Latest, resume: None, limit, block: true, at: None, fields: None };
+    let ask = |limit| StreamRequest {
+        start: Start::Latest,
+        resume: None,
+        limit,
+        block: true,
+        at: None,
+        fields: None,
+        filter: None,
+    };
     let mut first = topic.stream(ask(None)).await.unwrap();
     let mut second = topic.stream(ask(None)).await.unwrap();
     let mut limited = topic.stream(ask(NonZeroU64::new(9))).await.unwrap();

@@ -90,7 +90,7 @@ pub(crate) async fn stream(
     let (query, instance) = (query?, Arc::from(id.as_str()));
     let ask = Ask::read(&query, &headers, last_event_id)?;
     let framing = ask.framing;
-    match open(&state, name, ask, &query, instance).await {
+    match open(&state, name, ask, instance).await {
         Ok(body) if method == Method::HEAD => Ok(answer(framing, Body::from_stream(body.take(0)))),
         Ok(body) => Ok(answer(framing, Body::from_stream(body))),
         // A page's EventSource would never come back from a 503.
@@ -108,13 +108,7 @@ pub(crate) async fn stream(
 
 type Frames = BoxStream<'static, Result<Bytes, std::convert::Infallible>>;
 
-async fn open(
-    state: &ApiState,
-    name: TopicName,
-    ask: Ask,
-    query: &StrictQuery,
-    instance: Arc<str>,
-) -> Result<Frames, Problem> {
+async fn open(state: &ApiState, name: TopicName, ask: Ask, instance: Arc<str>) -> Result<Frames, Problem> {
     let slot = || {
         state.streams.take().ok_or_else(|| {
             Problem::new(ErrorCode::Overloaded, "The server has as many streams as it takes; connect again later.")
@@ -122,7 +116,6 @@ async fn open(
     };
     match state.engine.phase() {
         Phase::Recovering if ask.framing == Framing::Sse => {
-            query.refuse_lacking()?;
             return Ok(after_recovery(state.clone(), name, ask, slot()?, instance));
         }
         Phase::Recovering => {
@@ -131,7 +124,6 @@ async fn open(
         Phase::Draining | Phase::Ready => {}
     }
     let topic = state.engine.topic(&name).await?;
-    query.refuse_lacking()?;
     if state.engine.phase() == Phase::Draining {
         return Err(Problem::new(ErrorCode::ShuttingDown, "The server is shutting down; connect again in a moment."));
     }
@@ -349,6 +341,7 @@ impl Ask {
         let limit: Option<NonZeroU64> = query.count("limit", MAX_SAFE_INTEGER)?;
         let block = query.boolean("block")?.unwrap_or(true);
         let fields = query.fields()?;
+        let filter = query.filter()?;
         let heartbeat = query.seconds("heartbeat", 1..=300)?.unwrap_or(Duration::from_secs(HEARTBEAT_SECS));
         let framing = match accept::negotiate(headers, &[EVENT_STREAM, NDJSON])? {
             EVENT_STREAM => Framing::Sse,
@@ -358,7 +351,7 @@ impl Ask {
             Some(LastEventId::After(resume)) => Some(resume),
             Some(LastEventId::End) | None => None,
         };
-        Ok(Self { framing, heartbeat, request: StreamRequest { start, resume, limit, block, at, fields } })
+        Ok(Self { framing, heartbeat, request: StreamRequest { start, resume, limit, block, at, fields, filter } })
     }
 }
 

@@ -76,12 +76,6 @@ async fn then_the_topic_must_exist_before_anything_is_told_of_its_backend() {
     }
 }
 
-#[test]
-fn what_no_backend_has_is_400_with_nobody_allowed() {
-    let lacking = query::StrictQuery::parse("filter=a", &["filter"]).unwrap().refuse_lacking().unwrap_err();
-    assert_eq!((lacking.capability, lacking.allowed.as_deref()), (Some("filter"), Some(&[][..])));
-}
-
 #[tokio::test]
 async fn unknown_paths_and_wrong_methods_are_problems() {
     for target in ["/", "/v1", "/v1/topics/t/nothing", "/v1/topics/t/records/", "/v2/topics"] {

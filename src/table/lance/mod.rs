@@ -5,6 +5,7 @@
 //! order; and every open checks the head before it is believed (`open`). What is read from a dataset is always one
 //! version that was synced before.
 
+mod candidates;
 mod commit;
 mod encoding;
 mod error;
@@ -15,6 +16,7 @@ mod index;
 mod numbers;
 mod offsets;
 mod open;
+mod passing;
 mod past;
 mod pins;
 mod place;
@@ -115,6 +117,8 @@ impl Tables for LanceTables {
     }
 }
 
+#[cfg(test)]
+mod passing_tests;
 #[cfg(test)]
 mod posted_tests;
 #[cfg(test)]

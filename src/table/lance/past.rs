@@ -17,8 +17,9 @@ use super::error::{blocking, foreign, joined};
 use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, SCHEMA_KEY, VERSION_KEY, stored};
 use super::open::{Version, torn_data};
 use super::pins::Pin;
-use super::read;
+use super::{passing, read};
 use crate::codec::{Chunk, ColumnSet};
+use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, SchemaVersion, Timestamp};
 use crate::schema::Columns;
 use crate::table::{TableError, TableHead, TableView, VersionSummary};
@@ -158,6 +159,37 @@ impl TableView for PastVersion {
     ) -> Result<Vec<RecordBatch>, TableError> {
         let (this, set, columns) = (self.clone(), set.clone(), columns.clone());
         let reading = async move { this.batches(&set, &columns, from, records, bytes).await };
+        joined(self.runtime.spawn(reading).await)
+    }
+
+    async fn read_passing(
+        &self,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<Passing, TableError> {
+        let (this, columns, sieve) = (self.clone(), columns.clone(), Arc::clone(sieve));
+        let reading = async move {
+            let outcome = passing::passing(&this.version, &columns, &sieve, from, reach).await;
+            this.told(outcome).await
+        };
+        joined(self.runtime.spawn(reading).await)
+    }
+
+    async fn read_passing_batches(
+        &self,
+        set: &ColumnSet,
+        columns: &Columns,
+        sieve: &Arc<Sieve>,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, TableError> {
+        let (this, set, columns, sieve) = (self.clone(), set.clone(), columns.clone(), Arc::clone(sieve));
+        let reading = async move {
+            let outcome = passing::batches(&this.version, &set, &columns, &sieve, from, reach).await;
+            this.told(outcome).await
+        };
         joined(self.runtime.spawn(reading).await)
     }
 

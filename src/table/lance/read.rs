@@ -23,7 +23,7 @@ use crate::schema::{Columns, DataType, Field, Move, Schema};
 use crate::table::TableError;
 
 /// About how many bytes of columns are decoded at once.
-const BATCH_BYTES: u64 = 2 << 20;
+pub(super) const BATCH_BYTES: u64 = 2 << 20;
 /// How many rows are decoded at once, at most.
 const BATCH_ROWS: u64 = 8_192;
 /// How many times are looked at in one read, at the end of a search.
@@ -47,7 +47,7 @@ pub(super) struct EdgeRow {
 
 /// The service's columns and those that `schema` names after the steps that the dataset has not followed yet, as far as it
 /// has them.
-fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
+pub(super) fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
     let names: Vec<String> = schema.fields.iter().map(|field| column_name(&field.name, true)).collect();
     let wanted = |name: &str| name == OFFSET_COLUMN || name == TIMESTAMP_COLUMN || names.iter().any(|it| it == name);
     let all = dataset.schema();
@@ -84,7 +84,7 @@ pub(super) async fn part(
 }
 
 /// Reads a part of one fragment, batch by batch, until `each` has enough.
-async fn read_part(
+pub(super) async fn read_part(
     dataset: &Dataset,
     projection: &LanceSchema,
     placed: Placed,
@@ -247,13 +247,13 @@ pub(super) async fn batches(
 }
 
 /// What the rows of a batch take, whatever their buffers hold beside them.
-fn column_bytes(batch: &RecordBatch) -> u64 {
+pub(super) fn column_bytes(batch: &RecordBatch) -> u64 {
     let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default() as u64;
     batch.columns().iter().map(bytes).sum()
 }
 
 /// Leaves out the members that are not wanted; a struct of which nothing is there keeps all, so that its nulls are read.
-fn prune(have: &mut [LanceField], wanted: &[Field], top_level: bool) {
+pub(super) fn prune(have: &mut [LanceField], wanted: &[Field], top_level: bool) {
     for field in have {
         if let Some(wanted) = wanted.iter().find(|wanted| column_name(&wanted.name, top_level) == field.name) {
             prune_type(field, &wanted.data_type);

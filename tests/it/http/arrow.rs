@@ -202,6 +202,7 @@ async fn a_read_that_has_begun_goes_on_as_it_began() {
             bytes_max: None,
             wait: None,
             fields: None,
+            filter: None,
             version: None,
             at: None,
         };

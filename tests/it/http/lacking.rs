@@ -15,10 +15,6 @@ async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
             let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
             assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
         }
-        for (parameter, capability) in [("filter=a%3D1", Some("filter"))] {
-            let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
-            assert_eq!(problem["capability"].as_str(), capability);
-        }
         api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
         assert_eq!(topic.values(0).await.len(), 1);
     }
@@ -99,12 +95,12 @@ async fn the_comparison_table_is_served() {
         (
             "lance",
             json!({"persistence": true, "wal": false, "compression": true, "metrics": false, "schema_evolution": false,
-            "vector_search": true, "version_control": true, "filter": false, "arrow": true, "exactly_once": false}),
+            "vector_search": true, "version_control": true, "filter": true, "arrow": true, "exactly_once": false}),
         ),
         (
             "persisting",
             json!({"persistence": true, "wal": true, "compression": true, "metrics": true, "schema_evolution": true,
-            "vector_search": true, "version_control": true, "filter": false, "arrow": true, "exactly_once": true}),
+            "vector_search": true, "version_control": true, "filter": true, "arrow": true, "exactly_once": true}),
         ),
     ] {
         let backend = api.get(&format!("/v1/backends/{name}")).await.expect(200).json();

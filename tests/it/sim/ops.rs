@@ -131,6 +131,7 @@ pub const ALL: ReadRequest = ReadRequest {
     wait: None,
     version: None,
     fields: None,
+    filter: None,
     at: None,
 };
 
@@ -188,7 +189,8 @@ async fn pages(topic: &Arc<Topic>, limit: u64, tail: u64) -> Result<Vec<Read>, P
 async fn stream(topic: &Arc<Topic>, earliest: u64) -> Result<Vec<Read>, Problem> {
     let seen = earliest.checked_sub(1).and_then(Offset::new);
     let resume = Some(Resume::Position(topic.epoch(), seen));
-    let ask = StreamRequest { start: Start::Latest, resume, limit: None, block: false, at: None, fields: None };
+    let ask =
+        StreamRequest { start: Start::Latest, resume, limit: None, block: false, at: None, fields: None, filter: None };
     let (mut read, mut items) = (Vec::new(), topic.stream(ask).await?);
     while let Some(item) = items.next().await {
         match item {

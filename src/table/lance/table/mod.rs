@@ -1,5 +1,6 @@
 //! One topic's dataset.
 
+mod reading;
 mod settle;
 mod versions;
 mod write;
@@ -8,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use lance::session::Session;
 use parking_lot::Mutex;
@@ -20,14 +20,12 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
-use super::{Shared, index, read, upkeep};
-use crate::codec::{Chunk, ColumnSet};
+use super::{Shared, index, upkeep};
+use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
-use crate::table::{
-    IndexStanding, Indexed, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView,
-};
+use crate::table::{IndexStanding, Indexed, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -227,91 +225,6 @@ impl Inner {
                 *slot = Some(Version { dataset, layout });
             }
         }
-    }
-
-    /// What is read of the newest version; none where there is no dataset. A version that is long gone may have lost its files
-    /// under the reader; the newest one has them.
-    async fn of_newest<T, F>(&self, read: impl Fn(Version) -> F) -> Result<Option<T>, TableError>
-    where
-        F: Future<Output = Result<T, TableError>>,
-    {
-        loop {
-            let Some(version) = self.version().await? else { return Ok(None) };
-            let number = version.dataset.manifest().version;
-            let outcome = read(version).await;
-            if outcome.is_ok() || self.head().version == number {
-                return outcome.map(Some);
-            }
-        }
-    }
-
-    async fn read(
-        &self,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Chunk>, TableError> {
-        let found = self.of_newest(|version| async move {
-            let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
-            let outcome = read::records(&version, columns, from, records, bytes, &mut row_bytes).await;
-            self.row_bytes.store(row_bytes, Ordering::Relaxed);
-            outcome
-        });
-        found.await.map(Option::unwrap_or_default)
-    }
-
-    async fn read_batches(
-        &self,
-        set: &ColumnSet,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<RecordBatch>, TableError> {
-        let found = self.of_newest(|version| async move {
-            let mut row_bytes = self.row_bytes.load(Ordering::Relaxed);
-            read::batches(&version, set, columns, from, records, bytes, &mut row_bytes).await
-        });
-        found.await.map(Option::unwrap_or_default)
-    }
-}
-
-#[async_trait]
-impl TableView for LanceTable {
-    fn head(&self) -> Arc<TableHead> {
-        self.inner.head()
-    }
-
-    async fn read(
-        &self,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Chunk>, TableError> {
-        let columns = columns.clone();
-        self.run(|inner| async move { inner.read(&columns, from, records, bytes).await }).await
-    }
-
-    async fn read_batches(
-        &self,
-        set: &ColumnSet,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<RecordBatch>, TableError> {
-        let (set, columns) = (set.clone(), columns.clone());
-        self.run(|inner| async move { inner.read_batches(&set, &columns, from, records, bytes).await }).await
-    }
-
-    async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
-        self.run(move |inner| async move {
-            let found = inner.of_newest(|version| async move { read::offset_at(&version, time).await }).await?;
-            Ok(found.unwrap_or_else(|| inner.head().next))
-        })
-        .await
     }
 }
 

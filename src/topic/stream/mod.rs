@@ -1,20 +1,26 @@
 //! A stream of items that never refuses a position and never skips silently.
 
+mod left_out;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::left_out::LeftOut;
 use crate::backend::StorageError;
-use crate::codec::Chunk;
+use crate::codec::{Chunk, FieldSelection};
+use crate::filter::{LiveFilter, Passing, Reach};
 use crate::model::{Offset, Problem, SchemaVersion};
 use crate::tail::Levels;
 use crate::topic::epoch::Resumption;
+use crate::topic::passing::LOOKED_AT_ONCE;
 use crate::topic::past::{Bounds, View};
 use crate::topic::read::{PULL_BYTES, PULL_RECORDS, select};
-use crate::topic::runs::{RUN_BYTES, SharedRun};
+use crate::topic::runs::{RUN_BYTES, RunOf, SharedRun};
 use crate::topic::{EndReason, GapReason, Start, StreamItem, StreamRequest, Topic};
 
 /// The pause before a failed read is tried again: doubled each time up to the longest.
@@ -51,6 +57,9 @@ struct Reader {
     left: u64,
     /// The tail at which a stream ends that does not block, or that reads the past.
     end: Option<Offset>,
+    /// What records must pass.
+    filter: Option<Arc<LiveFilter>>,
+    left_out: LeftOut,
     /// The newest schema version that the client has been told of.
     version: Option<SchemaVersion>,
     caught_up: bool,
@@ -74,6 +83,7 @@ impl Topic {
     pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
         let levels = self.backend.levels().subscribe();
         let view = self.view(ask.at.as_ref()).await?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
         let version = self.schema.load().as_ref().map(|versioned| versioned.version);
         let Bounds { earliest, tail } = self.bounds(&view);
         let resumption = match (ask.resume, &ask.start) {
@@ -85,7 +95,8 @@ impl Topic {
         let end = (!ask.block || !matches!(view, View::Now)).then_some(tail);
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
         let (topic, next) = (Arc::clone(self), resumption.next);
-        let reader = Reader { topic, view, levels, next, left, end, version, caught_up: false };
+        let left_out = LeftOut::default();
+        let reader = Reader { topic, view, levels, next, left, end, filter, left_out, version, caught_up: false };
         Ok(run(reader, resumption, ask))
     }
 }
@@ -106,6 +117,9 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
             if draining.is_cancelled() {
                 break EndReason::Shutdown;
             }
+            if let Some(position) = reader.overdue_position() {
+                yield position;
+            }
             match reader.step(&ask).await {
                 Step::Items(items) => {
                     pause = RETRY_FIRST;
@@ -115,10 +129,13 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
                 }
                 Step::End(reason) => break reason,
                 Step::Wait => {
+                    let due_at = reader.left_out.due_at();
+                    let is_due = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now));
                     tokio::select! {
                         biased;
                         changed = reader.levels.changed() => if changed.is_err() { break EndReason::Deleted },
                         () = &mut drained => {}
+                        () = is_due, if due_at.is_some() => {}
                     }
                 }
                 Step::Failed(err) => {
@@ -161,7 +178,8 @@ impl Reader {
             }
             None => {}
         }
-        items.push(StreamItem::Position { epoch: self.topic.epoch(), next_offset: self.next, tail_offset: tail });
+        let position = StreamItem::Position { epoch: self.topic.epoch(), next_offset: self.next, tail_offset: tail };
+        items.push(position);
         items
     }
 
@@ -186,40 +204,75 @@ impl Reader {
         {
             return Step::End(EndReason::Tail);
         }
-        if let View::Version { past, columns } = &self.view {
-            let records = usize::try_from(self.left).unwrap_or(PULL_RECORDS).min(PULL_RECORDS);
-            let read = past.view.read(columns, self.next, records, PULL_BYTES).await;
-            return match read {
-                Ok(chunks) => Step::Items(self.deliver(chunks, ask)),
-                Err(err) => Step::Failed(StorageError::from(&err)),
-            };
-        }
-        if self.next >= levels.readable {
+        let is_stored = matches!(self.view, View::Version { .. });
+        if self.next >= levels.readable && !is_stored {
             return self.at_tail(&levels);
         }
-        let until = self.end.map_or(levels.readable, |end| end.min(levels.readable));
+        let until = match self.end {
+            Some(end) if is_stored => end,
+            Some(end) => end.min(levels.readable),
+            None => levels.readable,
+        };
         let shares = self.shares(ask);
         // Before the records are read, so that no run passes for one of a later version.
-        let posted = self.topic.posted();
-        if shares && let Some(run) = self.topic.runs.find(self.next, until, posted) {
+        let of =
+            RunOf { posted: self.topic.posted(), filter: ask.filter.as_ref().map(|filter| Arc::clone(filter.text())) };
+        if shares && let Some(run) = self.topic.runs.find(self.next, until, &of) {
             return Step::Items(self.deliver_run(run, ask));
         }
-        let records = self.left.min(until.since(self.next)).min(PULL_RECORDS as u64);
-        let records = usize::try_from(records).unwrap_or(PULL_RECORDS);
         let bytes = if shares { RUN_BYTES } else { PULL_BYTES };
-        match self.topic.backend.get(self.next, records, bytes).await {
-            Ok(chunks) if shares => {
+        match self.pull(until, bytes, ask.fields.as_ref()).await {
+            Ok(found) if shares => {
                 let topic = &self.topic;
-                match topic.runs.keep(topic.epoch(), posted, chunks, until, &topic.services.runs_budget) {
+                match topic.runs.keep(topic.epoch(), of, self.next, found, until, &topic.services.runs_budget) {
                     Ok(run) => Step::Items(self.deliver_run(run, ask)),
-                    Err(chunks) => Step::Items(self.deliver(chunks, ask)),
+                    Err(found) => Step::Items(self.deliver(found, ask)),
                 }
             }
-            Ok(chunks) => Step::Items(self.deliver(chunks, ask)),
+            Ok(found) => Step::Items(self.deliver(found, ask)),
             Err(StorageError::Expired { earliest }) => self.expired(earliest),
             Err(StorageError::Deleted) => Step::End(EndReason::Deleted),
             Err(err) => Step::Failed(err),
         }
+    }
+
+    /// Records from where the stream stands.
+    async fn pull(
+        &self,
+        until: Offset,
+        bytes: usize,
+        fields: Option<&FieldSelection>,
+    ) -> Result<Passing, StorageError> {
+        let records = usize::try_from(self.left).unwrap_or(PULL_RECORDS).min(PULL_RECORDS);
+        if let Some(filter) = &self.filter {
+            let reach = Reach { until, records, bytes, looked_at: LOOKED_AT_ONCE };
+            return self.topic.get_passing_in(&self.view, filter, fields, self.next, reach).await;
+        }
+        let records = usize::try_from(until.since(self.next)).unwrap_or(PULL_RECORDS).min(records);
+        let chunks = self.topic.get_in(&self.view, self.next, records, bytes, fields).await?;
+        let next = chunks.last().map_or(self.next, Chunk::next);
+        Ok(Passing { chunks, next })
+    }
+
+    fn position(&self) -> StreamItem {
+        let tail = self.topic.bounds(&self.view).tail;
+        StreamItem::Position { epoch: self.topic.epoch(), next_offset: self.next, tail_offset: tail }
+    }
+
+    /// Where the stream stands, if the client does not know it for too long.
+    fn overdue_position(&mut self) -> Option<StreamItem> {
+        if !self.left_out.is_due(Instant::now()) {
+            return None;
+        }
+        self.left_out.clear();
+        Some(self.position())
+    }
+
+    /// Goes on past records that the client does not get.
+    fn leave_out(&mut self, until: Offset, items: &mut Vec<StreamItem>) {
+        self.left_out.add(until.since(self.next), Instant::now());
+        self.next = self.next.max(until);
+        items.extend(self.overdue_position());
     }
 
     /// Whether others may be sent the same.
@@ -228,13 +281,24 @@ impl Reader {
         !alone && ask.fields.is_none() && self.end.is_none() && ask.limit.is_none()
     }
 
-    /// A run whole, unless the client must be told of a schema version in the middle of it.
+    /// A run whole, unless the client must be told of something in the middle of it.
     fn deliver_run(&mut self, run: Arc<SharedRun>, ask: &StreamRequest) -> Vec<StreamItem> {
-        if self.topic.versions_after(self.version, run.next()).is_empty() {
-            self.next = run.next();
-            return vec![StreamItem::Shared(run)];
+        let is_plain = run.largest_gap() < left_out::RECORDS_MAX;
+        if !is_plain || !self.topic.versions_after(self.version, run.next()).is_empty() {
+            return self.deliver(Passing { chunks: run.chunks().to_vec(), next: run.next() }, ask);
         }
-        self.deliver(run.chunks().to_vec(), ask)
+        let mut items = Vec::new();
+        let next = run.next();
+        if let (Some(first), Some(last)) =
+            (run.chunks().first().map(Chunk::first), run.chunks().last().map(Chunk::next))
+        {
+            self.leave_out(first, &mut items);
+            self.next = last;
+            self.left_out.clear();
+            items.push(StreamItem::Shared(run));
+        }
+        self.leave_out(next, &mut items);
+        items
     }
 
     fn expired(&mut self, earliest: Offset) -> Step {
@@ -255,12 +319,15 @@ impl Reader {
         Step::Items(vec![StreamItem::CaughtUp { next_offset: self.next }])
     }
 
-    /// Records, with a schema item before the first one of each version that is new to the client.
-    fn deliver(&mut self, chunks: Vec<Chunk>, ask: &StreamRequest) -> Vec<StreamItem> {
+    /// Records, with a schema item before the first one of each version that is new to the client, and positions where many
+    /// are left out between them.
+    fn deliver(&mut self, found: Passing, ask: &StreamRequest) -> Vec<StreamItem> {
         let epoch = self.topic.epoch();
-        let mut items = Vec::with_capacity(chunks.len());
-        for mut chunk in chunks {
+        let mut items = Vec::with_capacity(found.chunks.len());
+        for mut chunk in found.chunks {
+            self.leave_out(chunk.first(), &mut items);
             self.next = chunk.next();
+            self.left_out.clear();
             if ask.limit.is_some() {
                 self.left = self.left.saturating_sub(chunk.len() as u64);
             }
@@ -278,6 +345,7 @@ impl Reader {
                 items.push(StreamItem::Records { epoch, chunk: select(ask.fields.as_ref(), chunk) });
             }
         }
+        self.leave_out(found.next, &mut items);
         items
     }
 }

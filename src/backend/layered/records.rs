@@ -1,0 +1,69 @@
+//! Records as text: from the tail, or from the dataset.
+
+use super::{Layered, storage_error};
+use crate::backend::StorageError;
+use crate::codec::{Chunk, FieldSelection};
+use crate::model::Offset;
+
+impl Layered {
+    /// Records, of which only the fields that are named need be there.
+    pub(super) async fn get_records(
+        &self,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offset < levels.earliest {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        if offset >= levels.readable || limit == 0 {
+            return Ok(Vec::new());
+        }
+        // The tail first: it lets go only of what the published table holds.
+        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
+            return Ok(chunks.into_iter().map(Chunk::printed).collect());
+        }
+        let chunks = self.read_table(fields, offset, limit, bytes).await?;
+        match chunks.first().map(Chunk::first) {
+            Some(first) if first == offset => Ok(chunks),
+            // Dropped while it was read: what is left begins later.
+            _ if self.lane.levels().now().earliest > offset => {
+                Err(StorageError::Expired { earliest: self.lane.levels().now().earliest })
+            }
+            found => Err(StorageError::Failed {
+                cause: format!("the dataset gave {found:?} where a read of offset {offset} begins"),
+            }),
+        }
+    }
+
+    async fn read_table(
+        &self,
+        fields: Option<&FieldSelection>,
+        offset: Offset,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let table = self.lane.table().await?;
+        let chunks = loop {
+            let columns = self.lane.columns();
+            let read = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(&columns));
+            match table.read(&read, offset, limit, bytes).await {
+                Ok(chunks) => break chunks,
+                // The dataset may follow what was posted in between.
+                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
+                Err(err) => return Err(storage_error(&err)),
+            }
+        };
+        let readable = self.lane.levels().now().readable;
+        Ok(chunks
+            .into_iter()
+            .map(|chunk| {
+                let count = usize::try_from(readable.since(chunk.first())).unwrap_or(usize::MAX);
+                chunk.slice(0, count)
+            })
+            .filter(|chunk| !chunk.is_empty())
+            .collect())
+    }
+}

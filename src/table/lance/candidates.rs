@@ -1,0 +1,79 @@
+//! The rows that an index of the dataset lets pass, so that the others need not be looked at.
+
+use lance::Dataset;
+use lance::index::DatasetIndexInternalExt as _;
+use lance_index::metrics::NoOpMetricsCollector;
+use lance_index::scalar::expression::{ScalarIndexExpr, apply_scalar_indices};
+
+use super::offsets::{Layout, Placed};
+use super::open::Version;
+use crate::filter::{BoundFilter, Candidates};
+use crate::table::TableError;
+
+/// Past so many rows an index saves nothing: they are looked at one after the other.
+const CANDIDATES_MAX: usize = 1_000_000;
+/// Of the rows that the index knows, one in so many may be a candidate.
+const SPARSE: u64 = 4;
+
+/// The rows of which the dataset's indexes do not know that they fail a filter, and the rows that they know at all. None where
+/// no index helps. Only of a dataset that has the columns which the filter is bound to: an index knows what is stored.
+pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Result<Option<Candidates>, TableError> {
+    let Version { dataset, layout } = version;
+    if dataset.manifest().index_section.is_none() || !has_columns(dataset, filter) {
+        return Ok(None);
+    }
+    let known = dataset.scalar_index_info().await?;
+    let Some(query) = apply_scalar_indices(filter.expr().clone(), &known)?.scalar_query else { return Ok(None) };
+    let covered: Vec<Placed> =
+        layout.fragments.iter().copied().filter(|placed| placed.rows() > 0 && is_covered(&query, placed.id)).collect();
+    if covered.is_empty() {
+        return Ok(None);
+    }
+    let found = query.evaluate(dataset.as_ref(), &NoOpMetricsCollector).await?;
+    let Some(rows) = found.upper.allow_list().and_then(|rows| rows.row_addrs()) else { return Ok(None) };
+    let mut offsets = Vec::new();
+    for row in rows {
+        // What retention has dropped stays in an index for a while.
+        let Some(placed) = fragment(layout, row.fragment_id()) else { continue };
+        if u64::from(row.row_offset()) < placed.rows() {
+            offsets.push(placed.first.saturating_after(u64::from(row.row_offset())));
+        }
+        if offsets.len() > CANDIDATES_MAX {
+            return Ok(None);
+        }
+    }
+    let rows: u64 = covered.iter().map(|placed| placed.rows()).sum();
+    if offsets.len() as u64 > rows / SPARSE {
+        return Ok(None);
+    }
+    Ok(Some(Candidates::new(covered.iter().map(|placed| (placed.first, placed.next)), offsets)))
+}
+
+/// Whether the dataset has the filter's columns, in the types that the filter is bound to.
+fn has_columns(dataset: &Dataset, filter: &BoundFilter) -> bool {
+    filter.reads().all(|(names, data_type)| {
+        let mut names = names.iter();
+        let first = names.next().and_then(|name| dataset.schema().fields.iter().find(|field| field.name == *name));
+        let found = names.fold(first, |field, name| field?.children.iter().find(|child| child.name == *name));
+        found.is_some_and(|field| field.data_type() == *data_type)
+    })
+}
+
+fn fragment(layout: &Layout, id: u32) -> Option<Placed> {
+    let at = layout.fragments.binary_search_by_key(&u64::from(id), |placed| placed.id).ok()?;
+    layout.fragments.get(at).copied()
+}
+
+/// Whether every index that is asked knows a fragment.
+fn is_covered(query: &ScalarIndexExpr, id: u64) -> bool {
+    match query {
+        ScalarIndexExpr::Not(inner) => is_covered(inner, id),
+        ScalarIndexExpr::And(left, right) | ScalarIndexExpr::Or(left, right) => {
+            is_covered(left, id) && is_covered(right, id)
+        }
+        ScalarIndexExpr::Query(search) => {
+            let known = search.fragment_bitmap.as_ref().zip(u32::try_from(id).ok());
+            known.is_some_and(|(known, id)| known.contains(id))
+        }
+    }
+}
