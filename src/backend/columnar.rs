@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::backend::StorageError;
-use crate::codec::ColumnSet;
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -26,4 +26,10 @@ pub trait Columnar: Send + Sync {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, StorageError>;
+
+    /// Single records by ascending offsets below the readable tail, each in a chunk of its own, with the chosen fields at least.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn take(&self, offsets: &[Offset], fields: Option<&FieldSelection>) -> Result<Vec<Chunk>, StorageError>;
 }

@@ -1,12 +1,14 @@
 //! Rows in columns: those of the tail are laid out as a commit would do it, older ones come from the dataset.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::{Columnar, StorageError};
-use crate::codec::{Chunk, ColumnSet};
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::Offset;
 use crate::schema::Columns;
 
@@ -46,9 +48,50 @@ impl Columnar for Layered {
         }
         outcome
     }
+
+    async fn take(&self, offsets: &[Offset], fields: Option<&FieldSelection>) -> Result<Vec<Chunk>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offsets.first().is_some_and(|first| *first < levels.earliest) {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        // The tail first: it lets go only of what the published table holds.
+        let (mut found, mut older) = (Vec::with_capacity(offsets.len()), Vec::new());
+        for offset in offsets {
+            match self.lane.tail().read(*offset, offset.saturating_after(1), 1, 1) {
+                Some(chunks) => found.extend(chunks.into_iter().map(Chunk::printed).filter(|chunk| !chunk.is_empty())),
+                None => older.push(*offset),
+            }
+        }
+        if !older.is_empty() {
+            found.extend(self.take_of_table(&older, fields).await?);
+            found.sort_unstable_by_key(Chunk::first);
+        }
+        let earliest = self.lane.levels().now().earliest;
+        if offsets.first().is_some_and(|first| *first < earliest) {
+            return Err(StorageError::Expired { earliest });
+        }
+        Ok(found)
+    }
 }
 
 impl Layered {
+    async fn take_of_table(
+        &self,
+        offsets: &[Offset],
+        fields: Option<&FieldSelection>,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let table = self.lane.table().await?;
+        loop {
+            let columns = self.lane.columns();
+            match table.take(&chosen(&columns, fields), offsets).await {
+                Ok(chunks) => return Ok(chunks),
+                // The dataset may follow what was posted in between.
+                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
+                Err(err) => return Err(storage_error(&err)),
+            }
+        }
+    }
+
     async fn try_batches(
         &self,
         set: &ColumnSet,
@@ -81,6 +124,14 @@ impl Layered {
             return Err(StorageError::Failed { cause });
         }
         Ok(within(batches, levels.readable.since(offset)))
+    }
+}
+
+/// The columns that must be read to have the chosen fields.
+pub(crate) fn chosen(columns: &Columns, fields: Option<&FieldSelection>) -> Columns {
+    match fields {
+        Some(fields) => Columns { schema: Arc::new(fields.columns(&columns.schema)), ..columns.clone() },
+        None => columns.clone(),
     }
 }
 

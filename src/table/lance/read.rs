@@ -47,7 +47,7 @@ pub(super) struct EdgeRow {
 
 /// The service's columns and those that `schema` names after the steps that the dataset has not followed yet, as far as it
 /// has them.
-fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
+pub(super) fn projection(dataset: &Dataset, schema: &Schema, moves: &[Move]) -> LanceSchema {
     let names: Vec<String> = schema.fields.iter().map(|field| column_name(&field.name, true)).collect();
     let wanted = |name: &str| name == OFFSET_COLUMN || name == TIMESTAMP_COLUMN || names.iter().any(|it| it == name);
     let all = dataset.schema();

@@ -6,15 +6,11 @@ use crate::support::api::allowed;
 use crate::support::local::shared;
 
 #[tokio::test]
-async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
+async fn parameters_that_no_backend_serves_are_unsupported_on_every_backend() {
     let api = shared().await;
     for backend in super::BACKENDS {
         let topic = api.topic(backend).await;
         topic.append("{\"a\":1}").await;
-        for (method, rest, capability) in [("POST", "search", Some("vector_search"))] {
-            let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
-            assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
-        }
         for (parameter, capability) in [("filter=a%3D1", Some("filter"))] {
             let problem = topic.get(&format!("records?{parameter}")).await.problem(400, "unsupported_by_backend");
             assert_eq!(problem["capability"].as_str(), capability);

@@ -2,6 +2,7 @@
 
 mod settle;
 mod versions;
+mod view;
 mod write;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,14 +21,12 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
-use super::{Shared, index, read, upkeep};
+use super::{Shared, index, read, search, upkeep};
 use crate::codec::{Chunk, ColumnSet};
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
 use crate::table::compression::Compression;
-use crate::table::{
-    IndexStanding, Indexed, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage, TableView,
-};
+use crate::table::{IndexStanding, Indexed, Table, TableError, TableHead, TablePlace, TableSettings, TableUsage};
 
 /// What the text of a row is thought to take before any was read.
 const ROW_BYTES_AT_FIRST: u64 = 256;
@@ -229,6 +228,12 @@ impl Inner {
         }
     }
 
+    /// A version with what keeps it.
+    fn place_of(&self, version: Version) -> search::Place {
+        let pin = Arc::new(self.pins.pin(version.dataset.manifest().version));
+        search::Place { runtime: self.shared.runtime.clone(), version, pin }
+    }
+
     /// What is read of the newest version; none where there is no dataset. A version that is long gone may have lost its files
     /// under the reader; the newest one has them.
     async fn of_newest<T, F>(&self, read: impl Fn(Version) -> F) -> Result<Option<T>, TableError>
@@ -274,44 +279,6 @@ impl Inner {
             read::batches(&version, set, columns, from, records, bytes, &mut row_bytes).await
         });
         found.await.map(Option::unwrap_or_default)
-    }
-}
-
-#[async_trait]
-impl TableView for LanceTable {
-    fn head(&self) -> Arc<TableHead> {
-        self.inner.head()
-    }
-
-    async fn read(
-        &self,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Chunk>, TableError> {
-        let columns = columns.clone();
-        self.run(|inner| async move { inner.read(&columns, from, records, bytes).await }).await
-    }
-
-    async fn read_batches(
-        &self,
-        set: &ColumnSet,
-        columns: &Columns,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<RecordBatch>, TableError> {
-        let (set, columns) = (set.clone(), columns.clone());
-        self.run(|inner| async move { inner.read_batches(&set, &columns, from, records, bytes).await }).await
-    }
-
-    async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
-        self.run(move |inner| async move {
-            let found = inner.of_newest(|version| async move { read::offset_at(&version, time).await }).await?;
-            Ok(found.unwrap_or_else(|| inner.head().next))
-        })
-        .await
     }
 }
 
