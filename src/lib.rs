@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod model;
 pub mod runtime;
 pub mod schema;
+pub mod search;
 pub mod server;
 pub mod sql;
 pub mod table;

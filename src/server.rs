@@ -18,6 +18,7 @@ use crate::http::{self, ApiState, HttpLimits};
 use crate::io::{DataDirLock, Disk, LockError, RealDisk, SystemClock};
 use crate::metrics::Metrics;
 use crate::runtime::{Health, Runtimes, Tasks};
+use crate::search::SearchLimits;
 use crate::sql::{Queries, QueryLimits};
 use crate::table::lance::LanceTables;
 use crate::topic::InflightBudget;
@@ -85,11 +86,13 @@ pub fn serve(config: &Config, backends: Vec<Arc<dyn BackendFactory>>) -> Result<
     let lock = DataDirLock::acquire(&config.data_dir)?;
     lay_out(&*disk, &config.data_dir)?;
     let runtimes = Runtimes::for_this_machine().map_err(ServeError::Process)?;
-    let tables = Arc::new(LanceTables::new(
+    let tables = LanceTables::new(
         Arc::clone(&disk),
         runtimes.lance().clone(),
         usize::try_from(config.max_open_datasets).unwrap_or(usize::MAX),
-    ));
+    );
+    let index_cache = usize::try_from(config.index_cache_bytes).unwrap_or(usize::MAX);
+    let tables = Arc::new(tables.with_index_cache(index_cache));
     let tasks = Tasks::new(runtimes.http().clone(), Health::new());
     let parts = |metrics: &Arc<Metrics>| Parts {
         disk,
@@ -203,6 +206,10 @@ fn http_limits(config: &Config, address: SocketAddr) -> HttpLimits {
     HttpLimits {
         max_body_bytes: config.max_body_bytes,
         max_streams: usize::try_from(config.max_streams).unwrap_or(usize::MAX),
+        searches: SearchLimits {
+            at_once: usize::try_from(config.max_searches).unwrap_or(usize::MAX),
+            time: config.search_timeout,
+        },
         cors_origins: config.cors_origins.clone(),
         loopback: address.ip().to_canonical().is_loopback(),
     }

@@ -67,4 +67,10 @@ pub trait Columnar: Send + Sync {
         offset: Offset,
         reach: Reach,
     ) -> Result<PassingRows, StorageError>;
+
+    /// Single records by ascending offsets below the readable tail, each in a chunk of its own, with the chosen fields at least.
+    ///
+    /// # Errors
+    /// As [`Columnar::get_batches`].
+    async fn take(&self, offsets: &[Offset], fields: Option<&FieldSelection>) -> Result<Vec<Chunk>, StorageError>;
 }

@@ -68,6 +68,12 @@ pub struct Config {
     pub query_memory_bytes: u64,
     /// The longest time of a SQL query. 1 to 3,600 s, default 30 s.
     pub query_timeout: Duration,
+    /// Memory for what is kept of indexes, in bytes. From 0, default 256 MiB.
+    pub index_cache_bytes: u64,
+    /// The most searches at a time; more wait for their turn. 1 to 10,000, default 8.
+    pub max_searches: u64,
+    /// How long a search may take. 1 to 3,600 s, default 30 s.
+    pub search_timeout: Duration,
     /// How long a stop may take. 0 to 3,600 s, default 8 s.
     pub shutdown_timeout: Duration,
     /// Origins of web pages that may use the service; `*` is any. Default none.
@@ -119,6 +125,9 @@ impl Default for Config {
             max_query_rows: 10_000,
             query_memory_bytes: 256 * MIB,
             query_timeout: Duration::from_secs(30),
+            index_cache_bytes: 256 * MIB,
+            max_searches: 8,
+            search_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(8),
             cors_origins: Vec::new(),
             storage_roots: Vec::new(),
@@ -160,6 +169,9 @@ impl Config {
             max_query_rows: options.max_query_rows.unwrap_or(default.max_query_rows),
             query_memory_bytes: size(options.query_memory_bytes, default.query_memory_bytes),
             query_timeout: options.query_timeout_secs.map_or(default.query_timeout, Duration::from_secs),
+            index_cache_bytes: size(options.index_cache_bytes, default.index_cache_bytes),
+            max_searches: options.max_searches.unwrap_or(default.max_searches),
+            search_timeout: options.search_timeout_secs.map_or(default.search_timeout, Duration::from_secs),
             shutdown_timeout: options.shutdown_timeout_secs.map_or(default.shutdown_timeout, Duration::from_secs),
             cors_origins: options.cors_origin.unwrap_or_default(),
             storage_roots: options.storage_root.unwrap_or_default(),
@@ -190,6 +202,9 @@ impl Config {
             ("--max-query-rows", self.max_query_rows, 1, 1_000_000),
             ("--query-memory-bytes", self.query_memory_bytes, MIB, SIZE_MAX),
             ("--query-timeout-secs", self.query_timeout.as_secs(), 1, 3_600),
+            ("--index-cache-bytes", self.index_cache_bytes, 0, SIZE_MAX),
+            ("--max-searches", self.max_searches, 1, 10_000),
+            ("--search-timeout-secs", self.search_timeout.as_secs(), 1, 3_600),
             ("--shutdown-timeout-secs", self.shutdown_timeout.as_secs(), 0, 3_600),
         ] {
             if value < least || value > most {

@@ -72,6 +72,15 @@ pub struct Options {
     /// Longest time of a SQL query in seconds, its whole answer included; past it 400 [default: 30]
     #[arg(long, env = "PERSISTING_QUERY_TIMEOUT_SECS", value_name = "SECONDS")]
     pub query_timeout_secs: Option<u64>,
+    /// Memory for what is kept of indexes between searches [default: 256MiB]
+    #[arg(long, env = "PERSISTING_INDEX_CACHE_BYTES", value_name = "SIZE")]
+    pub index_cache_bytes: Option<ByteSize>,
+    /// Most searches at a time; more wait 2 s for their turn, then get 503 [default: 8]
+    #[arg(long, env = "PERSISTING_MAX_SEARCHES", value_name = "SEARCHES")]
+    pub max_searches: Option<u64>,
+    /// Longest time that a search may take, in seconds; then it gets 503 [default: 30]
+    #[arg(long, env = "PERSISTING_SEARCH_TIMEOUT_SECS", value_name = "SECONDS")]
+    pub search_timeout_secs: Option<u64>,
     /// Longest time that a stop may take, in seconds [default: 8]
     #[arg(long, env = "PERSISTING_SHUTDOWN_TIMEOUT_SECS", value_name = "SECONDS")]
     pub shutdown_timeout_secs: Option<u64>,
@@ -116,6 +125,9 @@ impl Options {
             max_query_rows: self.max_query_rows.or(other.max_query_rows),
             query_memory_bytes: self.query_memory_bytes.or(other.query_memory_bytes),
             query_timeout_secs: self.query_timeout_secs.or(other.query_timeout_secs),
+            index_cache_bytes: self.index_cache_bytes.or(other.index_cache_bytes),
+            max_searches: self.max_searches.or(other.max_searches),
+            search_timeout_secs: self.search_timeout_secs.or(other.search_timeout_secs),
             shutdown_timeout_secs: self.shutdown_timeout_secs.or(other.shutdown_timeout_secs),
             cors_origin: self.cors_origin.or(other.cors_origin),
             storage_root: self.storage_root.or(other.storage_root),

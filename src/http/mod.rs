@@ -15,7 +15,6 @@ mod fork;
 mod frame;
 mod guard;
 mod indexes;
-mod later;
 mod layers;
 mod linger;
 mod openapi;
@@ -26,6 +25,7 @@ mod read;
 mod record;
 mod routes;
 mod schemas;
+mod search;
 mod serve;
 mod sql;
 mod stream;
@@ -48,6 +48,7 @@ pub use serve::serve;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::search::{SearchLimits, Searches};
 use crate::sql::Queries;
 use crate::topic::InflightBudget;
 
@@ -58,6 +59,8 @@ pub struct HttpLimits {
     pub max_body_bytes: u64,
     /// The most streams at a time.
     pub max_streams: usize,
+    /// How many searches run at a time, and how long.
+    pub searches: SearchLimits,
     /// Origins whose pages may call the server; `*` is any.
     pub cors_origins: Vec<String>,
     /// Whether the listener's address is one of loopback.
@@ -66,7 +69,13 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { max_body_bytes: 128 * 1024 * 1024, max_streams: 10_000, cors_origins: Vec::new(), loopback: true }
+        Self {
+            max_body_bytes: 128 * 1024 * 1024,
+            max_streams: 10_000,
+            searches: SearchLimits::default(),
+            cors_origins: Vec::new(),
+            loopback: true,
+        }
     }
 }
 
@@ -83,6 +92,7 @@ pub struct Shared {
     inflight: Arc<InflightBudget>,
     streams: Arc<stream::StreamSlots>,
     queries: Queries,
+    searches: Searches,
 }
 
 impl std::ops::Deref for ApiState {
@@ -103,7 +113,8 @@ impl ApiState {
         queries: Queries,
     ) -> Self {
         let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
-        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, queries }))
+        let searches = Searches::new(limits.searches);
+        Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, queries, searches }))
     }
 }
 

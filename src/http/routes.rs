@@ -5,7 +5,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::http::{
-    ApiState, append, backends, cursors, export, fork, indexes, later, openapi, ops, read, schemas, sql, stream, tags,
+    ApiState, append, backends, cursors, export, fork, indexes, openapi, ops, read, schemas, search, sql, stream, tags,
     topics, upkeep, versions,
 };
 
@@ -62,8 +62,6 @@ pub struct Route {
     pub path: &'static str,
     /// The query parameters that it knows.
     pub query: &'static [&'static str],
-    /// The capability that is lacking where no backend serves the operation, if one fits.
-    pub capability: Option<&'static str>,
     serve: fn(MethodFilter) -> MethodRouter<ApiState>,
 }
 
@@ -102,7 +100,6 @@ const READ_QUERY: &[&str] = &[
 const STREAM_QUERY: &[&str] =
     &["offset", "since", "limit", "block", "fields", "filter", "heartbeat", "version", "tag", "as_of", "cursor"];
 const EXPORT_QUERY: &[&str] = &["format", "offset", "limit", "fields", "filter", "version", "tag", "as_of"];
-const VECTORS: Option<&str> = Some("vector_search");
 
 /// An operation that is served.
 const fn served(
@@ -112,18 +109,7 @@ const fn served(
     query: &'static [&'static str],
     serve: fn(MethodFilter) -> MethodRouter<ApiState>,
 ) -> Route {
-    Route { operation, verb, path, query, capability: None, serve }
-}
-
-/// An operation of the contract that no backend serves yet.
-const fn lacking(
-    operation: &'static str,
-    verb: Verb,
-    path: &'static str,
-    query: &'static [&'static str],
-    capability: Option<&'static str>,
-) -> Route {
-    Route { operation, verb, path, query, capability, serve: |verb| on(verb, later::lacking) }
+    Route { operation, verb, path, query, serve }
 }
 
 /// The one operation that requests are sent to past the router.
@@ -170,7 +156,7 @@ pub static ROUTES: &[Route] = &[
     served("createIndex", Verb::Post, INDEXES, &[], |verb| on(verb, indexes::create)),
     served("getIndex", Verb::Get, INDEX, &[], |verb| on(verb, indexes::get)),
     served("deleteIndex", Verb::Delete, INDEX, &[], |verb| on(verb, indexes::delete)),
-    lacking("searchRecords", Verb::Post, "/v1/topics/{topic}/search", &[], VECTORS),
+    served("searchRecords", Verb::Post, "/v1/topics/{topic}/search", &[], |verb| on(verb, search::search)),
     served("querySql", Verb::Post, "/v1/query", &[], |verb| on(verb, sql::query)),
     served("listCursors", Verb::Get, "/v1/topics/{topic}/cursors", &[], |verb| on(verb, cursors::list)),
     served("getCursor", Verb::Get, CURSOR, &[], |verb| on(verb, cursors::get)),

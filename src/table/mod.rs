@@ -6,6 +6,7 @@ pub mod lance;
 #[doc(hidden)]
 pub mod model;
 mod model_versions;
+pub mod search;
 mod versions;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub use versions::{Past, Tag, VersionSummary, Versions};
 use crate::codec::{Chunk, ColumnSet};
 use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
-use crate::schema::Columns;
+use crate::schema::{Columns, FieldPath};
 
 /// How many records a table reads at once to see whether they pass a filter.
 const LOOK_RECORDS_MAX: usize = 8_192;
@@ -263,6 +264,43 @@ pub trait TableView: Send + Sync {
         found.map_err(|error| TableError::Failed { cause: error.to_string() })
     }
 
+    /// Single records by ascending offsets, each in a chunk of its own; those that the table has not are left out.
+    ///
+    /// # Errors
+    /// As [`TableView::read`].
+    async fn take(&self, columns: &Columns, offsets: &[Offset]) -> Result<Vec<Chunk>, TableError> {
+        let mut found = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let read = self.read(columns, *offset, 1, 1).await?;
+            found.extend(read.into_iter().filter(|chunk| !chunk.is_empty() && chunk.first() == *offset));
+        }
+        Ok(found)
+    }
+
+    /// An index of a vector column that measures by a metric, by any for none; none where there is no such index, or where it
+    /// is of other columns than these.
+    ///
+    /// # Errors
+    /// [`TableError`] when it could not be looked for.
+    async fn vector_index(
+        &self,
+        columns: &Columns,
+        path: &FieldPath,
+        metric: Option<search::Metric>,
+    ) -> Result<search::FoundVectorIndex, TableError> {
+        let (_, _, _) = (columns, path, metric);
+        Ok(None)
+    }
+
+    /// An index of a text column.
+    ///
+    /// # Errors
+    /// As [`TableView::vector_index`].
+    async fn text_index(&self, columns: &Columns, path: &FieldPath) -> Result<search::FoundTextIndex, TableError> {
+        let (_, _) = (columns, path);
+        Ok(None)
+    }
+
     /// The first offset whose record was appended at or after `time`; the head's `next` where there is none.
     ///
     /// # Errors
@@ -321,6 +359,11 @@ pub trait Tables: Send + Sync {
     /// # Errors
     /// [`TableError::Foreign`] when the rows do not fit their offsets.
     async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError>;
+
+    /// Where its work runs; none for wherever it is called.
+    fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        None
+    }
 
     /// Removes dataset and link; succeeds where they are gone already.
     ///

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Lane, StorageError};
-use crate::codec::{Chunk, FieldSelection};
+use arrow_array::RecordBatch;
+use tokio::runtime::Handle;
+
+use crate::backend::{Lane, StorageError, chosen};
+use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp};
-use crate::schema::Columns;
-use crate::table::{Past, Tag};
+use crate::schema::{Columns, FieldPath};
+use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
+use crate::table::{Past, Table, Tag};
 use crate::topic::{Topic, versioned};
 
 /// A moment of a topic's past.
@@ -142,6 +146,122 @@ impl Topic {
             Some((columnar, fields)) => columnar.get_fields(fields, from, records.min(left), bytes).await,
             None => self.backend.get(from, records.min(left), bytes).await,
         }
+    }
+
+    /// Single records of a view, by ascending offsets, each in a chunk of its own, with the chosen fields at least.
+    ///
+    /// # Errors
+    /// `offset_expired`, `version_expired`, `internal`.
+    pub(crate) async fn take_in(
+        &self,
+        view: &View,
+        offsets: &[Offset],
+        fields: Option<&FieldSelection>,
+    ) -> Result<Vec<Chunk>, Problem> {
+        let found = match view {
+            View::Now | View::Until(_) => {
+                self.backend.columnar().ok_or_else(Problem::internal)?.take(offsets, fields).await
+            }
+            View::Version { past, columns } => {
+                past.view.take(&chosen(columns, fields), offsets).await.map_err(|err| StorageError::from(&err))
+            }
+        };
+        found.map_err(|err| self.storage_problem(&err))
+    }
+
+    /// Rows of a view's dataset by ascending offsets, in the columns of a set; `columns` are those of now.
+    ///
+    /// # Errors
+    /// `version_expired`, `internal`.
+    pub(crate) async fn rows_in(
+        &self,
+        view: &View,
+        columns: &Columns,
+        set: &ColumnSet,
+        offsets: &[Offset],
+    ) -> Result<RecordBatch, Problem> {
+        let to_read = set.to_read(columns);
+        let found = match view {
+            View::Version { past, .. } => past.view.take(&to_read, offsets).await,
+            View::Now | View::Until(_) => self.newest_table().await?.take(&to_read, offsets).await,
+        };
+        let found = found.map_err(|err| self.storage_problem(&StorageError::from(&err)))?;
+        set.take_chunks(&found, &to_read).map_err(|err| {
+            self.storage_problem(&StorageError::Failed { cause: format!("single rows cannot be laid out: {err}") })
+        })
+    }
+
+    /// Whether the topic's columns were changed by what was posted since.
+    pub(crate) fn has_moved_on(&self, columns: &Columns) -> bool {
+        let now = self.backend.columnar().map(|source| source.columns());
+        now.is_some_and(|now| now.lineage.newest() != columns.lineage.newest())
+    }
+
+    /// The columns that a view's records read under.
+    ///
+    /// # Errors
+    /// `internal` where there are none.
+    pub(crate) fn columns_in(&self, view: &View) -> Result<Columns, Problem> {
+        match view {
+            View::Version { columns, .. } => Ok(columns.clone()),
+            View::Now | View::Until(_) => Ok(self.backend.columnar().ok_or_else(Problem::internal)?.columns()),
+        }
+    }
+
+    /// An index of a vector column of a view that measures by a metric, by any for none.
+    ///
+    /// # Errors
+    /// `version_expired`, `internal`.
+    pub(crate) async fn vector_index_in(
+        &self,
+        view: &View,
+        columns: &Columns,
+        path: &FieldPath,
+        metric: Option<Metric>,
+    ) -> Result<FoundVectorIndex, Problem> {
+        let found = match view {
+            View::Version { past, .. } => past.view.vector_index(columns, path, metric).await,
+            View::Now => self.newest_table().await?.vector_index(columns, path, metric).await,
+            View::Until(_) => Ok(None),
+        };
+        found.map_err(|err| self.storage_problem(&StorageError::from(&err)))
+    }
+
+    /// An index of a text column of a view.
+    ///
+    /// # Errors
+    /// `version_expired`, `internal`.
+    pub(crate) async fn text_index_in(
+        &self,
+        view: &View,
+        columns: &Columns,
+        path: &FieldPath,
+    ) -> Result<FoundTextIndex, Problem> {
+        let found = match view {
+            View::Version { past, .. } => past.view.text_index(columns, path).await,
+            View::Now => self.newest_table().await?.text_index(columns, path).await,
+            View::Until(_) => Ok(None),
+        };
+        found.map_err(|err| self.storage_problem(&StorageError::from(&err)))
+    }
+
+    async fn newest_table(&self) -> Result<Arc<dyn Table>, Problem> {
+        let lane = self.backend.lane().ok_or_else(Problem::internal)?;
+        lane.newest().await.map_err(|err| self.storage_problem(&err))
+    }
+
+    /// Where work on datasets runs.
+    pub(crate) fn lance_runtime(&self) -> Handle {
+        self.backend.lane().and_then(|lane| lane.runtime()).unwrap_or_else(Handle::current)
+    }
+
+    /// Refuses what a topic without columns cannot do.
+    pub(crate) fn check_search(&self) -> Result<(), Problem> {
+        if self.factory.capabilities().vector_search {
+            return Ok(());
+        }
+        let detail = "The topic's backend has no columns that could be searched.";
+        Err(self.services.unsupported(detail, "vector_search", |able| able.vector_search))
     }
 
     /// The first offset of a view whose record was appended at or after a time; its tail where there is none.

@@ -201,7 +201,11 @@ impl Topic {
         Ok(ColumnRead { schema, batches })
     }
 
-    async fn batches_in(
+    /// Rows from an offset on, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them, of a view.
+    ///
+    /// # Errors
+    /// `offset_expired`, `version_expired`, `internal`.
+    pub(crate) async fn batches_in(
         &self,
         view: &View,
         set: &ColumnSet,

@@ -24,6 +24,7 @@ from kit.context import Context
 # The steps in order, each with the seconds that it may take on a slow machine, its tools' installation included.
 STEPS = {
     "readme": 600,
+    "recipe": 600,
     "client": 600,
     "bytes": 180,
     "filters": 300,

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The parts, from the top down: a part imports only from rows below its own.
-const ROWS: [&[&str]; 14] = [
+const ROWS: [&[&str]; 15] = [
     &["cli"],
     &["server"],
     &["http"],
     &["sql"],
     &["engine"],
+    &["search"],
     &["topic"],
     &["backend"],
     &["wal", "tail", "table", "catalog"],
@@ -33,7 +34,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("tower", &["src/http/"]),
     ("tower_http", &["src/http/"]),
     ("sqlx", &["src/catalog/"]),
-    ("lance", &["src/table/lance/"]),
+    ("lance", &["src/table/lance/", "src/search/"]),
     ("datafusion", &["src/filter/", "src/sql/", "src/table/lance/"]),
     ("prometheus", &["src/metrics/"]),
     ("clap", &["src/cli/", "src/config/", "src/bench/options.rs", "src/bench/testing.rs"]),

@@ -63,6 +63,30 @@ impl Columnar for Layered {
         let read = |before| async move { self.try_passing_batches(set, sieve, &{ before }, offset, reach).await };
         self.under_one_form(read).await
     }
+
+    async fn take(&self, offsets: &[Offset], fields: Option<&FieldSelection>) -> Result<Vec<Chunk>, StorageError> {
+        let levels = self.lane.levels().now();
+        if offsets.first().is_some_and(|first| *first < levels.earliest) {
+            return Err(StorageError::Expired { earliest: levels.earliest });
+        }
+        // The tail first: it lets go only of what the published table holds.
+        let (mut found, mut older) = (Vec::with_capacity(offsets.len()), Vec::new());
+        for offset in offsets {
+            match self.lane.tail().read(*offset, offset.saturating_after(1), 1, 1) {
+                Some(chunks) => found.extend(chunks.into_iter().map(Chunk::printed).filter(|chunk| !chunk.is_empty())),
+                None => older.push(*offset),
+            }
+        }
+        if !older.is_empty() {
+            found.extend(self.take_of_table(&older, fields).await?);
+            found.sort_unstable_by_key(Chunk::first);
+        }
+        let earliest = self.lane.levels().now().earliest;
+        if offsets.first().is_some_and(|first| *first < earliest) {
+            return Err(StorageError::Expired { earliest });
+        }
+        Ok(found)
+    }
 }
 
 impl Layered {
@@ -89,6 +113,23 @@ impl Layered {
                 return outcome;
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    async fn take_of_table(
+        &self,
+        offsets: &[Offset],
+        fields: Option<&FieldSelection>,
+    ) -> Result<Vec<Chunk>, StorageError> {
+        let table = self.lane.table().await?;
+        loop {
+            let columns = self.lane.columns();
+            match table.take(&chosen(&columns, fields), offsets).await {
+                Ok(chunks) => return Ok(chunks),
+                // The dataset may follow what was posted in between.
+                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
+                Err(err) => return Err(storage_error(&err)),
+            }
         }
     }
 
@@ -124,6 +165,14 @@ impl Layered {
             return Err(StorageError::Failed { cause });
         }
         Ok(within(batches, levels.readable.since(offset)))
+    }
+}
+
+/// The columns that must be read to have the chosen fields.
+pub(crate) fn chosen(columns: &Columns, fields: Option<&FieldSelection>) -> Columns {
+    match fields {
+        Some(fields) => Columns { schema: Arc::new(fields.columns(&columns.schema)), ..columns.clone() },
+        None => columns.clone(),
     }
 }
 

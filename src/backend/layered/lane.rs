@@ -107,6 +107,19 @@ impl Lane {
         }
     }
 
+    /// The newest version of the dataset.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when it could not be opened.
+    pub(crate) async fn newest(&self) -> Result<Arc<dyn Table>, StorageError> {
+        self.table().await
+    }
+
+    /// Where work on the dataset runs; none for wherever it is called.
+    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        self.tables.runtime()
+    }
+
     /// The topic's identity.
     pub const fn id(&self) -> TopicId {
         self.id

@@ -22,9 +22,11 @@ mod pins;
 mod place;
 mod posted;
 mod read;
+mod search;
 mod shelf;
 mod table;
 mod tags;
+mod take;
 mod upkeep;
 mod vouch;
 
@@ -46,7 +48,8 @@ use super::{Table, TableError, TablePlace, Tables};
 use crate::io::Disk;
 use crate::model::Offset;
 
-const INDEX_CACHE_BYTES: usize = 64 << 20;
+/// What is kept of indexes unless told otherwise.
+const INDEX_CACHE_BYTES: usize = 256 << 20;
 const METADATA_CACHE_BYTES: usize = 64 << 20;
 
 /// What all tables share.
@@ -81,7 +84,7 @@ impl LanceTables {
 
     /// The same with other rules for their upkeep.
     pub fn with_policy(disk: Arc<dyn Disk>, runtime: Handle, open_max: usize, upkeep_policy: UpkeepPolicy) -> Self {
-        let session = Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default()));
+        let session = session(INDEX_CACHE_BYTES);
         let shelf = Shelf::new(open_max);
         let (turns, index_turns) = (Arc::default(), Arc::default());
         let (held, links) = (Held::default(), Mutex::default());
@@ -89,6 +92,21 @@ impl LanceTables {
             shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }),
         }
     }
+}
+
+impl LanceTables {
+    /// The same, keeping at most so many bytes of indexes in memory. Called before any table is opened, or without effect.
+    #[must_use]
+    pub fn with_index_cache(mut self, bytes: usize) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.session = session(bytes);
+        }
+        self
+    }
+}
+
+fn session(index_bytes: usize) -> Arc<Session> {
+    Arc::new(Session::new(index_bytes, METADATA_CACHE_BYTES, Arc::default()))
 }
 
 #[async_trait]
@@ -100,6 +118,10 @@ impl Tables for LanceTables {
         let opening = LanceTable::open(Arc::clone(&self.shared), place.clone(), base);
         let table = joined(self.shared.runtime.spawn(opening).await)?;
         Ok(Arc::new(self.shared.held.keep(&place.dataset, table)))
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        Some(self.shared.runtime.clone())
     }
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {

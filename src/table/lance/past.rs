@@ -17,11 +17,14 @@ use super::error::{blocking, foreign, joined};
 use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, SCHEMA_KEY, VERSION_KEY, stored};
 use super::open::{Version, torn_data};
 use super::pins::Pin;
+use super::search;
+use super::take::records_at;
 use super::{passing, read};
 use crate::codec::{Chunk, ColumnSet};
 use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, SchemaVersion, Timestamp};
-use crate::schema::Columns;
+use crate::schema::{Columns, FieldPath};
+use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
 use crate::table::{TableError, TableHead, TableView, VersionSummary};
 
 /// The cause of a version that somebody else has made.
@@ -90,10 +93,15 @@ pub(super) struct PastVersion {
     pub(super) version: Version,
     pub(super) head: Arc<TableHead>,
     pub(super) row_bytes: Arc<AtomicU64>,
-    pub(super) _pin: Arc<Pin>,
+    pub(super) pin: Arc<Pin>,
 }
 
 impl PastVersion {
+    fn place(&self) -> search::Place {
+        let (runtime, version, pin) = (self.runtime.clone(), self.version.clone(), Arc::clone(&self.pin));
+        search::Place { runtime, version, pin }
+    }
+
     /// Tells a version whose files are gone from one that cannot be read at present.
     pub(super) async fn told<T>(&self, outcome: Result<T, TableError>) -> Result<T, TableError> {
         let Err(error) = outcome else { return outcome };
@@ -191,6 +199,38 @@ impl TableView for PastVersion {
             this.told(outcome).await
         };
         joined(self.runtime.spawn(reading).await)
+    }
+
+    async fn take(&self, columns: &Columns, offsets: &[Offset]) -> Result<Vec<Chunk>, TableError> {
+        let (this, columns, offsets) = (self.clone(), columns.clone(), offsets.to_vec());
+        let taking = async move {
+            let outcome = records_at(&this.version, &columns, &offsets).await;
+            this.told(outcome).await
+        };
+        joined(self.runtime.spawn(taking).await)
+    }
+
+    async fn vector_index(
+        &self,
+        columns: &Columns,
+        path: &FieldPath,
+        metric: Option<Metric>,
+    ) -> Result<FoundVectorIndex, TableError> {
+        let (this, columns, path) = (self.clone(), columns.clone(), path.clone());
+        let finding = async move {
+            let outcome = search::vector_index(this.place(), &columns, &path, metric).await;
+            this.told(outcome).await
+        };
+        joined(self.runtime.spawn(finding).await)
+    }
+
+    async fn text_index(&self, columns: &Columns, path: &FieldPath) -> Result<FoundTextIndex, TableError> {
+        let (this, columns, path) = (self.clone(), columns.clone(), path.clone());
+        let finding = async move {
+            let outcome = search::text_index(this.place(), &columns, &path).await;
+            this.told(outcome).await
+        };
+        joined(self.runtime.spawn(finding).await)
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {

@@ -148,6 +148,33 @@ async fn indexes_are_built_or_refused_as_the_table_says() {
     }
 }
 
+/// `vector_search`: the nearest of vectors is found.
+#[tokio::test]
+async fn vector_search_means_the_nearest_is_found() {
+    let api = shared().await;
+    for backend in BACKENDS {
+        let able = capability(&api, backend, "vector_search").await == true;
+        let mut definition = json!({"backend": backend});
+        if able {
+            definition["schema"] = json!({"fields": [{"name": "v", "type": "vector", "dim": 2}]});
+        }
+        let topic = api.make(definition).await;
+        topic.append("{\"v\":[0,1]}{\"v\":[3,4]}").await;
+        topic.wait_for_tail(2).await;
+        let ask = json!({"vector": {"column": "v", "query": [3, 3]}, "k": 1}).to_string();
+        let answer = topic.post("search", ask).await;
+        if able {
+            assert_eq!(answer.expect(200).json()["hits"][0]["offset"], 1);
+        } else {
+            let problem = answer.problem(400, "unsupported_by_backend");
+            assert_eq!(
+                (&problem["capability"], allowed(&problem)),
+                (&json!("vector_search"), vec!["lance", "persisting"])
+            );
+        }
+    }
+}
+
 /// What no backend serves yet is false, and refused by name.
 #[tokio::test]
 async fn what_is_false_everywhere_is_refused_with_its_capability() {

@@ -1,25 +1,9 @@
-//! What no backend serves today is 400 `unsupported_by_backend`, not 404 and not half done.
+//! What a backend lacks is 400 `unsupported_by_backend`, not 404 and not half done.
 
 use serde_json::{Value, json};
 
 use crate::support::api::allowed;
 use crate::support::local::shared;
-
-#[tokio::test]
-async fn operations_that_no_backend_serves_are_unsupported_on_every_backend() {
-    let api = shared().await;
-    for backend in super::BACKENDS {
-        let topic = api.topic(backend).await;
-        topic.append("{\"a\":1}").await;
-        for (method, rest, capability) in [("POST", "search", Some("vector_search"))] {
-            let problem = topic.call(method, rest, &[], "").await.problem(400, "unsupported_by_backend");
-            assert_eq!((problem["capability"].as_str(), allowed(&problem).len()), (capability, 0), "{rest}: {problem}");
-        }
-        api.get("/v1/topics/compressed").await.problem(404, "topic_not_found");
-        assert_eq!(topic.values(0).await.len(), 1);
-    }
-    api.named("nobody").get("tags").await.problem(404, "topic_not_found");
-}
 
 #[tokio::test]
 async fn what_memory_lacks_names_the_backends_that_have_it() {

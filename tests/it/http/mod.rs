@@ -32,6 +32,7 @@ mod resume;
 mod retention;
 mod room;
 mod schema_version;
+mod search;
 mod short;
 mod sql;
 mod sql_limits;

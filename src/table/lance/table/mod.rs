@@ -20,7 +20,7 @@ use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
 use super::open::{Site, Version, load, newest};
 use super::pins::Pins;
-use super::{Shared, index, upkeep};
+use super::{Shared, index, search, upkeep};
 use crate::codec::Chunk;
 use crate::model::{Offset, Timestamp};
 use crate::schema::Columns;
@@ -225,6 +225,12 @@ impl Inner {
                 *slot = Some(Version { dataset, layout });
             }
         }
+    }
+
+    /// A version with what keeps it.
+    pub(super) fn place_of(&self, version: Version) -> search::Place {
+        let pin = Arc::new(self.pins.pin(version.dataset.manifest().version));
+        search::Place { runtime: self.shared.runtime.clone(), version, pin }
     }
 }
 

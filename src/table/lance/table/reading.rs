@@ -10,9 +10,11 @@ use super::{Inner, LanceTable};
 use crate::codec::{Chunk, ColumnSet};
 use crate::filter::{Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
-use crate::schema::Columns;
+use crate::schema::{Columns, FieldPath};
 use crate::table::lance::open::Version;
-use crate::table::lance::{passing, read};
+use crate::table::lance::take::records_at;
+use crate::table::lance::{passing, read, search};
+use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
 use crate::table::{TableError, TableHead, TableView};
 
 impl Inner {
@@ -120,6 +122,42 @@ impl TableView for LanceTable {
         self.run(move |inner| async move {
             let read = |version| async { passing::batches(&{ version }, &set, &columns, &sieve, from, reach).await };
             Ok(inner.of_newest(read).await?.unwrap_or(PassingRows { batches: Vec::new(), next: from }))
+        })
+        .await
+    }
+
+    async fn take(&self, columns: &Columns, offsets: &[Offset]) -> Result<Vec<Chunk>, TableError> {
+        let (columns, offsets) = (columns.clone(), offsets.to_vec());
+        self.run(|inner| async move {
+            let (columns, offsets) = (&columns, offsets.as_slice());
+            let found = inner.of_newest(|version| async move { records_at(&version, columns, offsets).await });
+            found.await.map(Option::unwrap_or_default)
+        })
+        .await
+    }
+
+    async fn vector_index(
+        &self,
+        columns: &Columns,
+        path: &FieldPath,
+        metric: Option<Metric>,
+    ) -> Result<FoundVectorIndex, TableError> {
+        let (columns, path) = (columns.clone(), path.clone());
+        self.run(move |inner| async move {
+            let (columns, path) = (&columns, &path);
+            let finding =
+                inner.of_newest(|version| search::vector_index(inner.place_of(version), columns, path, metric));
+            finding.await.map(Option::flatten)
+        })
+        .await
+    }
+
+    async fn text_index(&self, columns: &Columns, path: &FieldPath) -> Result<FoundTextIndex, TableError> {
+        let (columns, path) = (columns.clone(), path.clone());
+        self.run(|inner| async move {
+            let (columns, path) = (&columns, &path);
+            let finding = inner.of_newest(|version| search::text_index(inner.place_of(version), columns, path));
+            finding.await.map(Option::flatten)
         })
         .await
     }

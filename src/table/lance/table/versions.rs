@@ -71,7 +71,7 @@ impl Inner {
             version: Version { dataset, layout },
             head,
             row_bytes: Arc::new(AtomicU64::new(ROW_BYTES_AT_FIRST)),
-            _pin: pin,
+            pin,
         };
         Ok((past, about))
     }

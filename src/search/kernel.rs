@@ -1,0 +1,106 @@
+//! Exact distances, as Lance defines them.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
+use arrow_array::{Array as _, ArrayRef};
+use half::f16;
+use lance_linalg::distance::{Cosine, Dot, L2, cosine_distance, dot_distance, l2};
+
+use crate::model::Problem;
+use crate::schema::FloatType;
+use crate::search::{Metric, bad};
+
+/// A query in the numbers of its column.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Query {
+    F16(Vec<f16>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl Query {
+    /// A query for a column of `item`.
+    ///
+    /// # Errors
+    /// `invalid_parameter` for a number that the column cannot hold, and for what has no direction where that is asked for.
+    pub(super) fn new(numbers: &[f64], item: FloatType, metric: Metric) -> Result<Self, Problem> {
+        let query = match item {
+            FloatType::F16 => Self::F16(numbers.iter().map(|number| f16::from_f64(*number)).collect()),
+            FloatType::F32 => Self::F32(numbers.iter().map(|number| narrowed(*number)).collect()),
+            FloatType::F64 => Self::F64(numbers.to_vec()),
+        };
+        let overflow = match &query {
+            Self::F16(numbers) => numbers.iter().position(|number| !number.is_finite()),
+            Self::F32(numbers) => numbers.iter().position(|number| !number.is_finite()),
+            Self::F64(numbers) => numbers.iter().position(|number| !number.is_finite()),
+        };
+        if let Some(at) = overflow {
+            return Err(bad(format!("Number {at} of the query vector is too large for the column's {}.", item.name())));
+        }
+        if metric == Metric::Cosine && query.is_zero() {
+            return Err(bad("The query vector is zero, which has no direction: cosine cannot be measured from it."));
+        }
+        Ok(query)
+    }
+
+    fn is_zero(&self) -> bool {
+        match self {
+            Self::F16(numbers) => numbers.iter().all(|number| number.to_f32() == 0.0),
+            Self::F32(numbers) => numbers.iter().all(|number| *number == 0.0),
+            Self::F64(numbers) => numbers.iter().all(|number| *number == 0.0),
+        }
+    }
+
+    /// The numbers as Lance takes a query.
+    pub(super) fn as_f32(&self) -> Vec<f32> {
+        match self {
+            Self::F16(numbers) => numbers.iter().map(|number| number.to_f32()).collect(),
+            Self::F32(numbers) => numbers.clone(),
+            Self::F64(numbers) => numbers.iter().map(|number| narrowed(*number)).collect(),
+        }
+    }
+
+    /// Calls `each` with the row and the distance of every vector of a column that is there; none where the column has
+    /// other vectors. A distance is computed pair by pair, so that it does not depend on the rows beside it.
+    pub(super) fn distances(&self, metric: Metric, column: &ArrayRef, each: impl FnMut(usize, f32)) -> Option<()> {
+        let vectors = column.as_fixed_size_list_opt()?;
+        let values = vectors.values();
+        let is_there = |row: usize| vectors.is_valid(row);
+        match self {
+            Self::F16(query) => {
+                pairs(metric, query, values.as_primitive_opt::<Float16Type>()?.values(), is_there, each);
+            }
+            Self::F32(query) => {
+                pairs(metric, query, values.as_primitive_opt::<Float32Type>()?.values(), is_there, each);
+            }
+            Self::F64(query) => {
+                pairs(metric, query, values.as_primitive_opt::<Float64Type>()?.values(), is_there, each);
+            }
+        }
+        Some(())
+    }
+}
+
+/// The nearest float of 32 bits; infinite past the range.
+fn narrowed(number: f64) -> f32 {
+    number as f32
+}
+
+fn pairs<T: L2 + Cosine + Dot>(
+    metric: Metric,
+    query: &[T],
+    values: &[T],
+    is_there: impl Fn(usize) -> bool,
+    mut each: impl FnMut(usize, f32),
+) {
+    let between = match metric {
+        Metric::L2 => l2::<T>,
+        Metric::Cosine => cosine_distance::<T>,
+        Metric::Dot => dot_distance::<T>,
+    };
+    for (row, vector) in values.chunks_exact(query.len().max(1)).enumerate() {
+        if is_there(row) {
+            each(row, between(query, vector));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Search over everything that a topic has: nearest neighbours, words, and both.
+//!
+//! A search sees one cut of Table and Tail: every record that was readable when it began. Without an index the answer is
+//! exact and depends on the records alone, not on where they lie.
+
+mod ask;
+mod columns;
+mod fuse;
+mod hits;
+mod kernel;
+mod run;
+mod scan;
+pub mod text;
+mod top;
+mod vector;
+mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use crate::table::search::{Effort, Metric};
+pub use ask::{EFFORT_MAX, HITS, HITS_MAX, SearchRequest, TextAsk, VectorAsk};
+pub use hits::{Found, Hit};
+pub use run::refused_filter;
+
+use crate::model::{ErrorCode, Problem};
+use crate::topic::Topic;
+
+/// How long a search waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bounds of searches.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchLimits {
+    /// The most searches at a time; more wait for their turn.
+    pub at_once: usize,
+    /// How long one may take.
+    pub time: Duration,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self { at_once: 8, time: Duration::from_secs(30) }
+    }
+}
+
+/// All searches of a server.
+#[derive(Debug)]
+pub struct Searches {
+    turns: Semaphore,
+    time: Duration,
+}
+
+impl Searches {
+    /// Searches within limits.
+    pub fn new(limits: SearchLimits) -> Self {
+        Self { turns: Semaphore::new(limits.at_once), time: limits.time }
+    }
+
+    /// Searches a topic. Dropping the future ends the work.
+    ///
+    /// # Errors
+    /// `invalid_parameter` for what cannot be searched so, with what is allowed; `not_found`, `version_expired` for a moment
+    /// that is not kept; `overloaded` where no turn comes or the search takes too long; `internal`.
+    pub async fn search(&self, topic: &Arc<Topic>, ask: SearchRequest) -> Result<Found, Problem> {
+        let turn = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Problem::new(
+                ErrorCode::Overloaded,
+                "Too many searches run at present; ask again in a moment.",
+            ));
+        };
+        match tokio::time::timeout(self.time, run::search(topic, &ask)).await {
+            Ok(found) => found,
+            Err(_) => {
+                let seconds = self.time.as_secs();
+                let detail =
+                    format!("The search took longer than {seconds} s; narrow it, or make an index for its column.");
+                Err(Problem::new(ErrorCode::Overloaded, detail))
+            }
+        }
+    }
+}
+
+/// A search that cannot be done as it is asked.
+fn bad(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(ErrorCode::InvalidParameter, detail)
+}

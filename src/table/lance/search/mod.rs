@@ -1,0 +1,124 @@
+//! The indexes of a dataset, searched. What an index lacks is not looked at here: rows in fragments that came after it are
+//! the caller's.
+
+mod text;
+mod vector;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, UInt64Type};
+use datafusion::logical_expr::{Expr, col, lit};
+use lance::Dataset;
+use lance::dataset::scanner::Scanner;
+use lance_table::format::IndexMetadata;
+use tokio::runtime::Handle;
+
+pub(super) use self::text::text_index;
+pub(super) use self::vector::vector_index;
+use super::error::foreign;
+use super::offsets::Layout;
+use super::open::Version;
+use super::pins::Pin;
+use super::posted::pending_steps;
+use crate::codec::columns::{OFFSET_COLUMN, column_name};
+use crate::model::Offset;
+use crate::schema::{Columns, FieldPath};
+use crate::table::TableError;
+use crate::table::search::{Admitted, Candidate, Coverage};
+
+/// The name that Lance gives to a row's address.
+const ROW_ADDRESS: &str = "_rowaddr";
+
+/// One version with an index of it.
+#[derive(Clone, Debug)]
+pub(super) struct Indexed {
+    runtime: Handle,
+    dataset: Arc<Dataset>,
+    layout: Arc<Layout>,
+    /// The column, as Lance names it.
+    column: String,
+    segments: Vec<IndexMetadata>,
+    coverage: Coverage,
+    _pin: Arc<Pin>,
+}
+
+/// What an index is looked for in.
+pub(super) struct Place {
+    pub(super) runtime: Handle,
+    pub(super) version: Version,
+    pub(super) pin: Arc<Pin>,
+}
+
+impl Place {
+    /// The column of a path, if the version has it in the form of the columns of now.
+    fn column(&self, columns: &Columns, path: &FieldPath) -> Result<Option<String>, TableError> {
+        if !pending_steps(&self.version.dataset, columns)?.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<String> = path.0.iter().enumerate().map(|(level, key)| column_name(key, level == 0)).collect();
+        // Names that Lance would have to have in quotes are left to those who look at every row.
+        let is_plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !names.iter().all(is_plain) {
+            return Ok(None);
+        }
+        let name = names.join(".");
+        Ok(self.version.dataset.schema().field(&name).map(|_| name))
+    }
+
+    fn indexed(self, column: String, segments: Vec<IndexMetadata>) -> Option<Indexed> {
+        let name = segments.first()?.name.clone();
+        let Version { dataset, layout } = self.version;
+        let mut uncovered: Vec<Range<Offset>> = Vec::new();
+        let mut is_covered_at_all = false;
+        for placed in &layout.fragments {
+            let id = u32::try_from(placed.id).ok()?;
+            let covers = |segment: &IndexMetadata| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
+            match uncovered.last_mut() {
+                _ if segments.iter().any(covers) => is_covered_at_all = true,
+                Some(range) if range.end == placed.first => range.end = placed.next,
+                _ => uncovered.push(placed.first..placed.next),
+            }
+        }
+        let coverage = Coverage { name, next: layout.next, uncovered };
+        let (runtime, pin) = (self.runtime, self.pin);
+        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, column, segments, coverage, _pin: pin })
+    }
+}
+
+impl Indexed {
+    /// A scan of the rows that the index has, with their addresses and what they are ranked by.
+    fn scanner(&self, admitted: &Admitted, measure: &str) -> Result<Scanner, TableError> {
+        let mut scanner = self.dataset.scan();
+        scanner.project(&[measure])?.with_row_address().prefilter(true);
+        scanner.disable_scoring_autoprojection();
+        let from = admitted.from.filter(|from| *from > self.layout.base);
+        let from = from.map(|from| col(OFFSET_COLUMN).gt_eq(lit(from.get())));
+        let filter = admitted.filter.as_ref().map(|filter| filter.expr().clone());
+        if let Some(condition) = from.into_iter().chain(filter).reduce(Expr::and) {
+            scanner.filter_expr(condition);
+        }
+        Ok(scanner)
+    }
+
+    /// The rows of an answer with what stands beside them.
+    fn candidates(&self, batch: &RecordBatch, measure: &str) -> Result<Vec<Candidate>, TableError> {
+        let addresses = batch.column_by_name(ROW_ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+        let measures = batch.column_by_name(measure).and_then(|column| column.as_primitive_opt::<Float32Type>());
+        let (Some(addresses), Some(measures)) = (addresses, measures) else {
+            return Err(foreign(format!("an index has answered without {ROW_ADDRESS} or {measure}")));
+        };
+        let candidate = |(address, measure): (&u64, &f32)| {
+            let id = address >> 32;
+            let at = self.layout.fragments.binary_search_by_key(&id, |placed| placed.id);
+            let placed = at.ok().and_then(|at| self.layout.fragments.get(at));
+            let placed =
+                placed.ok_or_else(|| foreign(format!("an index has found a row of fragment {id}, which is gone")))?;
+            let offset = placed.first.saturating_after(address & u64::from(u32::MAX));
+            Ok(Candidate { offset, measure: *measure })
+        };
+        addresses.values().iter().zip(measures.values()).map(candidate).collect()
+    }
+}

@@ -1,0 +1,132 @@
+//! Text indexes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lance::index::{DatasetIndexExt, DatasetIndexInternalExt};
+use lance_index::IndexCriteria;
+use lance_index::metrics::NoOpMetricsCollector;
+use lance_index::scalar::FullTextSearchQuery;
+use lance_index::scalar::inverted::query::{BooleanQuery, FtsQuery, MatchQuery, Occur, Operator, PhraseQuery};
+use lance_index::scalar::inverted::{DocumentGranularity, InvertedIndex};
+
+use super::{Indexed, Place};
+use crate::schema::{Columns, FieldPath};
+use crate::table::TableError;
+use crate::table::lance::error::{foreign, joined};
+use crate::table::search::{Admitted, Candidate, Coverage, FoundTextIndex, TextIndex, TextLookup, Wanted};
+
+/// The column of scores.
+const SCORE: &str = "_score";
+
+/// A text index.
+#[derive(Clone, Debug)]
+struct Texts {
+    indexed: Indexed,
+    parameters: String,
+    has_places: bool,
+}
+
+/// The index of a text column.
+pub(in crate::table::lance) async fn text_index(
+    place: Place,
+    columns: &Columns,
+    path: &FieldPath,
+) -> Result<FoundTextIndex, TableError> {
+    let Some(column) = place.column(columns, path)? else { return Ok(None) };
+    let dataset = Arc::clone(&place.version.dataset);
+    let wanted = IndexCriteria::default().for_column(&column).supports_fts();
+    let wanted = wanted.with_fts_document_granularity(DocumentGranularity::Row);
+    let Some(index) = dataset.load_scalar_index(wanted).await? else { return Ok(None) };
+    let segments = dataset.load_indices_by_name(&index.name).await?;
+    let Some(indexed) = place.indexed(column, segments) else { return Ok(None) };
+    let mut parameters = None;
+    let mut has_places = true;
+    for segment in &indexed.segments {
+        let opened = dataset.open_scalar_index(&indexed.column, &segment.uuid, &NoOpMetricsCollector).await?;
+        let Some(inverted) = opened.as_any().downcast_ref::<InvertedIndex>() else { return Ok(None) };
+        // Segments of one index cut text alike.
+        parameters = serde_json::to_string(inverted.params()).ok();
+        has_places &= inverted.params().has_positions();
+    }
+    let Some(parameters) = parameters else { return Ok(None) };
+    Ok(Some(Arc::new(Texts { indexed, parameters, has_places })))
+}
+
+impl Texts {
+    async fn count(self, tokens: Vec<String>) -> Result<(u64, u64, Vec<u64>), TableError> {
+        let (mut all_texts, mut all_tokens, mut having) = (0, 0, vec![0; tokens.len()]);
+        for segment in &self.indexed.segments {
+            let dataset = &self.indexed.dataset;
+            let opened = dataset.open_scalar_index(&self.indexed.column, &segment.uuid, &NoOpMetricsCollector).await?;
+            let inverted = opened.as_any().downcast_ref::<InvertedIndex>();
+            let inverted = inverted.ok_or_else(|| foreign("a text index is one of another kind"))?;
+            let (tokens_of, texts_of, having_of) = inverted.bm25_stats_for_terms(&tokens, None).await?;
+            all_texts += texts_of as u64;
+            all_tokens += tokens_of;
+            having.iter_mut().zip(having_of).for_each(|(sum, more)| *sum += more as u64);
+        }
+        Ok((all_texts, all_tokens, having))
+    }
+
+    async fn search(self, lookup: TextLookup, limit: usize, admitted: Admitted) -> Result<Vec<Candidate>, TableError> {
+        let column = &self.indexed.column;
+        let queries = |Wanted { words, phrases }: Wanted, operator: Operator| {
+            let words = (!words.is_empty()).then(|| {
+                let query = MatchQuery::new(words.join(" ")).with_operator(operator);
+                FtsQuery::Match(query.with_column(Some(column.clone())))
+            });
+            let phrase = |phrase| FtsQuery::Phrase(PhraseQuery::new(phrase).with_column(Some(column.clone())));
+            words.into_iter().chain(phrases.into_iter().map(phrase)).collect::<Vec<_>>()
+        };
+        let mut must = queries(lookup.must, Operator::And);
+        let mut should = queries(lookup.should, Operator::Or);
+        let must_not = queries(lookup.must_not, Operator::Or);
+        let query = match (must.len(), should.len(), must_not.len()) {
+            (1, 0, 0) => must.swap_remove(0),
+            (0, 1, 0) => should.swap_remove(0),
+            _ => {
+                let must = must.into_iter().map(|query| (Occur::Must, query));
+                let should = should.into_iter().map(|query| (Occur::Should, query));
+                let must_not = must_not.into_iter().map(|query| (Occur::MustNot, query));
+                FtsQuery::Boolean(BooleanQuery::new(must.chain(should).chain(must_not)))
+            }
+        };
+        let mut scanner = self.indexed.scanner(&admitted, SCORE)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        scanner.full_text_search(FullTextSearchQuery::new_query(query).limit(Some(limit)))?;
+        scanner.fast_search();
+        let batch = scanner.try_into_batch().await?;
+        self.indexed.candidates(&batch, SCORE)
+    }
+}
+
+#[async_trait]
+impl TextIndex for Texts {
+    fn coverage(&self) -> &Coverage {
+        &self.indexed.coverage
+    }
+
+    fn parameters(&self) -> &str {
+        &self.parameters
+    }
+
+    fn has_places(&self) -> bool {
+        self.has_places
+    }
+
+    async fn counted(&self, tokens: Vec<String>) -> Result<(u64, u64, Vec<u64>), TableError> {
+        let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
+        joined(runtime.spawn(this.count(tokens)).await)
+    }
+
+    async fn matching(
+        &self,
+        lookup: TextLookup,
+        limit: usize,
+        admitted: Admitted,
+    ) -> Result<Vec<Candidate>, TableError> {
+        let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
+        joined(runtime.spawn(this.search(lookup, limit, admitted)).await)
+    }
+}
