@@ -70,10 +70,10 @@ impl Scan {
     async fn part<F: Fold>(self, from: Offset, to: Offset, mut fold: F) -> Result<F, Problem> {
         let mut next = from;
         while next < to {
-            let rows = usize::try_from(to.since(next)).unwrap_or(usize::MAX);
-            let found = self.topic.batches_in(&self.view, &self.set, next, rows).await?;
+            let reach = Reach { until: to, records: usize::MAX, bytes: PULL_COLUMN_BYTES, looked_at: usize::MAX };
+            let found = self.topic.batches_in(&self.view, &self.set, None, next, reach).await?;
             let mut read = 0;
-            for batch in &found {
+            for batch in &found.batches {
                 let offsets = batch.column_by_name(OFFSET_COLUMN);
                 let offsets = offsets.and_then(|column| column.as_primitive_opt::<UInt64Type>());
                 let offsets = offsets.ok_or_else(|| failed("rows have no offsets", &next))?;

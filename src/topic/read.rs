@@ -24,7 +24,7 @@ pub(super) const PULL_BYTES: usize = 1 << 20;
 
 /// The same for rows in columns.
 const PULL_ROWS: usize = 65_536;
-const PULL_COLUMN_BYTES: usize = 4 << 20;
+pub(crate) const PULL_COLUMN_BYTES: usize = 4 << 20;
 
 /// A read in columns that has begun.
 pub struct ColumnRead {

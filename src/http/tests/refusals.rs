@@ -49,7 +49,7 @@ async fn then_the_topic_must_exist_before_anything_is_told_of_its_backend() {
         ("GET", "/v1/topics/t", &[][..]),
         ("HEAD", "/v1/topics/t", &[]),
         ("PATCH", "/v1/topics/t", &[]),
-        ("GET", "/v1/topics/t/records?filter=a", &[]),
+        ("GET", "/v1/topics/t/records?filter=a%3D1", &[]),
         ("GET", "/v1/topics/t/records?as_of=2026-01-01T00:00:00Z", &[]),
         ("GET", "/v1/topics/t/records", &[("accept", "application/vnd.apache.arrow.stream")]),
         ("POST", "/v1/topics/t/records", &[("content-type", "application/vnd.apache.arrow.stream")]),
