@@ -91,10 +91,8 @@ fn streams(function: &dyn WindowExpr) -> bool {
 /// The rows, unless what is made of them can be as long as the longest of them for each.
 fn held(plan: &dyn ExecutionPlan, functions: &[Arc<dyn WindowExpr>]) -> Held {
     let schema = plan.schema();
-    let made = schema.fields().iter().rev().take(functions.len());
-    let are_short = made.fold(true, |short, field| {
-        short && (field.data_type().is_primitive() || *field.data_type() == DataType::Boolean)
-    });
+    let mut made = schema.fields().iter().rev().take(functions.len());
+    let are_short = made.all(|field| field.data_type().is_primitive() || *field.data_type() == DataType::Boolean);
     if are_short { Held::Rows } else { Held::Longest }
 }
 
