@@ -91,6 +91,7 @@ impl Change for Bury {
             "DELETE FROM producers WHERE topic = ?",
             "DELETE FROM idempotency_keys WHERE topic = ?",
             "DELETE FROM cursors WHERE topic = ?",
+            "DELETE FROM indexes WHERE topic = ?",
         ] {
             sqlx::query(statement).bind(&id).execute(&mut *connection).await?;
         }

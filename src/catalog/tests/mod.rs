@@ -12,6 +12,7 @@ use crate::runtime::Health;
 mod cursors;
 mod faults;
 mod groups;
+mod indexes;
 mod topics;
 
 struct Bed {
