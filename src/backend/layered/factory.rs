@@ -159,7 +159,6 @@ impl BackendFactory for LanceFactory {
             schema_evolution: Some(false),
             vector_search: true,
             version_control: true,
-            vector_search: true,
             arrow: true,
             ..Capabilities::default()
         }
@@ -219,7 +218,6 @@ impl BackendFactory for PersistingFactory {
             schema_evolution: Some(true),
             vector_search: true,
             version_control: true,
-            vector_search: true,
             arrow: true,
             exactly_once: true,
             ..Capabilities::default()
