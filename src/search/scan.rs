@@ -11,9 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::codec::ColumnSet;
 use crate::codec::columns::OFFSET_COLUMN;
-use crate::filter::BoundFilter;
+use crate::filter::{BoundFilter, Reach};
 use crate::model::{Offset, Problem};
-use crate::topic::{Topic, View};
+use crate::topic::{PULL_COLUMN_BYTES, Topic, View};
 
 /// Fewer rows than this are not worth a task of their own.
 const TASK_ROWS: u64 = 16_384;

@@ -52,6 +52,7 @@ pub use epoch::Epochs;
 pub use indexes::{CreateIndex, INDEXES_MAX, IndexListing};
 pub use past::Moment;
 pub(crate) use past::{Bounds, View};
+pub(crate) use read::PULL_COLUMN_BYTES;
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use quarantine::{Quarantines, quarantine_schema};
 pub use read::ColumnRead;
