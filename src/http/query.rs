@@ -161,13 +161,6 @@ impl StrictQuery {
     }
 }
 
-/// What no backend can do yet.
-pub(crate) fn lacking(detail: impl Into<std::borrow::Cow<'static, str>>, capability: Option<&'static str>) -> Problem {
-    let mut problem = Problem::new(ErrorCode::UnsupportedByBackend, detail).allowing::<String>([]);
-    problem.capability = capability;
-    problem
-}
-
 /// A parameter or header with a value that it cannot have.
 pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(ErrorCode::InvalidParameter, detail)
