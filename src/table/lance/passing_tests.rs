@@ -10,8 +10,8 @@ use crate::codec::Chunk;
 use crate::filter::{Filter, Reach, Sieve};
 use crate::model::Offset;
 use crate::schema::{Columns, Schema};
-use crate::table::contract::{chunk, offset};
 use crate::table::Table;
+use crate::table::contract::{chunk, offset};
 
 const FILTERS: [&str; 14] = [
     "s = 'k17'",
