@@ -161,7 +161,10 @@ async fn filters_columns_and_compression_are_had_or_refused_as_the_table_says() 
                 answer.expect(200);
             } else {
                 let problem = answer.problem(400, "unsupported_by_backend");
-                assert_eq!((&problem["capability"], allowed(&problem)), (&json!("filter"), vec!["lance", "persisting"]));
+                assert_eq!(
+                    (&problem["capability"], allowed(&problem)),
+                    (&json!("filter"), vec!["lance", "persisting"])
+                );
             }
         }
         assert_eq!(capability(&api, backend, "arrow").await, able);
