@@ -20,7 +20,10 @@ use super::{DEPTH_MAX, FILTER_BYTES_MAX, Fault, LITERALS_MAX, TESTS_MAX, fault, 
 
 const FUNCTIONS: [(&str, Function); 4] =
     [("lower", Function::Lower), ("upper", Function::Upper), ("length", Function::Length), ("abs", Function::Abs)];
-const PREDICATES: [(&str, fn(Literal) -> Kind); 3] =
+/// What is tested with a literal, by the name of the predicate.
+type Predicate = (&'static str, fn(Literal) -> Kind);
+
+const PREDICATES: [Predicate; 3] =
     [("starts_with", Kind::StartsWith), ("contains", Kind::Contains), ("array_has", Kind::ArrayHas)];
 const KEYWORDS: [&str; 10] = ["AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS", "NULL", "TRUE", "FALSE"];
 

@@ -214,12 +214,11 @@ fn like(text: &[char], pattern: &[char]) -> bool {
     }
 }
 
-fn both(left: Option<bool>, right: Option<bool>) -> Option<bool> {
-    match (left, right) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    }
+/// Whether all hold, where some may be unknown.
+fn every(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let said: Vec<Option<bool>> = all.collect();
+    let known = said.iter().all(Option::is_some);
+    if said.contains(&Some(false)) { Some(false) } else { known.then_some(true) }
 }
 
 fn naive(said: &Said, record: &Value) -> Option<bool> {
@@ -250,11 +249,8 @@ fn naive(said: &Said, record: &Value) -> Option<bool> {
         Said::IsTrue(value) => Some(Name::Bool.of(record)?.as_bool().unwrap() == *value),
         Said::Null(name, negated) => Some(name.of(record).is_none() != *negated),
         Said::Not(inner) => naive(inner, record).map(|said| !said),
-        Said::And(all) => all.iter().fold(Some(true), |so_far, said| both(so_far, naive(said, record))),
-        Said::Or(all) => {
-            let none = all.iter().fold(Some(true), |so_far, said| both(so_far, naive(said, record).map(|said| !said)));
-            none.map(|none| !none)
-        }
+        Said::And(all) => every(all.iter().map(|said| naive(said, record))),
+        Said::Or(all) => every(all.iter().map(|said| naive(said, record).map(|said| !said))).map(|none| !none),
     }
 }
 

@@ -87,10 +87,13 @@ impl SharedRun {
     }
 }
 
+/// Where a run begins, and the filter that its records have passed.
+type RunKey = (Offset, Option<Arc<str>>);
+
 /// The runs of a topic that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    kept: Mutex<BTreeMap<(Offset, Option<Arc<str>>), Arc<SharedRun>>>,
+    kept: Mutex<BTreeMap<RunKey, Arc<SharedRun>>>,
 }
 
 impl Runs {

@@ -222,7 +222,6 @@ impl BackendFactory for PersistingFactory {
             filter: true,
             arrow: true,
             exactly_once: true,
-            ..Capabilities::default()
         }
     }
 

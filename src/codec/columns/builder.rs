@@ -1,4 +1,4 @@
-//! One builder for each column.
+//! The builder of one column.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use base64::engine::general_purpose::STANDARD;
 use half::f16;
 
 use super::cursor::Cursor;
+use super::members::Members;
 use super::{ColumnsError, UTC, arrow_type};
 use crate::codec::encode::calendar::{read_date, read_timestamp};
-use crate::codec::encode::scalar::write_str;
-use crate::schema::{DataType, Field, FloatType, IntType};
+use crate::schema::{DataType, FloatType, IntType};
 
 /// The column of one field or item.
 #[derive(Debug)]
-enum Column {
+pub(super) enum Column {
     Bool(BooleanBuilder),
     I8(PrimitiveBuilder<Int8Type>),
     I16(PrimitiveBuilder<Int16Type>),
@@ -78,7 +78,7 @@ where
 }
 
 impl Column {
-    fn new(data_type: &DataType, arrow: &arrow_schema::DataType, rows: usize) -> Self {
+    pub(super) fn new(data_type: &DataType, arrow: &arrow_schema::DataType, rows: usize) -> Self {
         match data_type {
             DataType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
             DataType::Int(int) => Self::int(*int, rows),
@@ -131,7 +131,7 @@ impl Column {
         }
     }
 
-    fn null(&mut self) {
+    pub(super) fn null(&mut self) {
         match self {
             Self::Bool(builder) => builder.append_null(),
             Self::I8(builder) => builder.append_null(),
@@ -166,7 +166,7 @@ impl Column {
     }
 
     /// A member's value. Null members are not printed, so a printed null is a float that JSON has no number for.
-    fn read_member(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ColumnsError> {
+    pub(super) fn read_member(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ColumnsError> {
         if cursor.peek() == Some(b'n') && cursor.skip_word(b"null") {
             match self {
                 Self::F16(builder) => builder.append_value(f16::NAN),
@@ -257,7 +257,7 @@ impl Column {
         Ok(())
     }
 
-    fn finish(self) -> Result<ArrayRef, ColumnsError> {
+    pub(super) fn finish(self) -> Result<ArrayRef, ColumnsError> {
         Ok(match self {
             Self::Bool(mut builder) => Arc::new(builder.finish()),
             Self::I8(mut builder) => Arc::new(builder.finish()),
@@ -323,86 +323,5 @@ fn read_items(item: &mut Column, cursor: &mut Cursor<'_>) -> Result<usize, Colum
             return Ok(count);
         }
         cursor.take(b',', "next item")?;
-    }
-}
-
-#[derive(Debug)]
-struct Member {
-    /// `"key":` as it is printed.
-    prefix: Box<[u8]>,
-    column: Column,
-    /// For how many rows the column has a value or null.
-    filled: usize,
-}
-
-/// The columns of a record or of a struct.
-#[derive(Debug)]
-pub(super) struct Members {
-    members: Vec<Member>,
-    rows: usize,
-}
-
-impl Members {
-    pub(super) fn new(fields: &[Field], arrow: &[FieldRef], rows: usize) -> Self {
-        let members = fields.iter().zip(arrow).map(|(field, arrow)| {
-            let mut prefix = Vec::new();
-            write_str(&field.name, &mut prefix);
-            prefix.push(b':');
-            Member { prefix: prefix.into(), column: Column::new(&field.data_type, arrow.data_type(), rows), filled: 0 }
-        });
-        Self { members: members.collect(), rows: 0 }
-    }
-
-    /// Leaves out the columns of these keys: their values are gone past.
-    pub(super) fn without(mut self, unwanted: impl Fn(usize) -> bool) -> Self {
-        for (at, member) in self.members.iter_mut().enumerate() {
-            if unwanted(at) {
-                member.column = Column::Skipped;
-            }
-        }
-        self
-    }
-
-    fn null(&mut self) {
-        self.rows += 1;
-        for member in &mut self.members {
-            member.column.null();
-            member.filled += 1;
-        }
-    }
-
-    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ColumnsError> {
-        cursor.take(b'{', "object")?;
-        self.rows += 1;
-        let mut expected = 0;
-        let mut more = !cursor.skip(b'}');
-        while more {
-            // Members come in the schema's order, so the next one is nearly always right here.
-            let at = cursor.at();
-            let later = self.members.iter().skip(expected).position(|member| cursor.skip_word(&member.prefix));
-            let place = later.map(|skip| expected + skip);
-            let place = place.or_else(|| self.members.iter().position(|member| cursor.skip_word(&member.prefix)));
-            let found = place.and_then(|place| Some((place, self.members.get_mut(place)?)));
-            let Some((place, member)) = found.filter(|(_, member)| member.filled < self.rows) else {
-                return Err(cursor.unknown(at));
-            };
-            member.column.read_member(cursor)?;
-            member.filled += 1;
-            expected = place + 1;
-            more = !cursor.skip(b'}');
-            if more {
-                cursor.take(b',', "next member")?;
-            }
-        }
-        for member in self.members.iter_mut().filter(|member| member.filled < self.rows) {
-            member.column.null();
-            member.filled += 1;
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(self) -> Result<Vec<ArrayRef>, ColumnsError> {
-        let wanted = self.members.into_iter().filter(|member| !matches!(member.column, Column::Skipped));
-        wanted.map(|member| member.column.finish()).collect()
     }
 }

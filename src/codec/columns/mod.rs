@@ -2,6 +2,7 @@
 
 mod builder;
 mod cursor;
+mod members;
 mod relabel;
 mod set;
 mod wide;
@@ -12,8 +13,8 @@ use arrow_array::builder::{TimestampMicrosecondBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef, TimeUnit};
 
-use self::builder::Members;
 use self::cursor::Cursor;
+use self::members::Members;
 pub(crate) use self::relabel::{relabel, relabelled};
 pub use self::set::ColumnSet;
 pub use self::wide::wide_in;
