@@ -28,6 +28,7 @@ STEPS = {
     "client": 600,
     "bytes": 180,
     "filters": 300,
+    "fresh": 300,
     "load": 600,
     "arrow": 600,
     "browser": 900,
