@@ -147,10 +147,11 @@ pub fn records(chunks: &[Chunk]) -> impl Iterator<Item = Read> {
 
 /// Reads all of a topic.
 pub async fn observe(engine: &Engine, topic: &Arc<Topic>, way: Way) -> Result<Observed, Problem> {
+    // First: what is read of the topic itself is read without a break, as a trim may still be under way.
+    let tags = super::past::observe(topic).await?;
     let description = topic.describe().await?;
     let page = topic.read(ReadRequest { limit: NonZeroU64::new(1), ..ALL }).await?;
     let (earliest, tail) = (page.earliest_offset.get(), page.tail_offset.get());
-    let tags = super::past::observe(topic).await?;
     let read = match way {
         Way::Pages(limit) => pages(topic, limit, tail).await?,
         Way::All => {
