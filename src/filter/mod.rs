@@ -42,7 +42,9 @@ pub const DEPTH_MAX: usize = 64;
 pub const TESTS_MAX: usize = 1_000;
 /// The most literals, those in lists included.
 pub const LITERALS_MAX: usize = 10_000;
-/// The most wildcards in a pattern of LIKE.
+/// The same for a stream, which keeps its filter for as long as it lives.
+pub const STREAM_LITERALS_MAX: usize = 1_000;
+/// The most wildcards in all patterns of LIKE together.
 pub const WILDCARDS_MAX: usize = 100;
 
 /// Why a filter was refused.
@@ -98,16 +100,32 @@ impl Fault {
 pub struct Filter {
     text: Arc<str>,
     root: Arc<Node>,
+    literals: usize,
 }
 
 impl Filter {
+    /// Refuses a filter that is too large to be kept by a stream.
+    ///
+    /// # Errors
+    /// [`FilterError`] at the end of its text.
+    pub fn for_stream(self) -> Result<Self, FilterError> {
+        if self.literals <= STREAM_LITERALS_MAX {
+            return Ok(self);
+        }
+        Err(FilterError {
+            position: self.text.chars().count() as u64,
+            detail: format!("The filter of a stream has at most {STREAM_LITERALS_MAX} literals."),
+            allowed: Vec::new(),
+        })
+    }
+
     /// Reads a filter.
     ///
     /// # Errors
     /// [`FilterError`] where the text is no filter or is over one of the bounds.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         match parse::parse(text) {
-            Ok(root) => Ok(Self { text: text.into(), root: Arc::new(root) }),
+            Ok((root, literals)) => Ok(Self { text: text.into(), root: Arc::new(root), literals }),
             Err(fault) => Err(fault.in_text(text)),
         }
     }

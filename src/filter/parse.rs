@@ -16,7 +16,7 @@
 
 use super::ast::{Function, Kind, Literal, Node, Operand, Test, Value};
 use super::lex::{Operator, Token, Word, words};
-use super::{DEPTH_MAX, FILTER_BYTES_MAX, Fault, LITERALS_MAX, TESTS_MAX, fault, refused};
+use super::{DEPTH_MAX, FILTER_BYTES_MAX, Fault, LITERALS_MAX, TESTS_MAX, WILDCARDS_MAX, fault, refused};
 
 const FUNCTIONS: [(&str, Function); 4] =
     [("lower", Function::Lower), ("upper", Function::Upper), ("length", Function::Length), ("abs", Function::Abs)];
@@ -27,18 +27,18 @@ const PREDICATES: [Predicate; 3] =
     [("starts_with", Kind::StartsWith), ("contains", Kind::Contains), ("array_has", Kind::ArrayHas)];
 const KEYWORDS: [&str; 10] = ["AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS", "NULL", "TRUE", "FALSE"];
 
-/// What a text says.
-pub(super) fn parse(text: &str) -> Result<Node, Fault> {
+/// What a text says, and how many literals it has.
+pub(super) fn parse(text: &str) -> Result<(Node, usize), Fault> {
     if text.len() > FILTER_BYTES_MAX {
         let detail = format!("The filter is longer than {FILTER_BYTES_MAX} bytes.");
         // The character that begins at the bound or before it.
         let at = (0..=FILTER_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         return Err(refused(at, detail));
     }
-    let mut parser = Parser { tokens: words(text)?, next: 0, depth: 0, tests: 0, literals: 0 };
+    let mut parser = Parser { tokens: words(text)?, next: 0, depth: 0, tests: 0, literals: 0, wildcards: 0 };
     let node = parser.any()?;
     match parser.peek() {
-        Word::End => Ok(node),
+        Word::End => Ok((node, parser.literals)),
         _ => Err(parser.unexpected("The filter should end here", &["AND", "OR", "the end"])),
     }
 }
@@ -49,6 +49,7 @@ struct Parser {
     depth: usize,
     tests: usize,
     literals: usize,
+    wildcards: usize,
 }
 
 impl Parser {
@@ -167,7 +168,7 @@ impl Parser {
             }
             Kind::Between(low, self.literal()?)
         } else if self.take_keyword("LIKE") {
-            Kind::Like(self.literal()?)
+            Kind::Like(self.pattern()?)
         } else if negated {
             return Err(self.unexpected("NOT is followed by IN, BETWEEN or LIKE here", &["IN", "BETWEEN", "LIKE"]));
         } else {
@@ -267,6 +268,19 @@ impl Parser {
             }
             self.skip();
         }
+    }
+
+    /// A pattern. Each is compiled for each batch that is looked at, so that what all of them cost together is bounded.
+    fn pattern(&mut self) -> Result<Literal, Fault> {
+        let literal = self.literal()?;
+        if let Value::Text(text) = &literal.value {
+            self.wildcards += text.chars().filter(|c| matches!(c, '%' | '_')).count();
+        }
+        if self.wildcards > WILDCARDS_MAX {
+            let detail = format!("The patterns of the filter have more than {WILDCARDS_MAX} wildcards.");
+            return Err(refused(literal.at, detail));
+        }
+        Ok(literal)
     }
 
     fn literals(&mut self) -> Result<Vec<Literal>, Fault> {

@@ -13,7 +13,7 @@ use super::ast::{Function, Literal, Value};
 use super::compare::{NumberColumn, Numbers, compared, joined, known, listed, never};
 use super::lex::Operator;
 use super::values::{self, Plain};
-use super::{Fault, WILDCARDS_MAX, fault, refused};
+use super::{Fault, fault, refused};
 use crate::schema::{DataType, IntType};
 
 /// A column that was found.
@@ -187,12 +187,8 @@ impl Tested<'_> {
 
     pub(super) fn like(&self, at: usize, literal: &Literal, negated: bool) -> Result<Expr, Fault> {
         let Some((column, pattern)) = self.text_of(at, literal)? else { return Ok(never()) };
-        if pattern.chars().filter(|c| matches!(c, '%' | '_')).count() > WILDCARDS_MAX {
-            let detail = format!("The pattern has more than {WILDCARDS_MAX} wildcards.");
-            return Err(refused(literal.at, detail));
-        }
         values::check_pattern(&pattern, literal.at)?;
-        let pattern = Expr::Literal(ScalarValue::LargeUtf8(Some(pattern)), None);
+        let pattern = Expr::Literal(ScalarValue::LargeUtf8(Some(escaped(&pattern))), None);
         Ok(Expr::Like(Like::new(negated, Box::new(column), Box::new(pattern), None, false)))
     }
 
@@ -226,6 +222,21 @@ impl Tested<'_> {
             found.into_iter().map(|value| opposite(array_has(column.clone(), Expr::Literal(value, None)), negated));
         Ok(joined(tests.collect(), if negated { Op::And } else { Op::Or }))
     }
+}
+
+/// The pattern with a backslash before `%`, `_` and itself alone, where all who read it take it for the same: before another
+/// character some take it for nothing, and an index for a character of the text.
+fn escaped(pattern: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(pattern.len()), pattern.chars());
+    while let Some(c) = rest.next() {
+        match (c, if c == '\\' { rest.next() } else { None }) {
+            ('\\', Some(special @ ('%' | '_' | '\\'))) => out.extend(['\\', special]),
+            ('\\', Some(other)) => out.push(other),
+            ('\\', None) => out.push_str(r"\\"),
+            (other, _) => out.push(other),
+        }
+    }
+    out
 }
 
 fn opposite(expr: Expr, negated: bool) -> Expr {

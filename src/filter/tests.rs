@@ -259,6 +259,12 @@ fn bounds_hold_whatever_comes() {
     assert!(passing(&format!("s = '{}'", "x".repeat(FILTER_BYTES_MAX - 10))).is_empty());
     assert!(passing(&format!("s LIKE '{}'", "_%".repeat(WILDCARDS_MAX / 2))).is_empty());
     refusal(&format!("s LIKE '{}'", "%_".repeat(WILDCARDS_MAX)));
+    let half = format!("s LIKE '{}'", "_".repeat(WILDCARDS_MAX / 2));
+    assert!(passing(&format!("{half} OR {half}")).is_empty());
+    refusal(&format!("{half} OR {half} OR {half}"));
+    let kept = |count| Filter::parse(&list(count)).unwrap().for_stream();
+    assert!(kept(STREAM_LITERALS_MAX).is_ok());
+    assert_eq!(kept(STREAM_LITERALS_MAX + 1).unwrap_err().position, list(STREAM_LITERALS_MAX + 1).len() as u64);
     // Digits and exponents without end are numbers like any other.
     assert_eq!(passing(&format!("n = 1{}e-{}", "0".repeat(9_000), 9_000)), [0]);
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::codec::Chunk;
 use crate::engine::Phase;
+use crate::filter::Filter;
 use crate::http::ApiState;
 use crate::http::accept::{self, EVENT_STREAM, NDJSON};
 use crate::http::extract::{RequestId, TopicPath};
@@ -341,7 +342,7 @@ impl Ask {
         let limit: Option<NonZeroU64> = query.count("limit", MAX_SAFE_INTEGER)?;
         let block = query.boolean("block")?.unwrap_or(true);
         let fields = query.fields()?;
-        let filter = query.filter()?;
+        let filter = query.filter()?.map(Filter::for_stream).transpose().map_err(|error| error.to_problem())?;
         let heartbeat = query.seconds("heartbeat", 1..=300)?.unwrap_or(Duration::from_secs(HEARTBEAT_SECS));
         let framing = match accept::negotiate(headers, &[EVENT_STREAM, NDJSON])? {
             EVENT_STREAM => Framing::Sse,

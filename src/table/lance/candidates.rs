@@ -4,6 +4,7 @@ use lance::Dataset;
 use lance::index::DatasetIndexInternalExt as _;
 use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::scalar::expression::{ScalarIndexExpr, apply_scalar_indices};
+use tokio::sync::Semaphore;
 
 use super::offsets::{Layout, Placed};
 use super::open::Version;
@@ -12,6 +13,11 @@ use crate::table::TableError;
 
 /// Past so many rows an index saves nothing: they are looked at one after the other.
 const CANDIDATES_MAX: usize = 1_000_000;
+/// An index is asked for the tests of a filter one by one, each of which may find every row, and nothing ends it on its way: so
+/// only for a few tests, and by few at a time.
+const INDEX_TESTS_MAX: usize = 16;
+const ASKED_AT_ONCE: usize = 2;
+static ASKING: Semaphore = Semaphore::const_new(ASKED_AT_ONCE);
 /// Of the rows that the index knows, one in so many may be a candidate.
 const SPARSE: u64 = 4;
 
@@ -24,12 +30,17 @@ pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Resul
     }
     let known = dataset.scalar_index_info().await?;
     let Some(query) = apply_scalar_indices(filter.expr().clone(), &known)?.scalar_query else { return Ok(None) };
+    if tests(&query) > INDEX_TESTS_MAX {
+        return Ok(None);
+    }
     let covered: Vec<Placed> =
         layout.fragments.iter().copied().filter(|placed| placed.rows() > 0 && is_covered(&query, placed.id)).collect();
     if covered.is_empty() {
         return Ok(None);
     }
+    let Ok(turn) = ASKING.acquire().await else { return Ok(None) };
     let found = query.evaluate(dataset.as_ref(), &NoOpMetricsCollector).await?;
+    drop(turn);
     let Some(rows) = found.upper.allow_list().and_then(|rows| rows.row_addrs()) else { return Ok(None) };
     let mut offsets = Vec::new();
     for row in rows {
@@ -62,6 +73,15 @@ fn has_columns(dataset: &Dataset, filter: &BoundFilter) -> bool {
 fn fragment(layout: &Layout, id: u32) -> Option<Placed> {
     let at = layout.fragments.binary_search_by_key(&u64::from(id), |placed| placed.id).ok()?;
     layout.fragments.get(at).copied()
+}
+
+/// How many tests an index is asked for.
+fn tests(query: &ScalarIndexExpr) -> usize {
+    match query {
+        ScalarIndexExpr::Not(inner) => tests(inner),
+        ScalarIndexExpr::And(left, right) | ScalarIndexExpr::Or(left, right) => tests(left) + tests(right),
+        ScalarIndexExpr::Query(_) => 1,
+    }
 }
 
 /// Whether every index that is asked knows a fragment.

@@ -13,7 +13,9 @@ use crate::schema::{Columns, Schema};
 use crate::table::Table;
 use crate::table::contract::{chunk, offset};
 
-const FILTERS: [&str; 14] = [
+const FILTERS: [&str; 16] = [
+    r"s LIKE 'k\1%'",
+    r"s LIKE '\k\1_'",
     "s = 'k17'",
     "s IN ('k3', 'k17', 'k399', 'k455', 'none')",
     "n = 3 AND m > 20",
