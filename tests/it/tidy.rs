@@ -70,9 +70,6 @@ const WRITERS: [(&str, &str); 6] = [
 
 const LINES_MAX: usize = 400;
 
-/// Longer files, how long they may be, and why.
-const LONG: [(&str, usize, &str); 1] = [("src/topic/mod.rs", 440, "what a topic is, beside its operations")];
-
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -181,11 +178,7 @@ fn files_are_written_through_the_seam() {
 fn no_file_is_too_long() {
     for (path, text) in sources() {
         let lines = text.lines().count();
-        let max = LONG.iter().find(|(long, ..)| *long == path).map_or(LINES_MAX, |(_, max, _)| *max);
-        assert!(lines <= max, "{path} has {lines} lines, more than {max}");
-    }
-    for (path, ..) in LONG {
-        assert!(sources().iter().any(|(found, _)| found == path), "{path} is gone");
+        assert!(lines <= LINES_MAX, "{path} has {lines} lines, more than {LINES_MAX}");
     }
 }
 

@@ -33,6 +33,8 @@ mod retention;
 mod room;
 mod schema_version;
 mod search;
+mod search_indexed;
+mod search_refused;
 mod short;
 mod sql;
 mod sql_limits;

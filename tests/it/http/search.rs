@@ -1,19 +1,13 @@
 //! Search: every record can be found in the moment it is acknowledged, and the answer does not depend on where records lie.
 
-use lance::dataset::Dataset;
-use lance::index::DatasetIndexExt;
-use lance::index::vector::VectorIndexParams;
-use lance_index::scalar::InvertedIndexParams;
-use lance_index::{IndexParams, IndexType};
-use lance_linalg::distance::DistanceType;
 use serde_json::{Value, json};
 
 use crate::support::api::{Topic, allowed, until};
 use crate::support::local::{Local, Setup, shared};
 
-const COLUMNAR: [&str; 2] = ["lance", "persisting"];
+pub(super) const COLUMNAR: [&str; 2] = ["lance", "persisting"];
 
-fn schema(item: &str) -> Value {
+pub(super) fn schema(item: &str) -> Value {
     json!({"fields": [
         {"name": "text", "type": "string"},
         {"name": "v", "type": "vector", "dim": 3, "item": item},
@@ -34,7 +28,7 @@ const TEXTS: [&str; 6] = [
     "the quick hare saw a brown fox",
 ];
 
-fn record(number: usize) -> Value {
+pub(super) fn record(number: usize) -> Value {
     let near = number as f64;
     json!({
         "text": TEXTS[number % TEXTS.len()],
@@ -44,30 +38,30 @@ fn record(number: usize) -> Value {
     })
 }
 
-async fn append(topic: &Topic, numbers: std::ops::Range<usize>) {
+pub(super) async fn append(topic: &Topic, numbers: std::ops::Range<usize>) {
     let body: String = numbers.map(|number| format!("{}\n", record(number))).collect();
     topic.append(body).await;
 }
 
-async fn filled(backend: &str, item: &str, count: usize) -> Topic {
+pub(super) async fn filled(backend: &str, item: &str, count: usize) -> Topic {
     let topic = shared().await.make(json!({"backend": backend, "schema": schema(item)})).await;
     append(&topic, 0..count).await;
     topic
 }
 
-async fn search(topic: &Topic, ask: Value) -> Value {
+pub(super) async fn search(topic: &Topic, ask: Value) -> Value {
     topic.post("search", ask.to_string()).await.expect(200).json()
 }
 
-fn offsets(answer: &Value) -> Vec<u64> {
+pub(super) fn offsets(answer: &Value) -> Vec<u64> {
     answer["hits"].as_array().unwrap().iter().map(|hit| hit["offset"].as_u64().unwrap()).collect()
 }
 
-async fn found(topic: &Topic, ask: Value) -> Vec<u64> {
+pub(super) async fn found(topic: &Topic, ask: Value) -> Vec<u64> {
     offsets(&search(topic, ask).await)
 }
 
-fn asks() -> Vec<Value> {
+pub(super) fn asks() -> Vec<Value> {
     vec![
         json!({"vector": {"column": "v", "query": [3.2, 0, 0]}, "k": 7}),
         json!({"vector": {"column": "v", "query": [1, 2, 3], "metric": "cosine"}, "k": 100, "fields": "n"}),
@@ -82,7 +76,7 @@ fn asks() -> Vec<Value> {
 }
 
 /// The bytes of all answers.
-async fn answers(topic: &Topic) -> Vec<String> {
+pub(super) async fn answers(topic: &Topic) -> Vec<String> {
     let mut answers = Vec::new();
     for ask in asks() {
         answers.push(topic.post("search", ask.to_string()).await.expect(200).text());
@@ -292,86 +286,6 @@ async fn columns_that_are_renamed_or_dropped_are_searched_as_they_are_now() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_searched_is_refused_with_what_can() {
-    let topic = filled("persisting", "float16", 3).await;
-    for (ask, code, words) in [
-        (json!({}), "invalid_body", vec!["vector", "text"]),
-        (json!({"k": 3}), "invalid_body", vec!["vector", "text"]),
-        (
-            json!({"vector": {"column": "v", "query": [1, 2, 3]}, "x": 1}),
-            "invalid_body",
-            vec!["vector", "text", "k", "filter", "fields", "version", "tag"],
-        ),
-        (
-            json!({"vector": {"column": "v", "query": [1, 2, 3], "x": 1}}),
-            "invalid_body",
-            vec!["column", "query", "metric", "nprobes", "refine_factor", "ef"],
-        ),
-        (json!({"text": {"query": "x", "operator": "and"}}), "invalid_body", vec!["columns", "query"]),
-        (json!({"vector": {"column": "w", "query": [1, 2, 3]}}), "invalid_parameter", vec!["v", "in.v"]),
-        (json!({"vector": {"column": "text", "query": [1, 2, 3]}}), "invalid_parameter", vec!["v", "in.v"]),
-        (json!({"vector": {"column": "in", "query": [1, 2, 3]}}), "invalid_parameter", vec!["v", "in.v"]),
-        (json!({"vector": {"column": "v", "query": [1, 2]}}), "invalid_parameter", vec!["3"]),
-        (json!({"vector": {"column": "v", "query": []}}), "invalid_parameter", vec!["3"]),
-        (
-            json!({"vector": {"column": "v", "query": [1, 2, 3], "metric": "hamming"}}),
-            "invalid_parameter",
-            vec!["l2", "cosine", "dot"],
-        ),
-        (json!({"text": {"columns": ["v"], "query": "x"}}), "invalid_parameter", vec!["text", "in.tags"]),
-        (json!({"text": {"columns": ["text", "none"], "query": "x"}}), "invalid_parameter", vec!["text", "in.tags"]),
-        (json!({"text": {"query": "x"}, "k": 0}), "invalid_parameter", vec!["1..10000"]),
-        (json!({"text": {"query": "x"}, "k": 10_001}), "invalid_parameter", vec!["1..10000"]),
-        (json!({"text": {"query": "x"}, "k": 1.5}), "invalid_parameter", vec!["1..10000"]),
-        (json!({"text": {"query": "fox~9"}}), "invalid_parameter", vec!["~", "~1", "~2"]),
-    ] {
-        let problem = topic.post("search", ask.to_string()).await.problem(400, code);
-        assert_eq!(allowed(&problem), words, "{ask}: {problem}");
-    }
-    for (ask, code) in [
-        ("{\"vector\":{\"column\":\"v\",\"query\":[1,2,1e9]}}".to_owned(), "invalid_parameter"),
-        ("{\"vector\":{\"column\":\"v\",\"query\":[1,2,\"3\"]}}".to_owned(), "invalid_body"),
-        ("{\"vector\":{\"column\":\"v\",\"query\":[1,2,NaN]}}".to_owned(), "invalid_json"),
-        ("{\"vector\":{\"column\":\"v\"}}".to_owned(), "invalid_body"),
-        ("{\"vector\":{\"query\":[1,2,3]}}".to_owned(), "invalid_body"),
-        (json!({"vector": {"column": "v", "query": [0, 0, 0], "metric": "cosine"}}).to_string(), "invalid_parameter"),
-        (json!({"vector": {"column": "v..", "query": [0, 0, 0]}}).to_string(), "invalid_parameter"),
-        (json!({"vector": [1]}).to_string(), "invalid_body"),
-        (json!({"text": {"columns": ["text"]}}).to_string(), "invalid_body"),
-        (json!({"text": {"columns": [], "query": "x"}}).to_string(), "invalid_body"),
-        (json!({"text": {"columns": "text", "query": "x"}}).to_string(), "invalid_body"),
-        (json!({"text": {"query": "-x"}}).to_string(), "invalid_parameter"),
-        (json!({"text": {"query": "x"}, "k": "3"}).to_string(), "invalid_body"),
-        (json!({"text": {"query": "x"}, "fields": "a,,b"}).to_string(), "invalid_parameter"),
-    ] {
-        topic.post("search", ask.clone()).await.problem(400, code);
-    }
-    topic.post("search?k=3", "{}").await.problem(400, "unknown_parameter");
-    let memory = shared().await.topic("memory").await;
-    let problem = memory.post("search", "{\"text\":{\"query\":\"x\"}}").await.problem(400, "unsupported_by_backend");
-    assert_eq!((&problem["capability"], allowed(&problem)), (&json!("vector_search"), COLUMNAR.to_vec()));
-    shared().await.named("nobody").post("search", "{}").await.problem(404, "topic_not_found");
-}
-
-#[tokio::test]
-async fn a_topic_without_columns_or_records_has_no_hits() {
-    for backend in COLUMNAR {
-        let api = shared().await;
-        let bare = api.topic(backend).await;
-        let problem = bare.post("search", json!({"vector": {"column": "v", "query": [1]}}).to_string()).await;
-        assert_eq!(allowed(&problem.problem(400, "invalid_parameter")), Vec::<&str>::new());
-        assert_eq!(
-            search(&bare, json!({"text": {"query": "x"}})).await,
-            json!({"hits": [], "indexed_through_offset": 0, "rows_scanned": 0, "index": null})
-        );
-        let empty = api.make(json!({"backend": backend, "schema": schema("float32")})).await;
-        for ask in asks() {
-            assert_eq!(found(&empty, ask).await, Vec::<u64>::new());
-        }
-    }
-}
-
-#[tokio::test]
 async fn searches_beside_appends_see_a_beginning_of_the_log() {
     let topic = filled("persisting", "float32", 1).await;
     let appending = async {
@@ -420,114 +334,4 @@ async fn a_filter_leaves_out_hits_before_they_are_ranked() {
         assert_eq!(problem["position"], 0);
         refused("n >").await.problem(400, "invalid_parameter");
     }
-}
-
-/// Makes an index as other tools do, and starts the server again, which then sees it.
-async fn with_index(
-    server: Local,
-    folder: &std::path::Path,
-    topic: &Topic,
-    column: &str,
-    kind: IndexType,
-    params: &dyn IndexParams,
-) -> (Local, Topic) {
-    let uri = topic.get("").await.json()["dataset_uri"].as_str().unwrap().to_owned();
-    server.stop().await;
-    let mut dataset = Dataset::open(&uri).await.unwrap();
-    dataset.create_index(&[column], kind, Some(format!("of_{column}")), params, false).await.unwrap();
-    let server = Setup::new(folder).start().await;
-    let topic = server.api().named(&topic.name);
-    (server, topic)
-}
-
-#[tokio::test]
-async fn an_index_answers_for_what_it_has_and_all_the_rest_is_looked_at() {
-    for backend in COLUMNAR {
-        let (server, folder) = Local::fresh().await;
-        let topic = server.api().make(json!({"backend": backend, "schema": schema("float32")})).await;
-        append(&topic, 0..300).await;
-        topic.post("flush", "").await.expect(200);
-        let params = VectorIndexParams::ivf_flat(4, DistanceType::L2);
-        let (server, topic) = with_index(server, folder.path(), &topic, "v", IndexType::Vector, &params).await;
-        let ask = |more: Value| {
-            let mut ask = json!({"vector": {"column": "v", "query": [150.1, 0, 0]}, "k": 5, "fields": "n"});
-            ask.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            ask
-        };
-        let answer = search(&topic, ask(json!({}))).await;
-        assert_eq!(
-            (&answer["index"], &answer["indexed_through_offset"], &answer["rows_scanned"]),
-            (&json!("of_v"), &json!(300), &json!(0))
-        );
-        assert_eq!(offsets(&answer), [150, 149, 151, 152, 148]);
-        // Committed rows that the index has not, and rows that are not committed.
-        append(&topic, 300..310).await;
-        topic.post("flush", "").await.expect(200);
-        append(&topic, 310..315).await;
-        topic.wait_for_tail(315).await;
-        let end = json!({"vector": {"column": "v", "query": [400, 0, 0]}, "k": 16});
-        let answer = search(&topic, end).await;
-        assert_eq!(offsets(&answer), (299..315).rev().collect::<Vec<u64>>());
-        assert_eq!((&answer["indexed_through_offset"], &answer["rows_scanned"]), (&json!(300), &json!(15)));
-        assert_eq!(found(&topic, ask(json!({"filter": "n > 200"}))).await, [201, 202, 203, 204, 205]);
-        topic.post("trim", json!({"before": 250}).to_string()).await.expect(200);
-        assert_eq!(found(&topic, ask(json!({}))).await, [250, 251, 252, 253, 254]);
-        // Another metric is measured without it.
-        let other = json!({"vector": {"column": "v", "query": [1, 2, 3], "metric": "dot"}});
-        assert_eq!(search(&topic, other).await["index"], Value::Null);
-        server.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn a_text_index_changes_no_score() {
-    let english = InvertedIndexParams::default();
-    let with_places = english.clone().stem(false).with_position(true);
-    for (backend, params, phrases) in [("lance", english, false), ("persisting", with_places, true)] {
-        let (server, folder) = Local::fresh().await;
-        let topic = server.api().make(json!({"backend": backend, "schema": schema("float32")})).await;
-        append(&topic, 0..40).await;
-        topic.append("{\"n\":1}{\"text\":\"\"}").await;
-        topic.post("flush", "").await.expect(200);
-        append(&topic, 42..50).await;
-        topic.post("flush", "").await.expect(200);
-        append(&topic, 50..55).await;
-        topic.wait_for_tail(55).await;
-        let asks: Vec<Value> = ["quick fox", "+brown hare", "fox -quick", "kind", "\"slow brown\"", "qiuck~2"]
-            .iter()
-            .map(|query| json!({"text": {"columns": ["text"], "query": query}, "k": 20}))
-            .collect();
-        let (server, topic) = with_index(server, folder.path(), &topic, "text", IndexType::Inverted, &params).await;
-        append(&topic, 55..57).await;
-        topic.wait_for_tail(57).await;
-        topic.post("flush", "").await.expect(200);
-        for ask in &asks {
-            let with = search(&topic, ask.clone()).await;
-            let query = ask["text"]["query"].as_str().unwrap();
-            let indexed = !query.contains('~') && (phrases || !query.contains('"'));
-            assert_eq!(with["index"], if indexed { json!("of_text") } else { Value::Null }, "{ask}");
-            if indexed {
-                assert!(with["rows_scanned"].as_u64().unwrap() < 57, "{with}");
-            }
-            let mut without = ask.clone();
-            // A word that is misspelt by nothing is looked for in every text.
-            without["text"]["query"] = json!(format!("{} zzzzzz~1", ask["text"]["query"].as_str().unwrap()));
-            let without = search(&topic, without).await;
-            assert_eq!((&without["index"], &without["rows_scanned"]), (&Value::Null, &json!(57)));
-            assert_eq!(with["hits"], without["hits"], "{ask}");
-        }
-        server.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn a_search_that_gets_no_turn_is_told_to_come_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut setup = Setup::new(folder.path());
-    setup.http.searches.at_once = 0;
-    let server = setup.start().await;
-    let topic = server.api().make(json!({"schema": schema("float32")})).await;
-    let answer = topic.post("search", json!({"text": {"query": "fox"}}).to_string()).await;
-    answer.problem(503, "overloaded");
-    assert!(answer.header("retry-after").is_some());
 }
