@@ -30,6 +30,11 @@ impl LeftOut {
         *self = Self::default();
     }
 
+    /// Whether the client knows where it stands.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// When it must be told at the latest.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.since.map(|since| since + QUIET)

@@ -130,12 +130,18 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
                 Step::End(reason) => break reason,
                 Step::Wait => {
                     let due_at = reader.left_out.due_at();
-                    let is_due = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now));
+                    // Most streams leave nothing out, and are woken often: they need no timer and no look at the clock.
+                    let is_due = async {
+                        match due_at {
+                            Some(due_at) => tokio::time::sleep_until(due_at).await,
+                            None => std::future::pending().await,
+                        }
+                    };
                     tokio::select! {
                         biased;
                         changed = reader.levels.changed() => if changed.is_err() { break EndReason::Deleted },
                         () = &mut drained => {}
-                        () = is_due, if due_at.is_some() => {}
+                        () = is_due => {}
                     }
                 }
                 Step::Failed(err) => {
@@ -261,7 +267,7 @@ impl Reader {
 
     /// Where the stream stands, if the client does not know it for too long.
     fn overdue_position(&mut self) -> Option<StreamItem> {
-        if !self.left_out.is_due(Instant::now()) {
+        if self.left_out.is_empty() || !self.left_out.is_due(Instant::now()) {
             return None;
         }
         self.left_out.clear();
@@ -270,8 +276,11 @@ impl Reader {
 
     /// Goes on past records that the client does not get.
     fn leave_out(&mut self, until: Offset, items: &mut Vec<StreamItem>) {
+        if until <= self.next {
+            return;
+        }
         self.left_out.add(until.since(self.next), Instant::now());
-        self.next = self.next.max(until);
+        self.next = until;
         items.extend(self.overdue_position());
     }
 
