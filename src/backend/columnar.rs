@@ -30,8 +30,8 @@ pub trait Columnar: Send + Sync {
         bytes: usize,
     ) -> Result<Vec<RecordBatch>, StorageError>;
 
-    /// The records from `offset` on that pass a filter, as far as the reach goes; only these fields of them need be there. Each call looks at one record at least, where
-    /// there is one; nothing is looked at past the readable tail.
+    /// The records from `offset` on that pass a filter, as far as the reach goes; only these fields of them need be there.
+    /// Each call looks at one record at least, where there is one; nothing is looked at past the readable tail.
     ///
     /// # Errors
     /// As [`Columnar::get_batches`].

@@ -105,10 +105,12 @@ impl FieldSelection {
         Schema { fields: chosen_fields(&schema.fields, &self.root) }
     }
 
-    /// The top-level columns that anything is chosen of, whole: what must be read before the choice is made.
+    /// The top-level columns that anything is chosen of, whole: what must be read before the choice is made. All of them where
+    /// nothing is named.
     #[must_use]
-    pub fn narrowed(&self, columns: &Columns) -> Columns {
-        let is_chosen = |field: &&Field| self.root.members.iter().any(|(key, _)| *key == field.name);
+    pub fn to_read(fields: Option<&Self>, columns: &Columns) -> Columns {
+        let Some(Self { root, .. }) = fields else { return columns.clone() };
+        let is_chosen = |field: &&Field| root.members.iter().any(|(key, _)| *key == field.name);
         let fields = columns.schema.fields.iter().filter(is_chosen).cloned().collect();
         Columns { schema: Arc::new(Schema { fields }), lineage: Arc::clone(&columns.lineage), version: columns.version }
     }

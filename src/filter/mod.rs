@@ -31,8 +31,9 @@ use self::ast::Node;
 pub use self::eval::MaskError;
 use self::eval::Slot;
 pub use self::sieve::{Candidates, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
+pub(crate) use self::sieve::{LOOK_BYTES, LOOK_RECORDS_MAX};
 use crate::model::{ErrorCode, Problem};
-use crate::schema::{FieldPath, Schema};
+use crate::schema::{Columns, FieldPath, Schema};
 
 /// The most bytes of a filter's text.
 pub const FILTER_BYTES_MAX: usize = 64 << 10;
@@ -141,6 +142,17 @@ impl Filter {
     /// [`FilterError`] for a column that the schema lacks, and a test that its type does not have.
     pub fn bind(&self, schema: &Schema) -> Result<BoundFilter, FilterError> {
         bind::bind(&self.root, schema, true).map_err(|fault| fault.in_text(&self.text))
+    }
+
+    /// On the columns that a read sees. Before the first schema every column is null.
+    ///
+    /// # Errors
+    /// As [`Filter::bind`].
+    pub fn bind_under(&self, columns: &Columns) -> Result<BoundFilter, FilterError> {
+        match columns.version {
+            Some(_) => self.bind(&columns.schema),
+            None => self.bind_to_what_is_there(&columns.schema),
+        }
     }
 
     /// The same of columns that may have changed since the filter was accepted: one that is not there is null, and a test that

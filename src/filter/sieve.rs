@@ -71,6 +71,11 @@ pub enum SieveError {
     Mask(#[from] MaskError),
 }
 
+/// How many records are laid out from text at once to see whether they pass.
+pub(crate) const LOOK_RECORDS_MAX: usize = 8_192;
+/// About how many bytes of their text.
+pub(crate) const LOOK_BYTES: usize = 4 << 20;
+
 /// How far one look goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {

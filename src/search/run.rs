@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::codec::{ColumnSet, FieldSelection};
-use crate::filter::{BoundFilter, Filter, FilterError};
+use crate::filter::{BoundFilter, FilterError};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::schema::{Columns, FieldPath};
 use crate::search::columns::vector_column;
@@ -98,12 +98,13 @@ impl Cut {
         // The end first: whatever lies before it was written under these columns or earlier ones.
         let bounds = topic.bounds(&view);
         let columns = topic.columns_in(&view)?;
-        let bind = |filter: &Filter| match columns.version {
-            // Before the first schema every column is null.
-            None => filter.bind_to_what_is_there(&columns.schema),
-            Some(_) => filter.bind(&columns.schema),
-        };
-        let filter = ask.filter.as_ref().map(bind).transpose().map_err(refused_filter)?.map(Arc::new);
+        let filter = ask
+            .filter
+            .as_ref()
+            .map(|filter| filter.bind_under(&columns))
+            .transpose()
+            .map_err(refused_filter)?
+            .map(Arc::new);
         let runtime = topic.lance_runtime();
         Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter, runtime })
     }

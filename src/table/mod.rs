@@ -25,14 +25,9 @@ pub use indexes::{IndexDefinition, IndexStanding, IndexState, Indexed};
 pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};
-use crate::filter::{Passing, PassingRows, Reach, Sieve};
+use crate::filter::{LOOK_BYTES, LOOK_RECORDS_MAX, Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Timestamp};
 use crate::schema::{Columns, FieldPath};
-
-/// How many records a table reads at once to see whether they pass a filter.
-const LOOK_RECORDS_MAX: usize = 8_192;
-/// About how many bytes of text.
-const LOOK_BYTES: usize = 4 << 20;
 
 /// What the newest committed version of a table holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

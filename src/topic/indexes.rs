@@ -183,7 +183,7 @@ impl Topic {
         self.indexes.store(Arc::new(rows));
         self.tell_indexes();
         // It builds what it is told of when it is opened.
-        lane.open().await.map_err(|err| self.storage_problem(&err))
+        lane.table().await.map(drop).map_err(|err| self.storage_problem(&err))
     }
 
     /// Tells the dataset which indexes there are to be, over the columns of now.
@@ -208,7 +208,7 @@ impl Topic {
         let Some(lane) = self.backend.lane().filter(|_| !self.indexes.load().is_empty()) else { return };
         self.services.tasks.spawn("indexes", async move {
             // What fails is logged, and tried again when the dataset is needed.
-            drop(lane.open().await);
+            drop(lane.table().await);
             Ok::<(), std::convert::Infallible>(())
         });
     }

@@ -33,11 +33,7 @@ impl Topic {
             View::Version { columns, .. } => columns.clone(),
             View::Now | View::Until(_) => columnar.columns(),
         };
-        let bound = match columns.version {
-            Some(_) => filter.bind(&columns.schema),
-            None => filter.bind_to_what_is_there(&columns.schema),
-        };
-        let bound = bound.map_err(|err| err.to_problem())?;
+        let bound = filter.bind_under(&columns).map_err(|err| err.to_problem())?;
         Ok(Some(Arc::new(LiveFilter::new(filter.clone(), columns, bound))))
     }
 
@@ -63,7 +59,7 @@ impl Topic {
         }
         if let View::Version { past, columns } = view {
             let sieve = filter.on(columns).map_err(|err| StorageError::Failed { cause: err.to_string() })?;
-            let columns = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(columns));
+            let columns = FieldSelection::to_read(fields, columns);
             let found = past.view.read_passing(&columns, &sieve, from, reach).await;
             return found.map_err(|err| StorageError::from(&err));
         }

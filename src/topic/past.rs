@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tokio::runtime::Handle;
 
-use crate::backend::{Lane, StorageError, chosen};
+use crate::backend::{Lane, StorageError};
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp};
 use crate::schema::{Columns, FieldPath};
@@ -134,7 +134,7 @@ impl Topic {
             View::Now => usize::MAX,
             View::Until(end) => usize::try_from(end.since(from)).unwrap_or(usize::MAX),
             View::Version { past, columns } => {
-                let columns = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(columns));
+                let columns = FieldSelection::to_read(fields, columns);
                 let read = past.view.read(&columns, from, records, bytes).await;
                 return read.map_err(|err| StorageError::from(&err));
             }
@@ -163,7 +163,8 @@ impl Topic {
                 self.backend.columnar().ok_or_else(Problem::internal)?.take(offsets, fields).await
             }
             View::Version { past, columns } => {
-                past.view.take(&chosen(columns, fields), offsets).await.map_err(|err| StorageError::from(&err))
+                let columns = FieldSelection::to_read(fields, columns);
+                past.view.take(&columns, offsets).await.map_err(|err| StorageError::from(&err))
             }
         };
         found.map_err(|err| self.storage_problem(&err))
@@ -247,7 +248,7 @@ impl Topic {
 
     async fn newest_table(&self) -> Result<Arc<dyn Table>, Problem> {
         let lane = self.backend.lane().ok_or_else(Problem::internal)?;
-        lane.newest().await.map_err(|err| self.storage_problem(&err))
+        lane.table().await.map_err(|err| self.storage_problem(&err))
     }
 
     /// Where work on datasets runs.

@@ -12,6 +12,7 @@ use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::Offset;
 use crate::schema::Columns;
+use crate::table::{Table, TableError};
 
 /// How often a read is tried anew because the topic's columns moved on under it.
 const TRIES_MAX: usize = 100;
@@ -78,7 +79,7 @@ impl Columnar for Layered {
             }
         }
         if !older.is_empty() {
-            found.extend(self.take_of_table(&older, fields).await?);
+            found.extend(self.of_table(fields, |table, columns| take(table, columns, &older)).await?);
             found.sort_unstable_by_key(Chunk::first);
         }
         let earliest = self.lane.levels().now().earliest;
@@ -113,23 +114,6 @@ impl Layered {
                 return outcome;
             }
             tokio::task::yield_now().await;
-        }
-    }
-
-    async fn take_of_table(
-        &self,
-        offsets: &[Offset],
-        fields: Option<&FieldSelection>,
-    ) -> Result<Vec<Chunk>, StorageError> {
-        let table = self.lane.table().await?;
-        loop {
-            let columns = self.lane.columns();
-            match table.take(&chosen(&columns, fields), offsets).await {
-                Ok(chunks) => return Ok(chunks),
-                // The dataset may follow what was posted in between.
-                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
-                Err(err) => return Err(storage_error(&err)),
-            }
         }
     }
 
@@ -168,12 +152,8 @@ impl Layered {
     }
 }
 
-/// The columns that must be read to have the chosen fields.
-pub(crate) fn chosen(columns: &Columns, fields: Option<&FieldSelection>) -> Columns {
-    match fields {
-        Some(fields) => Columns { schema: Arc::new(fields.columns(&columns.schema)), ..columns.clone() },
-        None => columns.clone(),
-    }
+async fn take(table: Arc<dyn Table>, columns: Columns, offsets: &[Offset]) -> Result<Vec<Chunk>, TableError> {
+    table.take(&columns, offsets).await
 }
 
 async fn laid_out(chunks: Vec<Chunk>, set: ColumnSet, now: Columns) -> Result<Vec<RecordBatch>, StorageError> {

@@ -23,12 +23,4 @@ impl Lane {
             None => Ok(Vec::new()),
         }
     }
-
-    /// Opens the dataset, which then does what it was told.
-    ///
-    /// # Errors
-    /// [`StorageError`] where it could not be opened.
-    pub(crate) async fn open(&self) -> Result<(), StorageError> {
-        self.table().await.map(drop)
-    }
 }

@@ -107,14 +107,6 @@ impl Lane {
         }
     }
 
-    /// The newest version of the dataset.
-    ///
-    /// # Errors
-    /// [`StorageError::Failed`] when it could not be opened.
-    pub(crate) async fn newest(&self) -> Result<Arc<dyn Table>, StorageError> {
-        self.table().await
-    }
-
     /// Where work on the dataset runs; none for wherever it is called.
     pub(crate) fn runtime(&self) -> Option<tokio::runtime::Handle> {
         self.tables.runtime()
@@ -172,7 +164,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`StorageError::Failed`] when it could not be opened; the next call tries again.
-    pub(super) async fn table(&self) -> Result<Arc<dyn Table>, StorageError> {
+    pub(crate) async fn table(&self) -> Result<Arc<dyn Table>, StorageError> {
         self.open_table().await.map_err(|err| {
             tracing::warn!(topic = %self.name, error = %err, "the dataset of {} cannot be opened", self.name);
             storage_error(&err)

@@ -28,7 +28,6 @@ use crate::tail::{Levels, LevelsWatch, Reservation};
 use crate::wal::{Beside, Group, Wal, WalEntry, WalError};
 
 pub(crate) use admission::Admission;
-pub(crate) use columnar::chosen;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
 pub use lane::Lane;
 pub(crate) use pace::Due;

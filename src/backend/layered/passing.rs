@@ -6,15 +6,11 @@ use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
-use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
+use crate::filter::{LOOK_BYTES, LOOK_RECORDS_MAX, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
 use crate::model::Offset;
 use crate::schema::Columns;
 use crate::table::Table;
 
-/// How many records of the tail are looked at at once.
-const LOOK_RECORDS_MAX: usize = 8_192;
-/// About how many bytes of their text.
-const LOOK_BYTES: usize = 4 << 20;
 /// Text that is looked at in place: handing it over would cost more.
 const IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -81,7 +77,7 @@ impl Layered {
             }
             Source::Table(table, reach) => {
                 let sieve = filter.on(before).map_err(failed)?;
-                let columns = fields.map_or_else(|| before.clone(), |fields| fields.narrowed(before));
+                let columns = FieldSelection::to_read(fields, before);
                 let found = table.read_passing(&columns, &sieve, offset, reach).await;
                 let found = found.map_err(|err| storage_error(&err))?;
                 self.check_looked(&*table, offset, found.next)?;

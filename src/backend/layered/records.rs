@@ -1,9 +1,13 @@
 //! Records as text: from the tail, or from the dataset.
 
+use std::sync::Arc;
+
 use super::{Layered, storage_error};
 use crate::backend::StorageError;
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::Offset;
+use crate::schema::Columns;
+use crate::table::{Table, TableError};
 
 impl Layered {
     /// Records, of which only the fields that are named need be there.
@@ -45,17 +49,8 @@ impl Layered {
         limit: usize,
         bytes: usize,
     ) -> Result<Vec<Chunk>, StorageError> {
-        let table = self.lane.table().await?;
-        let chunks = loop {
-            let columns = self.lane.columns();
-            let read = fields.map_or_else(|| columns.clone(), |fields| fields.narrowed(&columns));
-            match table.read(&read, offset, limit, bytes).await {
-                Ok(chunks) => break chunks,
-                // The dataset may follow what was posted in between.
-                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
-                Err(err) => return Err(storage_error(&err)),
-            }
-        };
+        let read = |table: Arc<dyn Table>, columns| async move { table.read(&{ columns }, offset, limit, bytes).await };
+        let chunks = self.of_table(fields, read).await?;
         let readable = self.lane.levels().now().readable;
         Ok(chunks
             .into_iter()
@@ -65,5 +60,26 @@ impl Layered {
             })
             .filter(|chunk| !chunk.is_empty())
             .collect())
+    }
+
+    /// What is read of the dataset under the topic's columns, of which only the fields that are named need be there: read
+    /// anew where it has followed meanwhile what was posted.
+    pub(super) async fn of_table<F>(
+        &self,
+        fields: Option<&FieldSelection>,
+        read: impl Fn(Arc<dyn Table>, Columns) -> F + Send,
+    ) -> Result<Vec<Chunk>, StorageError>
+    where
+        F: Future<Output = Result<Vec<Chunk>, TableError>> + Send,
+    {
+        let table = self.lane.table().await?;
+        loop {
+            let columns = self.lane.columns();
+            match read(Arc::clone(&table), FieldSelection::to_read(fields, &columns)).await {
+                Ok(chunks) => return Ok(chunks),
+                Err(_) if self.lane.has_moved_on(&columns.lineage) => {}
+                Err(err) => return Err(storage_error(&err)),
+            }
+        }
     }
 }
