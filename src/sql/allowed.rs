@@ -316,6 +316,13 @@ fn call(function: &Function, patterns: &mut usize) -> Result<(), Problem> {
     if function.over.is_some() && name.value == "array_agg" {
         return Err(refused("array_agg over a window would have a list of all rows for each row: it is not served."));
     }
+    if name.value.starts_with("approx_percentile_cont")
+        && let FunctionArguments::List(list) = &function.args
+        && list.args.len() + list.clauses.len() + function.within_group.len() > 2
+    {
+        // Room for all of them is made before there is a value.
+        return Err(refused(format!("{name} has no number of centroids: it is called with a value and a fraction.")));
+    }
     if functions::has_pattern(&name.value)
         && let FunctionArguments::List(list) = &function.args
     {

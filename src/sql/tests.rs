@@ -71,3 +71,17 @@ fn parameters_cannot_stand_for_names() {
         assert!(bound.is_err(), "{sql}");
     }
 }
+
+#[test]
+fn approximate_percentiles_make_no_room_that_is_asked_for() {
+    for (arguments, served) in [
+        ("(x, 0.5)", true),
+        ("(x, 0.5, 1000000000000000)", false),
+        ("(0.5) WITHIN GROUP (ORDER BY x)", true),
+        ("(0.5, 1000000000000000) WITHIN GROUP (ORDER BY x)", false),
+        ("(0.5, 1000000000000000 ORDER BY x)", false),
+    ] {
+        let sql = format!("SELECT approx_percentile_cont{arguments} FROM a");
+        assert_eq!(looked_at(&sql).is_ok(), served, "{sql}");
+    }
+}
