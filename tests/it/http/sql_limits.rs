@@ -127,6 +127,23 @@ async fn hostile_queries_are_refused_or_bounded() {
 }
 
 #[tokio::test]
+async fn who_is_slow_has_no_place_beyond_the_time_and_is_told() {
+    let (local, _api, _folder, _) = limited(QueryLimits::default()).await;
+    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), ..QueryLimits::default() };
+    let queries = Queries::new(Arc::clone(local.engine()), query_runtime().clone(), limits);
+    let asked = |sql: &str| queries.run(Ask { sql: sql.to_owned(), ..Ask::default() });
+    let mut slow = asked("SELECT x.n FROM a AS x, a AS y").await.unwrap();
+    until("the place is free", || async { asked("SELECT 1 AS a").await.is_ok() }).await;
+    let problem = loop {
+        match slow.next().await {
+            Ok(rows) => assert!(rows.is_some(), "an answer that was cut off ends as a whole one"),
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!(problem.limit, Some(1));
+}
+
+#[tokio::test]
 async fn columns_that_go_while_they_are_read_end_the_read() {
     let (local, api, _folder, _) = limited(QueryLimits::default()).await;
     let topic = local.engine().topic(&TopicName::parse("a").unwrap()).await.unwrap();
