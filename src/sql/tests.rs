@@ -85,3 +85,17 @@ fn approximate_percentiles_make_no_room_that_is_asked_for() {
         assert_eq!(looked_at(&sql).is_ok(), served, "{sql}");
     }
 }
+
+#[test]
+fn patterns_of_like_are_short_and_not_computed() {
+    for operator in ["LIKE", "NOT LIKE", "ILIKE"] {
+        for pattern in ["'a%'", "('a%')", "NULL"] {
+            assert!(looked_at(&format!("SELECT * FROM a WHERE s {operator} {pattern}")).is_ok(), "{pattern}");
+        }
+        for pattern in ["t".to_owned(), "'%' || t".to_owned(), format!("'{}'", "_".repeat(1_025))] {
+            assert!(looked_at(&format!("SELECT * FROM a WHERE s {operator} {pattern}")).is_err(), "{pattern}");
+        }
+    }
+    let many = " OR s LIKE '_'".repeat(20);
+    assert!(looked_at(&format!("SELECT * FROM a WHERE false{many}")).is_ok());
+}
