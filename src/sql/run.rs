@@ -187,7 +187,7 @@ impl Query {
                 return false;
             }
         };
-        if started.send(Ok(planned.operators.schema())).is_err() {
+        if started.send(Ok(planned.schema)).is_err() {
             return false;
         }
         let deadline = self.watch.deadline().into();
