@@ -2,8 +2,8 @@
 //! databases, and some of it would be ignored by the planner in silence.
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function,
-    FunctionArguments, GroupByExpr, ObjectNamePart, Query, Select, TableFactor, UnaryOperator, Value,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Distinct, Expr, Function,
+    FunctionArguments, GroupByExpr, ObjectNamePart, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
 };
 
 use crate::model::Problem;
@@ -34,7 +34,13 @@ pub(super) fn query(query: &Query) -> Result<(), String> {
 
 /// Refuses the clauses of a SELECT that are not served.
 pub(super) fn select(select: &Select) -> Result<(), String> {
+    let by_pattern = |item: &SelectItem| match item {
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => options.opt_ilike.is_some(),
+        _ => false,
+    };
     for (given, clause) in [
+        (matches!(select.distinct, Some(Distinct::On(_))), "DISTINCT ON"),
+        (select.projection.iter().any(by_pattern), "* ILIKE"),
         (select.into.is_some(), "SELECT INTO"),
         (select.top.is_some(), "TOP"),
         (!select.lateral_views.is_empty(), "LATERAL VIEW"),

@@ -99,3 +99,12 @@ fn patterns_of_like_are_short_and_not_computed() {
     let many = " OR s LIKE '_'".repeat(20);
     assert!(looked_at(&format!("SELECT * FROM a WHERE false{many}")).is_ok());
 }
+
+#[test]
+fn what_the_planner_has_no_form_for_is_refused_by_name() {
+    for (sql, what) in [("SELECT DISTINCT ON (n) n FROM a", "DISTINCT ON"), ("SELECT * ILIKE '%x%' FROM a", "* ILIKE")]
+    {
+        let detail = looked_at(sql).unwrap_err().detail.clone();
+        assert!(detail.starts_with(what), "{sql}: {detail}");
+    }
+}
