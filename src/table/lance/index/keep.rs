@@ -95,14 +95,16 @@ impl Inner {
 
     /// Arranges another look, for as long as somebody holds the table.
     fn look_later(self: &Arc<Self>, pause: Duration) {
-        if self.indexes.is_timed.swap(true, Ordering::AcqRel) {
+        let at = Instant::now() + pause;
+        if !self.indexes.time(at) {
             return;
         }
         let table = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
-            if let Some(table) = table.upgrade() {
-                table.indexes.is_timed.store(false, Ordering::Release);
+            if let Some(table) = table.upgrade()
+                && table.indexes.is_timed_for(at)
+            {
                 table.look_after_indexes();
             }
         });

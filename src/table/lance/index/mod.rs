@@ -15,7 +15,7 @@ mod survey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -39,8 +39,8 @@ pub(super) struct State {
     asked: AtomicU64,
     /// How often a build has waited for merges.
     waited: AtomicU64,
-    /// Whether a later look is arranged.
-    is_timed: AtomicBool,
+    /// When the next look is, where one is arranged.
+    timed: Mutex<Option<Instant>>,
     pace: Mutex<Pace>,
     known: Mutex<HashMap<IndexId, Known>>,
 }
@@ -77,7 +77,7 @@ impl Default for State {
             wanted: ArcSwap::from_pointee(Arc::default()),
             asked: AtomicU64::new(0),
             waited: AtomicU64::new(0),
-            is_timed: AtomicBool::new(false),
+            timed: Mutex::default(),
             pace: Mutex::new(pace),
             known: Mutex::default(),
         }
@@ -109,6 +109,21 @@ impl State {
         let rest = pace.built.filter(|_| !idle.is_zero()).map(|(at, took)| at + took * IDLE_SHARE);
         let from = rest.map_or(idle_from, |rest| rest.max(idle_from));
         from.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// Notes that there is to be a look at `at`; false where there is one by then anyway.
+    fn time(&self, at: Instant) -> bool {
+        let mut timed = self.timed.lock();
+        if timed.is_some_and(|earlier| earlier <= at) {
+            return false;
+        }
+        *timed = Some(at);
+        true
+    }
+
+    /// Whether the look that is arranged is the one at `at`, which it is no longer then.
+    fn is_timed_for(&self, at: Instant) -> bool {
+        self.timed.lock().take_if(|timed| *timed == at).is_some()
     }
 
     fn with<T>(&self, id: IndexId, change: impl FnOnce(&mut Known) -> T) -> T {

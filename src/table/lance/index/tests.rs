@@ -367,3 +367,14 @@ async fn few_vectors_are_kept_as_they_are_and_none_are_not_indexed() {
     assert_eq!(standing(&table).await[0].rows, 360);
     assert!(!notes().contains("makeshift"), "{}", notes());
 }
+
+#[test]
+fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
+    let state = State::default();
+    let soon = Instant::now();
+    let late = soon + REST_MAX;
+    assert!(state.time(late) && state.time(soon));
+    assert!(!state.time(soon) && !state.time(late));
+    assert!(!state.is_timed_for(late));
+    assert!(state.is_timed_for(soon) && !state.is_timed_for(soon));
+}
