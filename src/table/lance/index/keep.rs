@@ -182,14 +182,15 @@ impl Inner {
     async fn take(self: &Arc<Self>, part: &Part<'_>, task: &Task, version: &Version, stop: &CancellationToken) {
         let began = Instant::now();
         let id = part.definition.id;
+        let stop = &self.indexes.begin(id, stop);
         let outcome = match task {
             Task::Remove(places) => self.commit_indexes(None, uuids(part, places), stop).await.map(drop),
             Task::Build(places) => self.build(part, places, version, stop).await,
         };
         self.indexes.pace.lock().built = Some((Instant::now(), began.elapsed()));
-        self.indexes.with(id, |known| known.progress = None);
+        self.indexes.with_known(id, |known| known.progress = None);
         match outcome {
-            Ok(()) => self.indexes.with(id, |known| known.trouble = None),
+            Ok(()) => self.indexes.with_known(id, |known| known.trouble = None),
             Err(_) if stop.is_cancelled() => {}
             Err(error) => {
                 warn!(

@@ -41,7 +41,7 @@ impl Inner {
         self.check_index_room(&over).await?;
         let definition = part.definition;
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
-        self.indexes.with(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
+        self.indexes.with_known(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
         let order = build::Order {
             dataset: version.dataset.as_ref().clone(),
             name: part.name.clone(),
@@ -63,7 +63,9 @@ impl Inner {
         };
         drop(pin);
         let Some(built) = built else {
-            self.indexes.with(definition.id, |known| known.hollow.insert(part.place, number));
+            self.indexes.with_known(definition.id, |known| {
+                known.hollow.insert(part.place, number);
+            });
             return Ok(());
         };
         if let Some(step) = &built.step {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
 use self::survey::Part;
@@ -58,6 +59,8 @@ struct Pace {
 struct Known {
     /// What is being built.
     progress: Option<Arc<Progress>>,
+    /// Tells the build to stop.
+    build: CancellationToken,
     trouble: Option<Trouble>,
     /// Columns that had nothing to index, with the version where that was seen.
     hollow: HashMap<usize, u64>,
@@ -87,8 +90,26 @@ impl Default for State {
 impl State {
     /// Says which indexes there are to be.
     pub(super) fn want(&self, wanted: &Arc<[IndexDefinition]>) {
-        self.known.lock().retain(|id, _| wanted.iter().any(|definition| definition.id == *id));
+        // First, so that who begins a build is either told to stop or sees that it is not wanted.
         self.wanted.store(Arc::new(Arc::clone(wanted)));
+        self.known.lock().retain(|id, known| {
+            let is_wanted = wanted.iter().any(|definition| definition.id == *id);
+            if !is_wanted {
+                known.build.cancel();
+            }
+            is_wanted
+        });
+    }
+
+    /// A build of an index begins: what tells it to stop, by itself or together with `all`.
+    fn begin(&self, id: IndexId, all: &CancellationToken) -> CancellationToken {
+        let build = all.child_token();
+        self.with(id, |known| known.build = build.clone());
+        if !self.wanted().iter().any(|definition| definition.id == id) {
+            build.cancel();
+            self.known.lock().remove(&id);
+        }
+        build
     }
 
     /// A version was made.
@@ -130,6 +151,13 @@ impl State {
         change(self.known.lock().entry(id).or_default())
     }
 
+    /// The same where something is known of it: it may have gone.
+    fn with_known(&self, id: IndexId, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.known.lock().get_mut(&id) {
+            change(known);
+        }
+    }
+
     /// What hinders an index now: how long still.
     fn rest_of(&self, id: IndexId, now: Instant) -> Option<Duration> {
         let known = self.known.lock();
@@ -154,3 +182,6 @@ impl State {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod state_tests;

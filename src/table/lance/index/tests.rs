@@ -22,9 +22,9 @@ use std::path::PathBuf;
 const DIM: usize = 8;
 
 /// Merges what it can, and indexes whatever comes at once.
-const EAGER: UpkeepPolicy = UpkeepPolicy { index_idle: Duration::ZERO, history_bytes: 0, ..UpkeepPolicy::USUAL };
+pub(super) const EAGER: UpkeepPolicy = UpkeepPolicy { index_idle: Duration::ZERO, history_bytes: 0, ..UpkeepPolicy::USUAL };
 
-fn columns() -> crate::schema::Columns {
+pub(super) fn columns() -> crate::schema::Columns {
     let vector = || DataType::Vector { dim: u32::try_from(DIM).unwrap(), item: FloatType::F32 };
     plain(&Schema {
         fields: vec![
@@ -64,13 +64,13 @@ fn record(row: u64) -> String {
     )
 }
 
-async fn append(table: &dyn crate::table::Table, first: u64, rows: u64) {
+pub(super) async fn append(table: &dyn crate::table::Table, first: u64, rows: u64) {
     let records: Vec<String> = (first..first + rows).map(record).collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
     table.append(&columns(), vec![chunk(first, i64::try_from(first).unwrap(), &records)]).await.unwrap();
 }
 
-fn definition(name: &str, kind: IndexType, from: u64) -> IndexDefinition {
+pub(super) fn definition(name: &str, kind: IndexType, from: u64) -> IndexDefinition {
     IndexDefinition {
         id: IndexId::fresh(),
         name: IndexName::parse(&format!("{name}_index")).unwrap(),
@@ -94,22 +94,22 @@ fn seven(from: u64) -> Vec<IndexDefinition> {
     .to_vec()
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let mut bench = Bench::new();
     bench.tables = LanceTables::with_policy(Arc::clone(&bench.disk) as _, tokio::runtime::Handle::current(), 8, EAGER);
     bench
 }
 
-async fn inside(bench: &Bench) -> LanceTable {
+pub(super) async fn inside(bench: &Bench) -> LanceTable {
     LanceTable::open(Arc::clone(&bench.tables.shared), bench.place(), Offset::ZERO).await.unwrap()
 }
 
-fn want(table: &LanceTable, indexes: &[IndexDefinition]) {
+pub(super) fn want(table: &LanceTable, indexes: &[IndexDefinition]) {
     table.configure(&TableSettings { indexes: indexes.into(), ..TableSettings::default() });
 }
 
 /// Waits until nothing is left to be done.
-async fn settled(bench: &Bench, table: &LanceTable) {
+pub(super) async fn settled(bench: &Bench, table: &LanceTable) {
     bench.upkept().await;
     table.inner().look_after_indexes();
     bench.tables.shared.index_turns.ended(&bench.place().dataset, |_| ()).await;
@@ -197,7 +197,7 @@ impl Named {
     }
 }
 
-async fn standing(table: &LanceTable) -> Vec<IndexStanding> {
+pub(super) async fn standing(table: &LanceTable) -> Vec<IndexStanding> {
     table.inner().standing(Offset::ZERO).await.unwrap()
 }
 
@@ -366,15 +366,4 @@ async fn few_vectors_are_kept_as_they_are_and_none_are_not_indexed() {
     settled(&bench, &table).await;
     assert_eq!(standing(&table).await[0].rows, 360);
     assert!(!notes().contains("makeshift"), "{}", notes());
-}
-
-#[test]
-fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
-    let state = State::default();
-    let soon = Instant::now();
-    let late = soon + REST_MAX;
-    assert!(state.time(late) && state.time(soon));
-    assert!(!state.time(soon) && !state.time(late));
-    assert!(!state.is_timed_for(late));
-    assert!(state.is_timed_for(soon) && !state.is_timed_for(soon));
 }

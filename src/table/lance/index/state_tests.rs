@@ -1,0 +1,27 @@
+use super::tests::definition;
+use super::*;
+use crate::schema::IndexType;
+
+#[test]
+fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
+    let state = State::default();
+    let soon = Instant::now();
+    let late = soon + REST_MAX;
+    assert!(state.time(late) && state.time(soon));
+    assert!(!state.time(soon) && !state.time(late));
+    assert!(!state.is_timed_for(late));
+    assert!(state.is_timed_for(soon) && !state.is_timed_for(soon));
+}
+
+#[test]
+fn a_build_of_what_is_wanted_no_more_stops_and_no_other() {
+    let (state, all) = (State::default(), CancellationToken::new());
+    let two: Arc<[IndexDefinition]> = vec![definition("n", IndexType::BTree, 0), definition("k", IndexType::Bitmap, 0)].into();
+    state.want(&two);
+    let (gone, kept) = (state.begin(two[0].id, &all), state.begin(two[1].id, &all));
+    state.want(&two[1..].into());
+    assert!(gone.is_cancelled() && !kept.is_cancelled() && !all.is_cancelled());
+    assert!(state.begin(two[0].id, &all).is_cancelled(), "it was seen before it went");
+    all.cancel();
+    assert!(kept.is_cancelled());
+}
