@@ -18,6 +18,7 @@ use lance_index::{IndexParams as LanceParams, IndexType as LanceType};
 use lance_linalg::distance::DistanceType;
 use lance_table::format::IndexMetadata;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::progress::Progress;
 use crate::schema::{IndexSpec, IndexType, NGRAM_MAX, NGRAM_MIN};
@@ -64,6 +65,8 @@ pub(super) struct Built {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) dataset: Dataset,
+    /// The number of the segment, or of the step on the way to it, where Lance lets us say so ([`takes_uuid`]).
+    pub(super) uuid: Uuid,
     /// The name that the dataset has the index under.
     pub(super) name: String,
     pub(super) column: Column,
@@ -75,7 +78,7 @@ pub(super) struct Order {
 
 /// Builds a segment; none where its rows have nothing that could be indexed.
 pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
-    let Order { mut dataset, name, column, spec, over, progress } = order;
+    let Order { mut dataset, uuid, name, column, spec, over, progress } = order;
     let mut makeshift = false;
     if spec.kind.is_vector() {
         let vectors = count_vectors(&dataset, &column, &over, QUANTIZER_ROWS).await?;
@@ -91,20 +94,23 @@ pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
     let ids = over.iter().map(|placed| u32::try_from(placed.id)).collect::<Result<Vec<u32>, _>>();
     let ids = ids.map_err(|_| foreign("a fragment's number is too large"))?;
     let columns = [path.as_str()];
-    let segment = dataset
-        .create_index_builder(&columns, kind, &*params)
-        .name(name)
-        .replace(true)
-        .fragments(ids)
-        .progress(progress)
-        .execute_uncommitted()
-        .await?;
+    let mut builder = dataset.create_index_builder(&columns, kind, &*params);
+    builder = builder.name(name).replace(true).fragments(ids).progress(progress);
+    if takes_uuid(spec.kind) {
+        builder = builder.index_uuid(uuid);
+    }
+    let segment = builder.execute_uncommitted().await?;
     if spec.kind != IndexType::Inverted {
         return Ok(Some(Built { segment, step: None, makeshift }));
     }
     // What is written of some fragments' text is parts for a later merge, also where these are all.
     let merged = dataset.merge_existing_index_segments(vec![segment.clone()]).await?;
     Ok(Some(Built { segment: merged, step: Some(segment), makeshift }))
+}
+
+/// Whether the number of a segment over some fragments can be said; Lance keeps it to itself for the others.
+const fn takes_uuid(kind: IndexType) -> bool {
+    !matches!(kind, IndexType::BTree | IndexType::LabelList)
 }
 
 /// How many rows of fragments have a vector, as far as `enough`.

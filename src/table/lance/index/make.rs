@@ -16,10 +16,12 @@ use super::progress::Progress;
 use super::survey::{Part, is_overtaken};
 use crate::io::point;
 use crate::table::TableError;
+use crate::table::lance::commit::INDICES_FOLDER;
 use crate::table::lance::error::{blocking, joined};
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::{Version, segment_files};
 use crate::table::lance::table::Inner;
+use crate::table::lance::upkeep::files_within;
 
 /// What stays free on the disk beside what is to be indexed.
 const ROOM_LEFT: u64 = 64 << 20;
@@ -42,7 +44,9 @@ impl Inner {
         let definition = part.definition;
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
         self.indexes.with_known(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
+        let uuid = Uuid::new_v4();
         let order = build::Order {
+            uuid,
             dataset: version.dataset.as_ref().clone(),
             name: part.name.clone(),
             column: column.clone(),
@@ -53,15 +57,23 @@ impl Inner {
         // On a task of its own: what Lance does not foresee ends that task and nothing else.
         let mut building = self.shared.runtime.spawn(build::segment(order));
         let built = tokio::select! {
-            built = &mut building => joined(built)?,
+            built = &mut building => joined(built),
             () = stop.cancelled() => {
                 building.abort();
                 // Until then it may write.
                 drop(building.await);
+                self.forget_unbuilt(uuid).await;
                 return Ok(());
             }
         };
         drop(pin);
+        let built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                self.forget_unbuilt(uuid).await;
+                return Err(error);
+            }
+        };
         let Some(built) = built else {
             self.indexes.with_known(definition.id, |known| {
                 known.hollow.insert(part.place, number);
@@ -153,6 +165,17 @@ impl Inner {
             return;
         }
         self.remove_index_files(segment_files(&self.place.dataset, segment)).await;
+    }
+
+    /// Removes what a build has written that came to no end.
+    pub(super) async fn forget_unbuilt(&self, segment: Uuid) {
+        let folder = self.place.dataset.join(INDICES_FOLDER).join(segment.to_string());
+        match blocking(move || files_within(&folder)).await {
+            Ok(files) => self.remove_index_files(files.into_iter().map(|(file, ..)| file).collect()).await,
+            Err(error) => {
+                warn!(dataset = %self.place.dataset.display(), %error, "files of an index that came to nothing stay");
+            }
+        }
     }
 
     async fn remove_index_files(&self, files: Vec<PathBuf>) {

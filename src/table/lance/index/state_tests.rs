@@ -1,4 +1,4 @@
-use super::tests::definition;
+use super::tests::{append, bench, definition, inside};
 use super::*;
 use crate::schema::IndexType;
 
@@ -24,4 +24,20 @@ fn a_build_of_what_is_wanted_no_more_stops_and_no_other() {
     assert!(state.begin(two[0].id, &all).is_cancelled(), "it was seen before it went");
     all.cancel();
     assert!(kept.is_cancelled());
+}
+
+#[tokio::test]
+async fn what_a_build_has_written_that_came_to_no_end_goes_with_its_parts() {
+    let bench = bench();
+    let table = inside(&bench).await;
+    append(&table, 0, 20).await;
+    let segment = uuid::Uuid::new_v4();
+    let folder = bench.place().dataset.join("_indices").join(segment.to_string());
+    std::fs::create_dir_all(folder.join("part")).unwrap();
+    let files = [folder.join("a.lance"), folder.join("part").join("b.lance")];
+    for file in &files {
+        std::fs::write(file, "x").unwrap();
+    }
+    table.inner().forget_unbuilt(segment).await;
+    assert!(files.iter().all(|file| !file.exists()));
 }

@@ -120,14 +120,10 @@ pub(super) async fn remove_strays(
     blocking(move || {
         let mut removed = 0;
         for segment in folders(&indices)?.into_iter().filter(|name| !segments.contains(name)) {
-            let folder = indices.join(segment);
-            // Some kinds write parts in folders of their own first.
-            let within = folders(&folder)?.into_iter().map(|name| folder.join(name));
-            for folder in std::iter::once(folder.clone()).chain(within) {
-                for (name, bytes, _) in data_files(&folder)?.into_iter().filter(|(_, _, changed)| *changed < since) {
-                    disk.remove(&folder.join(name))?;
-                    removed += bytes;
-                }
+            let files = files_within(&indices.join(segment))?;
+            for (file, bytes, _) in files.into_iter().filter(|(.., changed)| *changed < since) {
+                disk.remove(&file)?;
+                removed += bytes;
             }
         }
         for (name, bytes, changed) in data_files(&folder)? {
@@ -139,6 +135,18 @@ pub(super) async fn remove_strays(
         Ok::<_, io::Error>(removed)
     })
     .await
+}
+
+/// The files of a segment of an index by its folder, with size and time.
+pub(in crate::table::lance) fn files_within(folder: &Path) -> io::Result<Vec<(PathBuf, u64, SystemTime)>> {
+    // Some kinds write parts in folders of their own first.
+    let within = folders(folder)?.into_iter().map(|name| folder.join(name));
+    let mut files = Vec::new();
+    for folder in std::iter::once(folder.to_owned()).chain(within) {
+        let found = data_files(&folder)?.into_iter();
+        files.extend(found.map(|(name, bytes, changed)| (folder.join(name), bytes, changed)));
+    }
+    Ok(files)
 }
 
 /// The names of the folders in a folder; none where it is not there.

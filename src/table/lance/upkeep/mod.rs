@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub(super) use self::clean::files_within;
 use self::clean::{Cleaned, VERSIONS_KEPT, VERSIONS_MAX};
 use self::merge::Merged;
 pub use self::plan::UpkeepPolicy;
