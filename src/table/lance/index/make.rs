@@ -44,7 +44,7 @@ impl Inner {
         let definition = part.definition;
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
         self.indexes.with_known(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
-        let uuid = Uuid::new_v4();
+        let uuid = Uuid::now_v7();
         let order = build::Order {
             uuid,
             dataset: version.dataset.as_ref().clone(),

@@ -31,7 +31,7 @@ async fn what_a_build_has_written_that_came_to_no_end_goes_with_its_parts() {
     let bench = bench();
     let table = inside(&bench).await;
     append(&table, 0, 20).await;
-    let segment = uuid::Uuid::new_v4();
+    let segment = uuid::Uuid::now_v7();
     let folder = bench.place().dataset.join("_indices").join(segment.to_string());
     std::fs::create_dir_all(folder.join("part")).unwrap();
     let files = [folder.join("a.lance"), folder.join("part").join("b.lance")];
