@@ -81,6 +81,10 @@ impl Inner {
             }
         }
         let stopped = turn.stop.is_cancelled();
+        // Not between steps, which wait for upkeep that goes on.
+        if !stopped && self.indexes.heavier.swap(false, Ordering::AcqRel) {
+            self.look_after_history();
+        }
         drop(turn);
         if stopped {
             return;

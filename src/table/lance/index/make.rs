@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lance::index::DatasetIndexExt as _;
 use lance_table::format::{Fragment, IndexMetadata};
@@ -150,9 +151,11 @@ impl Inner {
         let noted = new.as_ref().map(|(segment, note, _)| (segment.uuid, note.clone()));
         let notes = Notes::of(dataset.manifest()).changed(&indices, &gone, noted).to_stored();
         let new_indices = new.iter().map(|(segment, ..)| (*segment).clone()).collect();
+        let has_gone = !removed.is_empty();
         let operation = Operation::CreateIndex { new_indices, removed_indices: removed };
         let transaction = Transaction::new_from_version(dataset.manifest().version, operation);
         self.commit_index(&present, transaction, (built, notes)).await?;
+        self.indexes.heavier.fetch_or(has_gone, Ordering::AcqRel);
         Ok(true)
     }
 

@@ -15,7 +15,7 @@ mod survey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,8 @@ pub(super) struct State {
     waited: AtomicU64,
     /// When the next look is, where one is arranged.
     timed: Mutex<Option<Instant>>,
+    /// Whether segments have gone since the last clean-up was asked for: older versions hold them alone.
+    heavier: AtomicBool,
     pace: Mutex<Pace>,
     known: Mutex<HashMap<IndexId, Known>>,
 }
@@ -81,6 +83,7 @@ impl Default for State {
             asked: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             timed: Mutex::default(),
+            heavier: AtomicBool::new(false),
             pace: Mutex::new(pace),
             known: Mutex::default(),
         }

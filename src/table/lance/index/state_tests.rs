@@ -1,6 +1,8 @@
-use super::tests::{append, bench, definition, inside};
+use super::tests::{append, bench, definition, inside, settled, want};
 use super::*;
 use crate::schema::IndexType;
+use crate::table::Table as _;
+use crate::table::lance::tests::files;
 
 #[test]
 fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
@@ -40,4 +42,33 @@ async fn what_a_build_has_written_that_came_to_no_end_goes_with_its_parts() {
     }
     table.inner().forget_unbuilt(segment).await;
     assert!(files.iter().all(|file| !file.exists()));
+}
+
+#[tokio::test]
+async fn segments_that_were_replaced_count_as_history_and_leave_the_disk() {
+    let bench = bench();
+    let table = inside(&bench).await;
+    append(&table, 0, 20).await;
+    let index_bytes = || -> u64 {
+        let segments = std::fs::read_dir(bench.place().dataset.join("_indices")).unwrap();
+        let files = segments.flat_map(|segment| files(&segment.unwrap().path()));
+        files.map(|file| std::fs::metadata(file).unwrap().len()).sum()
+    };
+    let define = || [definition("n", IndexType::BTree, 20), definition("text", IndexType::Inverted, 20)];
+    want(&table, &define());
+    settled(&bench, &table).await;
+    let one = index_bytes();
+    let mut hold = Some(table.inner().pins.pin(1));
+    for pinned in [true, false] {
+        want(&table, &define());
+        settled(&bench, &table).await;
+        bench.upkept().await;
+        let dead = table.usage().await.unwrap().dead_bytes;
+        if pinned {
+            assert!(dead >= one && index_bytes() > one, "{dead} of {one}");
+            hold.take();
+        } else {
+            assert!(index_bytes() < one * 2, "{one}: what was replaced stays");
+        }
+    }
 }

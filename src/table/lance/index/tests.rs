@@ -115,6 +115,17 @@ pub(super) async fn settled(bench: &Bench, table: &LanceTable) {
     bench.tables.shared.index_turns.ended(&bench.place().dataset, |_| ()).await;
 }
 
+/// Nobody builds until it is dropped.
+pub(super) async fn held(bench: &Bench) -> crate::table::lance::upkeep::Turn {
+    let (turns, dataset) = (&bench.tables.shared.index_turns, bench.place().dataset);
+    loop {
+        turns.ended(&dataset, |_| ()).await;
+        if let Some(turn) = turns.begin(&dataset) {
+            return turn;
+        }
+    }
+}
+
 fn offsets(batch: &RecordBatch) -> Vec<u64> {
     batch.column_by_name("_offset").unwrap().as_primitive::<UInt64Type>().values().to_vec()
 }
@@ -224,7 +235,7 @@ async fn what_is_found_by_an_index_is_what_is_there_whatever_became_of_the_fragm
     assert!(standing(&table).await.iter().all(|standing| standing.rows == 750));
     check(&bench, 0..750).await;
     // Merged, and looked at before the indexes have followed.
-    let hold = bench.tables.shared.index_turns.begin(&bench.place().dataset).unwrap();
+    let hold = held(&bench).await;
     table.compact();
     bench.upkept().await;
     named.look(&table);
@@ -239,7 +250,7 @@ async fn what_is_found_by_an_index_is_what_is_there_whatever_became_of_the_fragm
     assert!(standing(&table).await.iter().all(|standing| standing.rows == 780));
     check(&bench, 0..780).await;
     // Part of it expires, part of it is merged again.
-    let hold = bench.tables.shared.index_turns.begin(&bench.place().dataset).unwrap();
+    let hold = held(&bench).await;
     table.compact();
     bench.upkept().await;
     append(&table, 780, 400).await;
