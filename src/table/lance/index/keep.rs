@@ -31,7 +31,7 @@ enum Next {
 }
 
 /// A step to be taken.
-enum Step {
+pub(super) enum Step {
     Build { part: usize, task: Task },
     Wait(Option<Duration>),
 }
@@ -151,9 +151,10 @@ impl Inner {
     }
 
     /// What is due, or when something will be.
-    fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
+    pub(super) fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
         let now = Instant::now();
         let idle_in = self.indexes.idle_in(self.shared.upkeep_policy.index_idle, now);
+        let mut due: Vec<((bool, Option<Instant>), usize, Task)> = Vec::new();
         let mut pause: Option<Duration> = None;
         let mut wait = |left: Duration| pause = Some(pause.map_or(left, |pause| pause.min(left)));
         for (place, part) in found.parts.iter().enumerate() {
@@ -173,13 +174,17 @@ impl Inner {
                 continue;
             }
             if let Some(task) = part.coverage.next_task(idle_in.is_none()) {
-                return Step::Build { part: place, task };
+                let ended = self.indexes.ended(definition.id, part.place);
+                due.push(((!part.segments.is_empty(), ended), place, task));
+                continue;
             }
             if let Some(left) = idle_in.filter(|_| part.coverage.is_behind()) {
                 wait(left);
             }
         }
-        Step::Wait(pause)
+        // First what can answer nothing yet, then what has waited longest: one that is always due keeps no other waiting.
+        let first = due.into_iter().min_by_key(|(rank, ..)| *rank);
+        first.map_or(Step::Wait(pause), |(_, part, task)| Step::Build { part, task })
     }
 
     /// Takes a step of one index, and notes what came of it.
@@ -192,7 +197,10 @@ impl Inner {
             Task::Build(places) => self.build(part, places, version, stop).await,
         };
         self.indexes.pace.lock().built = Some((Instant::now(), began.elapsed()));
-        self.indexes.with_known(id, |known| known.progress = None);
+        self.indexes.with_known(id, |known| {
+            known.progress = None;
+            known.ended.insert(part.place, Instant::now());
+        });
         match outcome {
             Ok(()) => self.indexes.with_known(id, |known| known.trouble = None),
             Err(_) if stop.is_cancelled() => {}

@@ -64,6 +64,8 @@ struct Known {
     /// Tells the build to stop.
     build: CancellationToken,
     trouble: Option<Trouble>,
+    /// When the last step of each column ended.
+    ended: HashMap<usize, Instant>,
     /// Columns that had nothing to index, with the version where that was seen.
     hollow: HashMap<usize, u64>,
 }
@@ -166,6 +168,11 @@ impl State {
         let known = self.known.lock();
         let until = known.get(&id)?.trouble.as_ref()?.until;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// When the last step of a column ended.
+    fn ended(&self, id: IndexId, column: usize) -> Option<Instant> {
+        self.known.lock().get(&id)?.ended.get(&column).copied()
     }
 
     fn fail(&self, id: IndexId, error: String) {

@@ -1,4 +1,4 @@
-use super::tests::{append, bench, definition, inside, settled, want};
+use super::tests::{append, bench, definition, held, inside, settled, want};
 use super::*;
 use crate::schema::IndexType;
 use crate::table::Table as _;
@@ -68,4 +68,39 @@ async fn segments_that_were_replaced_count_as_history_and_leave_the_disk() {
     }
     let (all, data) = (index_bytes(), table.usage().await.unwrap().live_bytes);
     assert!(data < 3 * one && all <= 2 * one + data, "{all} of {one} and {data}");
+}
+
+#[tokio::test]
+async fn an_index_that_is_always_due_keeps_no_other_waiting() {
+    let bench = bench();
+    let table = inside(&bench).await;
+    append(&table, 0, 20).await;
+    let wanted = ["n", "k", "text"].map(|name| definition(name, IndexType::BTree, 20));
+    want(&table, &wanted[..2]);
+    settled(&bench, &table).await;
+    let _hold = held(&bench).await;
+    append(&table, 20, 20).await;
+    let inner = table.inner();
+    let version = inner.version().await.unwrap().unwrap();
+    let found = survey::survey(&version, &wanted).await.unwrap();
+    let next = || match inner.next_step(&found, &version) {
+        keep::Step::Build { part, .. } => part,
+        keep::Step::Wait(_) => panic!("all are due"),
+    };
+    assert_eq!(next(), 2, "it can answer nothing yet");
+    let ended = |place: usize, at| {
+        let known = Known { ended: HashMap::from([(0, at)]), ..Known::default() };
+        inner.indexes.known.lock().insert(wanted[place].id, known);
+    };
+    let found = survey::Survey { parts: found.parts.into_iter().take(2).collect(), unwanted: Vec::new() };
+    let next = || match inner.next_step(&found, &version) {
+        keep::Step::Build { part, .. } => part,
+        keep::Step::Wait(_) => panic!("both are due"),
+    };
+    let now = Instant::now();
+    ended(0, now);
+    ended(1, now - Duration::from_secs(1));
+    assert_eq!(next(), 1);
+    ended(1, now + Duration::from_secs(1));
+    assert_eq!(next(), 0);
 }
