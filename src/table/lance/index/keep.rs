@@ -168,12 +168,13 @@ impl Inner {
                 continue;
             }
             if part.is_name_taken {
-                let error = "The dataset has an index of that name that another tool has made.".to_owned();
-                self.indexes.fail(definition.id, error);
+                let error = "The dataset has an index of that name over another column, which another tool has made. \
+                             Drop it there, or ask for the index under another name.";
+                self.indexes.fail(definition.id, error.to_owned());
                 wait(REST_FIRST);
                 continue;
             }
-            if let Some(task) = part.coverage.next_task(idle_in.is_none()) {
+            if let Some(task) = part.next_task(idle_in.is_none()) {
                 let ended = self.indexes.ended(definition.id, part.place);
                 due.push(((!part.segments.is_empty(), ended), place, task));
                 continue;

@@ -191,7 +191,8 @@ impl Inner {
     }
 }
 
-/// The segments at places.
+/// The segments at places, and what is replaced besides.
 pub(super) fn uuids(part: &Part<'_>, places: &[usize]) -> Vec<Uuid> {
-    places.iter().filter_map(|place| part.segments.get(*place)).map(|segment| segment.uuid).collect()
+    let ours = places.iter().filter_map(|place| part.segments.get(*place)).map(|segment| segment.uuid);
+    ours.chain(part.replaced.iter().copied()).collect()
 }

@@ -1,8 +1,12 @@
-use super::tests::{append, bench, definition, held, inside, settled, want};
+use ::lance::index::DatasetIndexExt as _;
+use lance_index::scalar::{BuiltinIndexType, ScalarIndexParams};
+
+use super::tests::{append, bench, definition, held, inside, settled, standing, want};
 use super::*;
 use crate::schema::IndexType;
-use crate::table::Table as _;
+use crate::table::lance::tests::somebody_else;
 use crate::table::lance::upkeep::files_within;
+use crate::table::{IndexState, Table as _};
 
 #[test]
 fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
@@ -103,4 +107,30 @@ async fn an_index_that_is_always_due_keeps_no_other_waiting() {
     assert_eq!(next(), 1);
     ended(1, now + Duration::from_secs(1));
     assert_eq!(next(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_another_tool_has_made_of_ours_are_replaced_and_those_of_another_column_are_not() {
+    let mut bench = bench();
+    let table = inside(&bench).await;
+    append(&table, 0, 20).await;
+    drop(table);
+    let mut dataset = somebody_else(&bench).await;
+    let params = ScalarIndexParams::for_builtin(BuiltinIndexType::BTree);
+    for (column, name) in [("n", "n_index"), ("n", "k_index")] {
+        let build = dataset.create_index_builder(&[column], lance_index::IndexType::BTree, &params);
+        build.name(name.to_owned()).await.unwrap();
+    }
+    let foreign: Vec<_> = dataset.load_indices().await.unwrap().iter().map(|segment| segment.uuid).collect();
+    drop(bench.reopened().await.unwrap());
+    let table = inside(&bench).await;
+    want(&table, &[definition("n", IndexType::BTree, 20), definition("k", IndexType::BTree, 20)]);
+    settled(&bench, &table).await;
+    let now = standing(&table).await;
+    assert_eq!((now[0].state, now[0].rows, &now[0].error), (IndexState::Ready, 20, &None));
+    assert_eq!(now[1].state, IndexState::Failed);
+    assert!(now[1].error.as_deref().is_some_and(|error| error.ends_with("under another name.")), "{now:?}");
+    let segments = somebody_else(&bench).await.load_indices().await.unwrap();
+    assert_eq!(segments.len(), 2);
+    assert!(segments.iter().all(|it| foreign.contains(&it.uuid) == (it.name == "k_index")), "{segments:?}");
 }
