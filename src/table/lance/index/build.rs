@@ -21,6 +21,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::progress::Progress;
+use crate::model::Offset;
 use crate::schema::{IndexSpec, IndexType, NGRAM_MAX, NGRAM_MIN};
 use crate::table::TableError;
 use crate::table::lance::error::foreign;
@@ -73,15 +74,18 @@ pub(super) struct Order {
     pub(super) spec: IndexSpec,
     /// The fragments whose rows it is of.
     pub(super) over: Vec<Placed>,
+    /// Rows before it have nothing that could be indexed.
+    pub(super) hollow: Offset,
     pub(super) progress: Arc<Progress>,
 }
 
 /// Builds a segment; none where its rows have nothing that could be indexed.
 pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
-    let Order { mut dataset, uuid, name, column, spec, over, progress } = order;
+    let Order { mut dataset, uuid, name, column, spec, over, hollow, progress } = order;
     let mut makeshift = false;
     if spec.kind.is_vector() {
-        let vectors = count_vectors(&dataset, &column, &over, QUANTIZER_ROWS).await?;
+        let past: Vec<Placed> = over.iter().filter(|placed| placed.next > hollow).copied().collect();
+        let vectors = count_vectors(&dataset, &column, &past, QUANTIZER_ROWS).await?;
         if vectors == 0 {
             return Ok(None);
         }

@@ -160,7 +160,7 @@ impl Inner {
         for (place, part) in found.parts.iter().enumerate() {
             let definition = part.definition;
             let is_early = part.segments.is_empty() && version.layout.next < definition.from;
-            if part.column.is_none() || is_early || self.indexes.is_hollow(part, version.dataset.manifest().version) {
+            if part.column.is_none() || is_early || self.indexes.is_hollow(part, version) {
                 continue;
             }
             if let Some(left) = self.indexes.rest_of(definition.id, now) {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use super::Hollow;
 use super::build;
 use super::notes::{Note, Notes};
 use super::progress::Progress;
@@ -53,6 +54,7 @@ impl Inner {
             column: column.clone(),
             spec: definition.spec.clone(),
             over,
+            hollow: self.indexes.hollow_to(part),
             progress,
         };
         // On a task of its own: what Lance does not foresee ends that task and nothing else.
@@ -77,7 +79,8 @@ impl Inner {
         };
         let Some(built) = built else {
             self.indexes.with_known(definition.id, |known| {
-                known.hollow.insert(part.place, number);
+                let bare = Some(column.field).filter(|_| part.segments.is_empty());
+                known.hollow.insert(part.place, Hollow { version: number, bare, next: version.layout.next });
             });
             return Ok(());
         };

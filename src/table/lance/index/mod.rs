@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
 use self::survey::Part;
-use crate::model::IndexId;
+use super::open::Version;
+use crate::model::{IndexId, Offset};
 use crate::table::{Cause, IndexDefinition};
 
 /// Builds of less than usual take at most one part in so many of the time.
@@ -66,8 +67,19 @@ struct Known {
     trouble: Option<Trouble>,
     /// When the last step of each column ended.
     ended: HashMap<usize, Instant>,
-    /// Columns that had nothing to index, with the version where that was seen.
-    hollow: HashMap<usize, u64>,
+    /// Columns that had nothing to index.
+    hollow: HashMap<usize, Hollow>,
+}
+
+/// Where a column had nothing to index.
+#[derive(Clone, Copy, Debug)]
+struct Hollow {
+    /// The version where that was seen.
+    version: u64,
+    /// The column, where no segment had any of it.
+    bare: Option<i32>,
+    /// Where that version ended.
+    next: Offset,
 }
 
 #[derive(Clone, Debug)]
@@ -183,10 +195,23 @@ impl State {
         });
     }
 
-    /// Whether a column had nothing to index in a version.
-    fn is_hollow(&self, part: &Part<'_>, version: u64) -> bool {
-        let known = self.known.lock();
-        known.get(&part.definition.id).and_then(|known| known.hollow.get(&part.place)) == Some(&version)
+    fn hollow(&self, part: &Part<'_>) -> Option<Hollow> {
+        self.known.lock().get(&part.definition.id)?.hollow.get(&part.place).copied()
+    }
+
+    /// Up to where a column that has no segment has nothing to index: whatever is merged, its rows are what they were.
+    fn hollow_to(&self, part: &Part<'_>) -> Offset {
+        let field = part.column.as_ref().filter(|_| part.segments.is_empty()).map(|column| column.field);
+        let hollow = self.hollow(part).filter(|hollow| field.is_some() && hollow.bare == field);
+        hollow.map_or(Offset::ZERO, |hollow| hollow.next)
+    }
+
+    /// Whether a column has nothing to index in a version.
+    fn is_hollow(&self, part: &Part<'_>, version: &Version) -> bool {
+        let number = version.dataset.manifest().version;
+        let seen = self.hollow(part).is_some_and(|hollow| hollow.version == number);
+        let to = self.hollow_to(part);
+        seen || (to > Offset::ZERO && to >= version.layout.next)
     }
 }
 
