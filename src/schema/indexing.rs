@@ -82,12 +82,8 @@ const IVF_PQ: &[ParamSpec] = &[
     param("num_sub_vectors", ParamKind::Integer(1, 65_536)),
     param("num_bits", ParamKind::Integer(4, 8)),
 ];
-const IVF_HNSW_SQ: &[ParamSpec] = &[
-    METRIC,
-    PARTITIONS,
-    param("m", ParamKind::Integer(2, 64)),
-    param("ef_construction", ParamKind::Integer(8, 512)),
-];
+const IVF_HNSW_SQ: &[ParamSpec] =
+    &[METRIC, PARTITIONS, param("m", ParamKind::Integer(2, 64)), param("ef_construction", ParamKind::Integer(8, 512))];
 const INVERTED: &[ParamSpec] = &[
     param("with_position", ParamKind::Bool),
     param("base_tokenizer", ParamKind::Word(&["simple", "whitespace", "raw", "ngram"])),

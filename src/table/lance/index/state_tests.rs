@@ -22,7 +22,8 @@ fn a_look_that_is_sooner_takes_the_place_of_one_that_is_later() {
 #[test]
 fn a_build_of_what_is_wanted_no_more_stops_and_no_other() {
     let (state, all) = (State::default(), CancellationToken::new());
-    let two: Arc<[IndexDefinition]> = vec![definition("n", IndexType::BTree, 0), definition("k", IndexType::Bitmap, 0)].into();
+    let two: Arc<[IndexDefinition]> =
+        vec![definition("n", IndexType::BTree, 0), definition("k", IndexType::Bitmap, 0)].into();
     state.want(&two);
     let (gone, kept) = (state.begin(two[0].id, &all), state.begin(two[1].id, &all));
     state.want(&two[1..].into());
@@ -118,7 +119,8 @@ async fn segments_that_another_tool_has_made_of_ours_are_replaced_and_those_of_a
     let mut dataset = somebody_else(&bench).await;
     let params = ScalarIndexParams::for_builtin(BuiltinIndexType::BTree);
     for (column, name) in [("n", "n_index"), ("n", "k_index")] {
-        let build = dataset.create_index_builder(&[column], lance_index::IndexType::BTree, &params);
+        let columns = [column];
+        let build = dataset.create_index_builder(&columns, lance_index::IndexType::BTree, &params);
         build.name(name.to_owned()).await.unwrap();
     }
     let foreign: Vec<_> = dataset.load_indices().await.unwrap().iter().map(|segment| segment.uuid).collect();

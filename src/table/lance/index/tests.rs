@@ -22,7 +22,8 @@ use std::path::PathBuf;
 const DIM: usize = 8;
 
 /// Merges what it can, and indexes whatever comes at once.
-pub(super) const EAGER: UpkeepPolicy = UpkeepPolicy { index_idle: Duration::ZERO, history_bytes: 0, ..UpkeepPolicy::USUAL };
+pub(super) const EAGER: UpkeepPolicy =
+    UpkeepPolicy { index_idle: Duration::ZERO, history_bytes: 0, ..UpkeepPolicy::USUAL };
 
 pub(super) fn columns() -> crate::schema::Columns {
     let vector = || DataType::Vector { dim: u32::try_from(DIM).unwrap(), item: FloatType::F32 };
