@@ -67,7 +67,8 @@ pub struct TableUsage {
     pub raw_bytes: u64,
     /// Bytes of data files that hold records of the newest version.
     pub live_bytes: u64,
-    /// Bytes of data files besides: what older versions hold alone, what has expired, what a crash has left.
+    /// Bytes of data files besides, and of files of indexes that the newest version does not name: what older versions hold
+    /// alone, what has expired, what a crash has left.
     pub dead_bytes: u64,
     /// The last time that something was done about it since the table was opened.
     pub last_upkeep: Option<Upkeep>,
