@@ -157,8 +157,16 @@ impl Cut {
         let looking = index.nearest(neighbours.query.as_f32(), k, ask.effort, self.admitted());
         let looking = async { looking.await.map_err(|error| failed("an index cannot be searched", &error)) };
         let (candidates, parts) = tokio::try_join!(looking, scan.run(&ranges, || Nearest::new(neighbours.clone(), k)))?;
-        let candidates = self.within(candidates).into_iter();
-        let candidates = candidates.map(|found| Ranked::new(found.measure, found.offset.get())).collect();
+        let mut candidates = self.within(candidates);
+        candidates.retain(|found| found.measure.is_finite());
+        if candidates.len() < k && ask.effort.nprobes.is_none() {
+            let passing = index.passing(self.admitted()).await;
+            let passing = passing.map_err(|error| failed("the rows of an index cannot be counted", &error))?;
+            if passing > candidates.len() as u64 {
+                return self.nearest_of_all(neighbours, k).await;
+            }
+        }
+        let candidates = candidates.into_iter().map(|found| Ranked::new(found.measure, found.offset.get())).collect();
         Ok(Ranking {
             ranked: Nearest::ranking(k, parts, candidates),
             indexed_through: coverage.through(self.bounds.earliest),

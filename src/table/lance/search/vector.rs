@@ -101,11 +101,12 @@ pub(in crate::table::lance) async fn vector_index(
 
 impl Vectors {
     /// What is not asked for is chosen so that most of the true neighbours are found.
-    fn effort(&self, k: usize, asked: Effort) -> Effort {
+    fn effort(&self, k: usize, asked: Effort, is_partial: bool) -> Effort {
         let nprobes = NPROBES_MIN.max(self.kind.partitions / NPROBES_SHARE);
         Effort {
             nprobes: asked.nprobes.or(Some(nprobes)),
-            refine_factor: asked.refine_factor.or(self.kind.refine_factor),
+            // Where few rows pass, Lance names them all without having measured them.
+            refine_factor: asked.refine_factor.or(self.kind.refine_factor).or_else(|| is_partial.then_some(1)),
             ef: asked.ef.or_else(|| self.kind.is_graph.then_some(k.saturating_mul(2).max(EF_MIN))),
         }
     }
@@ -117,15 +118,17 @@ impl Vectors {
         asked: Effort,
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
-        let Effort { nprobes, refine_factor, ef } = self.effort(k, asked);
+        let Effort { nprobes, refine_factor, ef } = self.effort(k, asked, self.indexed.condition(&admitted).is_some());
         let mut scanner = self.indexed.scanner(&admitted, DISTANCE)?;
         scanner.nearest(&self.indexed.column, &Float32Array::from(query), k)?;
         let segments = self.indexed.segments.iter().map(|segment| segment.uuid).collect();
         scanner.with_index_segments(segments)?;
         scanner.fast_search();
-        if let Some(nprobes) = nprobes {
-            scanner.nprobes(nprobes);
-        }
+        match (asked.nprobes, nprobes) {
+            (Some(nprobes), _) => scanner.nprobes(nprobes),
+            // Where those have too few rows that pass, Lance goes on through the others.
+            (None, nprobes) => scanner.minimum_nprobes(nprobes.unwrap_or(NPROBES_MIN)),
+        };
         if let Some(factor) = refine_factor {
             scanner.refine(factor);
         }
@@ -147,6 +150,11 @@ impl VectorIndex for Vectors {
 
     fn metric(&self) -> Metric {
         self.metric
+    }
+
+    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError> {
+        let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
+        joined(runtime.spawn(async move { this.indexed.passing(&admitted).await }).await)
     }
 
     async fn nearest(
