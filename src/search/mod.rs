@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use crate::table::search::{Effort, Metric};
-pub use ask::{EFFORT_MAX, HITS, HITS_MAX, SearchRequest, TextAsk, VectorAsk};
+pub use ask::{EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk};
 pub use hits::{Found, Hit};
 pub use run::refused_filter;
 

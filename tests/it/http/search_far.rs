@@ -45,6 +45,9 @@ async fn an_index_finds_as_many_hits_as_pass_wherever_they_lie() {
     assert_eq!(few["hits"][0]["_distance"].as_f64(), Some(2450.0 * 2450.0 + 55.0 * 55.0));
     let all = search(near, ROWS, "n >= 0").await;
     assert_eq!(all["hits"].as_array().unwrap().len(), ROWS);
+    // No more room is made than rows need.
+    let large = json!({"column": "v", "query": [0, 0], "refine_factor": 100, "ef": 100_000});
+    assert_eq!(search(large, 10_000, "n >= 0").await["hits"].as_array().unwrap().len(), ROWS);
     // What is asked for is all that is looked into.
     let bounded = search(json!({"column": "v", "query": [0, 0], "nprobes": 1}), 10, "n >= 2880").await;
     assert_eq!(bounded["hits"], json!([]));

@@ -100,6 +100,11 @@ impl Indexed {
         Ok(scanner)
     }
 
+    /// How many rows the version has, deleted ones among them.
+    fn rows(&self) -> usize {
+        usize::try_from(self.layout.next.since(self.layout.base)).unwrap_or(usize::MAX)
+    }
+
     /// What rows have to fulfil, if anything.
     fn condition(&self, admitted: &Admitted) -> Option<Expr> {
         let from = admitted.from.filter(|from| *from > self.layout.base);

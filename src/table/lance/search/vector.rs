@@ -100,14 +100,19 @@ pub(in crate::table::lance) async fn vector_index(
 }
 
 impl Vectors {
-    /// What is not asked for is chosen so that most of the true neighbours are found.
+    /// What is not asked for is chosen so that most of the true neighbours are found. Lance makes room for as many candidates
+    /// as it is asked for, so no more are than there are rows.
     fn effort(&self, k: usize, asked: Effort, is_partial: bool) -> Effort {
+        let rows = self.indexed.rows();
         let nprobes = NPROBES_MIN.max(self.kind.partitions / NPROBES_SHARE);
+        // Where few rows pass, Lance names them all without having measured them.
+        let factor = asked.refine_factor.or(self.kind.refine_factor).or_else(|| is_partial.then_some(1));
+        let factor_max = u32::try_from(rows.div_ceil(k.max(1))).unwrap_or(u32::MAX).max(1);
+        let ef = asked.ef.or_else(|| self.kind.is_graph.then_some(k.saturating_mul(2).max(EF_MIN)));
         Effort {
             nprobes: asked.nprobes.or(Some(nprobes)),
-            // Where few rows pass, Lance names them all without having measured them.
-            refine_factor: asked.refine_factor.or(self.kind.refine_factor).or_else(|| is_partial.then_some(1)),
-            ef: asked.ef.or_else(|| self.kind.is_graph.then_some(k.saturating_mul(2).max(EF_MIN))),
+            refine_factor: factor.map(|factor| factor.min(factor_max)),
+            ef: ef.map(|ef| ef.min(rows).max(1)),
         }
     }
 
@@ -118,6 +123,10 @@ impl Vectors {
         asked: Effort,
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
+        let k = k.min(self.indexed.rows());
+        if k == 0 {
+            return Ok(Vec::new());
+        }
         let Effort { nprobes, refine_factor, ef } = self.effort(k, asked, self.indexed.condition(&admitted).is_some());
         let mut scanner = self.indexed.scanner(&admitted, DISTANCE)?;
         scanner.nearest(&self.indexed.column, &Float32Array::from(query), k)?;
