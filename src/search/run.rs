@@ -29,7 +29,6 @@ pub(super) struct Cut {
     pub(super) columns: Columns,
     pub(super) bounds: Bounds,
     filter: Option<Arc<BoundFilter>>,
-    runtime: Handle,
 }
 
 /// A ranking, and what was done for it.
@@ -104,8 +103,7 @@ impl Cut {
             Some(_) => filter.bind(&columns.schema),
         };
         let filter = ask.filter.as_ref().map(bind).transpose().map_err(refused_filter)?.map(Arc::new);
-        let runtime = topic.lance_runtime();
-        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter, runtime })
+        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter })
     }
 
     /// A scan of some columns.
@@ -118,7 +116,7 @@ impl Cut {
             view: self.view.clone(),
             set: ColumnSet::new(&self.columns, Some(&fields)),
             filter: self.filter.clone(),
-            runtime: self.runtime.clone(),
+            runtime: Handle::current(),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Scan {
     pub(super) view: View,
     pub(super) set: ColumnSet,
     pub(super) filter: Option<Arc<BoundFilter>>,
-    /// Where Lance runs.
+    /// Where the tasks run.
     pub(super) runtime: Handle,
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use tokio::runtime::Handle;
 
 use crate::backend::{Lane, StorageError, chosen};
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
@@ -248,11 +247,6 @@ impl Topic {
     async fn newest_table(&self) -> Result<Arc<dyn Table>, Problem> {
         let lane = self.backend.lane().ok_or_else(Problem::internal)?;
         lane.newest().await.map_err(|err| self.storage_problem(&err))
-    }
-
-    /// Where work on datasets runs.
-    pub(crate) fn lance_runtime(&self) -> Handle {
-        self.backend.lane().and_then(|lane| lane.runtime()).unwrap_or_else(Handle::current)
     }
 
     /// Refuses what a topic without columns cannot do.

@@ -9,6 +9,7 @@ use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::vector::quantizer::QuantizationType;
 use lance_index::vector::v3::subindex::SubIndexType;
 use lance_linalg::distance::DistanceType;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Indexed, Place};
 use crate::schema::{Columns, FieldPath};
@@ -163,7 +164,8 @@ impl VectorIndex for Vectors {
 
     async fn passing(&self, admitted: Admitted) -> Result<u64, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        joined(runtime.spawn(async move { this.indexed.passing(&admitted).await }).await)
+        let passing = async move { this.indexed.passing(&admitted).await };
+        joined(AbortOnDropHandle::new(runtime.spawn(passing)).await)
     }
 
     async fn nearest(
@@ -174,6 +176,6 @@ impl VectorIndex for Vectors {
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        joined(runtime.spawn(this.search(query, k, effort, admitted)).await)
+        joined(AbortOnDropHandle::new(runtime.spawn(this.search(query, k, effort, admitted))).await)
     }
 }
