@@ -28,6 +28,7 @@ pub use hits::{Found, Hit};
 pub use run::refused_filter;
 
 use crate::model::{ErrorCode, Problem};
+use crate::search::run::Served;
 use crate::search::scan::failed;
 use crate::topic::Topic;
 
@@ -77,19 +78,19 @@ impl Searches {
                 "Too many searches run at present; ask again in a moment.",
             ));
         };
-        let topic = Arc::clone(topic);
+        let served = Arc::new(Served::default());
+        let (topic, served_by) = (Arc::clone(topic), Arc::clone(&served));
         let search = async move {
             // The turn is over when the work is.
             let _turn = turn;
-            run::search(&topic, &ask).await
+            run::search(&topic, &ask, &served_by).await
         };
         let search = AbortOnDropHandle::new(self.runtime.spawn(search));
         match tokio::time::timeout(self.time, search).await {
             Ok(found) => found.unwrap_or_else(|error| Err(failed("a search ended early", &error))),
             Err(_) => {
                 let seconds = self.time.as_secs();
-                let detail =
-                    format!("The search took longer than {seconds} s; narrow it, or make an index for its column.");
+                let detail = format!("The search took longer than {seconds} s; {}.", served.advice());
                 Err(Problem::new(ErrorCode::Overloaded, detail))
             }
         }

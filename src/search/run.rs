@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 
@@ -29,6 +30,29 @@ pub(super) struct Cut {
     pub(super) columns: Columns,
     pub(super) bounds: Bounds,
     filter: Option<Arc<BoundFilter>>,
+    pub(super) served: Arc<Served>,
+}
+
+/// Whether indexes serve a search, for who has to say why it takes long.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    lacks_index: AtomicBool,
+}
+
+impl Served {
+    /// A column has no index that could be used.
+    pub(super) fn lacks_index(&self) {
+        self.lacks_index.store(true, Ordering::Relaxed);
+    }
+
+    /// What to do about a search that takes too long.
+    pub(super) fn advice(&self) -> &'static str {
+        if self.lacks_index.load(Ordering::Relaxed) {
+            "narrow it, or make an index for its column"
+        } else {
+            "ask for fewer hits, or narrow it"
+        }
+    }
 }
 
 /// A ranking, and what was done for it.
@@ -39,10 +63,14 @@ pub(super) struct Ranking {
     pub(super) index: Option<String>,
 }
 
-pub(super) async fn search(topic: &Arc<Topic>, ask: &SearchRequest) -> Result<Found, Problem> {
+pub(super) async fn search(
+    topic: &Arc<Topic>,
+    ask: &SearchRequest,
+    served: &Arc<Served>,
+) -> Result<Found, Problem> {
     let mut tries = 1;
     loop {
-        let cut = Cut::of(topic, ask).await?;
+        let cut = Cut::of(topic, ask, served).await?;
         let outcome = once(&cut, ask).await;
         let Err(problem) = &outcome else { return outcome };
         // What was posted meanwhile may have changed columns under the reader.
@@ -92,7 +120,7 @@ fn found_by(hit: &Ranked, is_distance: bool) -> Fused {
 }
 
 impl Cut {
-    async fn of(topic: &Arc<Topic>, ask: &SearchRequest) -> Result<Self, Problem> {
+    async fn of(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Self, Problem> {
         let view = topic.view(ask.at.as_ref()).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
         let bounds = topic.bounds(&view);
@@ -103,7 +131,7 @@ impl Cut {
             Some(_) => filter.bind(&columns.schema),
         };
         let filter = ask.filter.as_ref().map(bind).transpose().map_err(refused_filter)?.map(Arc::new);
-        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter })
+        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter, served: Arc::clone(served) })
     }
 
     /// A scan of some columns.
@@ -146,7 +174,10 @@ impl Cut {
         let asked = ask.metric.unwrap_or(Metric::L2);
         let neighbours = Neighbours::new(ask, column, asked)?;
         let index = self.topic.vector_index_in(&self.view, &self.columns, &ask.column, ask.metric).await?;
-        let Some(index) = index else { return self.nearest_of_all(neighbours, k).await };
+        let Some(index) = index else {
+            self.served.lacks_index();
+            return self.nearest_of_all(neighbours, k).await;
+        };
         let neighbours = Neighbours::new(ask, neighbours.column, index.metric())?;
         let coverage = index.coverage();
         let ranges = self.rest(coverage);
