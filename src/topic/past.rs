@@ -10,6 +10,7 @@ use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp
 use crate::schema::{Columns, FieldPath};
 use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
 use crate::table::{Past, Table, Tag};
+use crate::topic::log::topic_gone;
 use crate::topic::{Topic, versioned};
 
 /// A moment of a topic's past.
@@ -194,6 +195,11 @@ impl Topic {
     pub(crate) fn has_moved_on(&self, columns: &Columns) -> bool {
         let now = self.backend.columnar().map(|source| source.columns());
         now.is_some_and(|now| now.lineage.newest() != columns.lineage.newest())
+    }
+
+    /// That the topic was deleted, where it was; else this.
+    pub(crate) fn gone_or(&self, problem: Problem) -> Problem {
+        if self.backend.levels().now().ending.is_some() { topic_gone() } else { problem }
     }
 
     /// The columns that a view's records read under.
