@@ -84,6 +84,11 @@ impl Queries {
         &self.limits
     }
 
+    /// Where they run.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Begins a query: it is planned, and its first rows are on their way.
     ///
     /// # Errors

@@ -361,11 +361,6 @@ pub trait Tables: Send + Sync {
     /// [`TableError::Foreign`] when the rows do not fit their offsets.
     async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError>;
 
-    /// Where its work runs; none for wherever it is called.
-    fn runtime(&self) -> Option<tokio::runtime::Handle> {
-        None
-    }
-
     /// Removes dataset and link; succeeds where they are gone already.
     ///
     /// # Errors
