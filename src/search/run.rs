@@ -63,21 +63,13 @@ pub(super) struct Ranking {
     pub(super) index: Option<String>,
 }
 
-pub(super) async fn search(
-    topic: &Arc<Topic>,
-    ask: &SearchRequest,
-    served: &Arc<Served>,
-) -> Result<Found, Problem> {
+pub(super) async fn search(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
     let found = until_steady(topic, ask, served).await;
     // Whatever the reader stumbled over in a topic that is being deleted.
     found.map_err(|problem| if problem.code == ErrorCode::InvalidParameter { problem } else { topic.gone_or(problem) })
 }
 
-async fn until_steady(
-    topic: &Arc<Topic>,
-    ask: &SearchRequest,
-    served: &Arc<Served>,
-) -> Result<Found, Problem> {
+async fn until_steady(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
     let mut tries = 1;
     loop {
         let cut = Cut::of(topic, ask, served).await?;

@@ -18,7 +18,6 @@ use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
 mod quarantine;
-mod searching;
 mod sharing;
 mod upkeep;
 

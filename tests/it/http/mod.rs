@@ -33,7 +33,6 @@ mod retention;
 mod room;
 mod schema_version;
 mod search;
-mod search_far;
 mod short;
 mod sql;
 mod sql_limits;

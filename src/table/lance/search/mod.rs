@@ -116,7 +116,8 @@ impl Indexed {
     /// How many rows of the index's fragments pass.
     async fn passing(&self, admitted: &Admitted) -> Result<u64, TableError> {
         let has = |id: u64| {
-            let covers = |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
+            let covers =
+                |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
             u32::try_from(id).is_ok_and(|id| self.segments.iter().any(|segment| covers(segment, id)))
         };
         let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| has(fragment.id)).cloned().collect();
