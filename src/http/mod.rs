@@ -113,7 +113,7 @@ impl ApiState {
         queries: Queries,
     ) -> Self {
         let streams = stream::StreamSlots::new(limits.max_streams, Arc::clone(&metrics));
-        let searches = Searches::new(limits.searches);
+        let searches = Searches::new(limits.searches, queries.handle().clone());
         Self(Arc::new(Shared { engine, metrics, limits, inflight, streams, queries, searches }))
     }
 }

@@ -116,8 +116,7 @@ pub(crate) fn problem_json_with(problem: &Problem, instance: &str, more: &Map<St
         status: problem.code.status(),
         detail: &problem.detail,
         instance,
-        // What is stored in part would be stored twice.
-        retryable: problem.code.is_retryable() && problem.stored.is_none_or(|stored| stored.count == 0),
+        retryable: problem.is_retryable(),
         expected_seq: problem.expected_seq,
         current_epoch: problem.current_epoch,
         tail_offset: problem.tail_offset.map(|offset| offset.get()),

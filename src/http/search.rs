@@ -18,7 +18,8 @@ use crate::model::Problem;
 use crate::schema::FieldPath;
 use crate::search::text::TextQuery;
 use crate::search::{
-    EFFORT_MAX, Effort, Found, HITS, HITS_MAX, Metric, SearchRequest, TextAsk, VectorAsk, refused_filter,
+    EFFORT_MAX, Effort, Found, HITS, HITS_MAX, Metric, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk,
+    refused_filter,
 };
 use crate::topic::{Moment, Topic};
 
@@ -51,6 +52,13 @@ fn ask(mut members: Members) -> Result<SearchRequest, Problem> {
         return Err(invalid_body(detail).allowing(["vector", "text"]));
     }
     let k = count(&mut members, "k", HITS_MAX)?.unwrap_or(HITS);
+    if let Some(factor) = vector.as_ref().and_then(|ask| ask.effort.refine_factor) {
+        let factor_max = REFINED_MAX / (k as u64).max(1);
+        if u64::from(factor) > factor_max {
+            let detail = format!("\"k\" times \"refine_factor\" is at most {REFINED_MAX}.");
+            return Err(invalid(detail).allowing([format!("1..{factor_max}")]).with_limit(factor_max));
+        }
+    }
     let filter = members.string("filter")?.map(|text| Filter::parse(&text)).transpose().map_err(refused_filter)?;
     let fields = members.string("fields")?;
     let fields = fields.map(|fields| FieldSelection::parse(&fields)).transpose();
@@ -80,7 +88,7 @@ fn vector(members: serde_json::Map<String, Value>) -> Result<VectorAsk, Problem>
     let metric = members.string("metric")?.map(|word| metric(&word)).transpose()?;
     let effort = Effort {
         nprobes: count(&mut members, "nprobes", EFFORT_MAX)?,
-        refine_factor: count(&mut members, "refine_factor", EFFORT_MAX)?,
+        refine_factor: count(&mut members, "refine_factor", REFINE_MAX)?,
         ef: count(&mut members, "ef", EFFORT_MAX)?,
     };
     Ok(VectorAsk { column, query, metric, effort })

@@ -76,6 +76,8 @@ error_codes! {
     DuplicateExpired = "duplicate_expired", 409, "Duplicate too old to be answered";
     /// The topic's epoch is another one.
     EpochChanged = "epoch_changed", 409, "Epoch changed";
+    /// The columns that were being read have been changed.
+    ColumnsChanged = "columns_changed", 409, "Columns changed";
     /// The offset lies below the earliest.
     OffsetExpired = "offset_expired", 410, "Offset no longer kept";
     /// The dataset version is not kept any more.
@@ -178,6 +180,8 @@ pub struct Told {
     pub errors: Vec<RecordError>,
     /// What a load in pieces has stored before it stopped.
     pub stored: Option<StoredBefore>,
+    /// Whether the same request can succeed later although the code does not say so.
+    pub again: bool,
 }
 
 /// What a load with `atomic=false` has stored before it stopped.
@@ -226,12 +230,25 @@ impl Problem {
             capability: None,
             errors: Vec::new(),
             stored: None,
+            again: false,
         }))
     }
 
     /// A fault of the server; the cause belongs in the log.
     pub fn internal() -> Self {
         Self::new(ErrorCode::Internal, "The server failed to do this; its log has the cause.")
+    }
+
+    /// The same request can succeed later, whatever the code says.
+    #[must_use]
+    pub fn worth_asking_again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    /// Whether the same request can succeed later without being changed. What is stored in part would be stored twice.
+    pub fn is_retryable(&self) -> bool {
+        (self.again || self.code.is_retryable()) && self.stored.is_none_or(|stored| stored.count == 0)
     }
 
     /// Adds what would have been allowed.

@@ -82,12 +82,8 @@ const IVF_PQ: &[ParamSpec] = &[
     param("num_sub_vectors", ParamKind::Integer(1, 65_536)),
     param("num_bits", ParamKind::Integer(4, 8)),
 ];
-const IVF_HNSW_SQ: &[ParamSpec] = &[
-    METRIC,
-    PARTITIONS,
-    param("m", ParamKind::Integer(2, 256)),
-    param("ef_construction", ParamKind::Integer(8, 4_096)),
-];
+const IVF_HNSW_SQ: &[ParamSpec] =
+    &[METRIC, PARTITIONS, param("m", ParamKind::Integer(2, 64)), param("ef_construction", ParamKind::Integer(8, 512))];
 const INVERTED: &[ParamSpec] = &[
     param("with_position", ParamKind::Bool),
     param("base_tokenizer", ParamKind::Word(&["simple", "whitespace", "raw", "ngram"])),
@@ -96,7 +92,7 @@ const INVERTED: &[ParamSpec] = &[
     param("stem", ParamKind::Bool),
     param("remove_stop_words", ParamKind::Bool),
     param("ascii_folding", ParamKind::Bool),
-    param("max_token_length", ParamKind::Integer(1, 65_536)),
+    param("max_token_length", ParamKind::Integer(1, 4_096)),
     param("min_ngram_length", ParamKind::Integer(1, 32)),
     param("max_ngram_length", ParamKind::Integer(1, 32)),
 ];
@@ -276,8 +272,12 @@ impl IndexSpec {
             return refused("The index parameter \"num_bits\" is 4 or 8.", &["4", "8"]);
         }
         let (min, max) = (params.integer("min_ngram_length"), params.integer("max_ngram_length"));
-        if min.unwrap_or(NGRAM_MIN) > max.unwrap_or(NGRAM_MAX.max(min.unwrap_or(0))) {
+        let min = min.unwrap_or(NGRAM_MIN);
+        let Some(lengths) = max.unwrap_or(NGRAM_MAX.max(min)).checked_sub(min) else {
             return refused("\"min_ngram_length\" is not more than \"max_ngram_length\".", &[]);
+        };
+        if lengths > NGRAM_LENGTHS {
+            return refused("\"max_ngram_length\" is at most 8 more than \"min_ngram_length\".", &[]);
         }
         Ok(Self { kind, params })
     }
@@ -348,6 +348,9 @@ const NAMES_TAKEN: [&str; 6] = ["flat", "__pq_code", "__sq_code", "__ivf_part_id
 pub const NGRAM_MIN: usize = 3;
 /// The longest one.
 pub const NGRAM_MAX: usize = 3;
+
+/// How much longer than the shortest the longest can be: each letter begins one run of each length.
+const NGRAM_LENGTHS: usize = 8;
 
 /// The type of the column at a path through structs.
 pub fn column_at<'s>(schema: &'s Schema, path: &FieldPath) -> Option<&'s DataType> {

@@ -68,6 +68,23 @@ impl Lineage {
         Some(path)
     }
 
+    /// Whether values of the field that had this name under `version`, or of one in it, were dropped or took another type since.
+    pub fn has_changed(&self, name: &str, version: Option<SchemaVersion>) -> bool {
+        let mut name = name.to_owned();
+        for step in self.after(version).iter().flat_map(|posted| &posted.moves) {
+            let FieldPath(path) = step.path();
+            if path.first() != Some(&name) {
+                continue;
+            }
+            match step {
+                Move::Drop { .. } | Move::Retype { .. } => return true,
+                Move::Rename { to, .. } if path.len() == 1 => name.clone_from(to),
+                Move::Rename { .. } => {}
+            }
+        }
+        false
+    }
+
     /// The steps that lead from the newest columns back to those of `version`, for whoever reads on as before. A field that
     /// has come under a name of before is dropped on the way: its values are not those of before.
     pub fn back_to(&self, version: Option<SchemaVersion>) -> Vec<Move> {

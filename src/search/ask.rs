@@ -11,8 +11,12 @@ use crate::topic::Moment;
 pub const HITS_MAX: u64 = 10_000;
 /// How many hits a search has unless told otherwise.
 pub const HITS: usize = 10;
-/// The most that `nprobes`, `refine_factor` and `ef` can be.
+/// The most that `nprobes` and `ef` can be.
 pub const EFFORT_MAX: u64 = 100_000;
+/// The most that `refine_factor` can be.
+pub const REFINE_MAX: u64 = 1_000;
+/// The most candidates of an index that are measured exactly: `k` times `refine_factor`.
+pub const REFINED_MAX: u64 = 1_000_000;
 
 /// A search over a topic: by vector, by text, or by both.
 #[derive(Clone, Debug)]

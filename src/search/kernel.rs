@@ -1,5 +1,7 @@
 //! Exact distances, as Lance defines them.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array as _, ArrayRef};
@@ -24,6 +26,7 @@ impl Query {
     /// # Errors
     /// `invalid_parameter` for a number that the column cannot hold, and for what has no direction where that is asked for.
     pub(super) fn new(numbers: &[f64], item: FloatType, metric: Metric) -> Result<Self, Problem> {
+        let numbers = &*if metric == Metric::Cosine { scaled(numbers) } else { Cow::Borrowed(numbers) };
         let query = match item {
             FloatType::F16 => Self::F16(numbers.iter().map(|number| f16::from_f64(*number)).collect()),
             FloatType::F32 => Self::F32(numbers.iter().map(|number| narrowed(*number)).collect()),
@@ -81,6 +84,17 @@ impl Query {
     }
 }
 
+/// The same direction, with 1 for the largest number, so that squares neither overflow nor vanish; nothing has the direction of
+/// zero.
+fn scaled(numbers: &[f64]) -> Cow<'_, [f64]> {
+    let largest = numbers.iter().fold(0.0_f64, |largest, number| largest.max(number.abs()));
+    if largest > 0.0 && largest.is_finite() {
+        Cow::Owned(numbers.iter().map(|number| number / largest).collect())
+    } else {
+        Cow::Borrowed(numbers)
+    }
+}
+
 /// The nearest float of 32 bits; infinite past the range.
 fn narrowed(number: f64) -> f32 {
     number as f32
@@ -102,5 +116,23 @@ fn pairs<T: L2 + Cosine + Dot>(
         if is_there(row) {
             each(row, between(query, vector));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_direction_of_a_query_counts_under_cosine() {
+        for item in [FloatType::F16, FloatType::F32, FloatType::F64] {
+            let query = |numbers: &[f64]| Query::new(numbers, item, Metric::Cosine);
+            let one = query(&[1.0, -1.0, 0.0]).unwrap();
+            for size in [1e20, 1e-60, 1e300] {
+                assert_eq!(query(&[size, -size, 0.0]).unwrap(), one, "{size}");
+            }
+            assert!(query(&[0.0, 0.0, 0.0]).is_err());
+        }
+        assert!(Query::new(&[1e39], FloatType::F32, Metric::L2).is_err());
     }
 }

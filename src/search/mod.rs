@@ -18,14 +18,18 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::table::search::{Effort, Metric};
-pub use ask::{EFFORT_MAX, HITS, HITS_MAX, SearchRequest, TextAsk, VectorAsk};
+pub use ask::{EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk};
 pub use hits::{Found, Hit};
 pub use run::refused_filter;
 
 use crate::model::{ErrorCode, Problem};
+use crate::search::run::Served;
+use crate::search::scan::failed;
 use crate::topic::Topic;
 
 /// How long a search waits for its turn.
@@ -49,14 +53,16 @@ impl Default for SearchLimits {
 /// All searches of a server.
 #[derive(Debug)]
 pub struct Searches {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     time: Duration,
+    /// Where they run: what one is doing may take long before it lets others run.
+    runtime: Handle,
 }
 
 impl Searches {
-    /// Searches within limits.
-    pub fn new(limits: SearchLimits) -> Self {
-        Self { turns: Semaphore::new(limits.at_once), time: limits.time }
+    /// Searches within limits, on the runtime of queries.
+    pub fn new(limits: SearchLimits, runtime: Handle) -> Self {
+        Self { turns: Arc::new(Semaphore::new(limits.at_once)), time: limits.time, runtime }
     }
 
     /// Searches a topic. Dropping the future ends the work.
@@ -65,19 +71,26 @@ impl Searches {
     /// `invalid_parameter` for what cannot be searched so, with what is allowed; `not_found`, `version_expired` for a moment
     /// that is not kept; `overloaded` where no turn comes or the search takes too long; `internal`.
     pub async fn search(&self, topic: &Arc<Topic>, ask: SearchRequest) -> Result<Found, Problem> {
-        let turn = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(TURN_PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Err(Problem::new(
                 ErrorCode::Overloaded,
                 "Too many searches run at present; ask again in a moment.",
             ));
         };
-        match tokio::time::timeout(self.time, run::search(topic, &ask)).await {
-            Ok(found) => found,
+        let served = Arc::new(Served::default());
+        let (topic, served_by) = (Arc::clone(topic), Arc::clone(&served));
+        let search = async move {
+            // The turn is over when the work is.
+            let _turn = turn;
+            run::search(&topic, &ask, &served_by).await
+        };
+        let search = AbortOnDropHandle::new(self.runtime.spawn(search));
+        match tokio::time::timeout(self.time, search).await {
+            Ok(found) => found.unwrap_or_else(|error| Err(failed("a search ended early", &error))),
             Err(_) => {
                 let seconds = self.time.as_secs();
-                let detail =
-                    format!("The search took longer than {seconds} s; narrow it, or make an index for its column.");
+                let detail = format!("The search took longer than {seconds} s; {}.", served.advice());
                 Err(Problem::new(ErrorCode::Overloaded, detail))
             }
         }

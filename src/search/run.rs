@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 
@@ -29,7 +30,29 @@ pub(super) struct Cut {
     pub(super) columns: Columns,
     pub(super) bounds: Bounds,
     filter: Option<Arc<BoundFilter>>,
-    runtime: Handle,
+    pub(super) served: Arc<Served>,
+}
+
+/// Whether indexes serve a search, for who has to say why it takes long.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    lacks_index: AtomicBool,
+}
+
+impl Served {
+    /// A column has no index that could be used.
+    pub(super) fn lacks_index(&self) {
+        self.lacks_index.store(true, Ordering::Relaxed);
+    }
+
+    /// What to do about a search that takes too long.
+    pub(super) fn advice(&self) -> &'static str {
+        if self.lacks_index.load(Ordering::Relaxed) {
+            "narrow it, or make an index for its column"
+        } else {
+            "ask for fewer hits, or narrow it"
+        }
+    }
 }
 
 /// A ranking, and what was done for it.
@@ -40,10 +63,16 @@ pub(super) struct Ranking {
     pub(super) index: Option<String>,
 }
 
-pub(super) async fn search(topic: &Arc<Topic>, ask: &SearchRequest) -> Result<Found, Problem> {
+pub(super) async fn search(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
+    let found = until_steady(topic, ask, served).await;
+    // Whatever the reader stumbled over in a topic that is being deleted.
+    found.map_err(|problem| if problem.code == ErrorCode::InvalidParameter { problem } else { topic.gone_or(problem) })
+}
+
+async fn until_steady(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
     let mut tries = 1;
     loop {
-        let cut = Cut::of(topic, ask).await?;
+        let cut = Cut::of(topic, ask, served).await?;
         let outcome = once(&cut, ask).await;
         let Err(problem) = &outcome else { return outcome };
         // What was posted meanwhile may have changed columns under the reader.
@@ -93,7 +122,7 @@ fn found_by(hit: &Ranked, is_distance: bool) -> Fused {
 }
 
 impl Cut {
-    async fn of(topic: &Arc<Topic>, ask: &SearchRequest) -> Result<Self, Problem> {
+    async fn of(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Self, Problem> {
         let view = topic.view(ask.at.as_ref()).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
         let bounds = topic.bounds(&view);
@@ -105,8 +134,7 @@ impl Cut {
             .transpose()
             .map_err(refused_filter)?
             .map(Arc::new);
-        let runtime = topic.lance_runtime();
-        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter, runtime })
+        Ok(Self { topic: Arc::clone(topic), view, columns, bounds, filter, served: Arc::clone(served) })
     }
 
     /// A scan of some columns.
@@ -119,7 +147,7 @@ impl Cut {
             view: self.view.clone(),
             set: ColumnSet::new(&self.columns, Some(&fields)),
             filter: self.filter.clone(),
-            runtime: self.runtime.clone(),
+            runtime: Handle::current(),
         }
     }
 
@@ -149,7 +177,10 @@ impl Cut {
         let asked = ask.metric.unwrap_or(Metric::L2);
         let neighbours = Neighbours::new(ask, column, asked)?;
         let index = self.topic.vector_index_in(&self.view, &self.columns, &ask.column, ask.metric).await?;
-        let Some(index) = index else { return self.nearest_of_all(neighbours, k).await };
+        let Some(index) = index else {
+            self.served.lacks_index();
+            return self.nearest_of_all(neighbours, k).await;
+        };
         let neighbours = Neighbours::new(ask, neighbours.column, index.metric())?;
         let coverage = index.coverage();
         let ranges = self.rest(coverage);
@@ -158,8 +189,16 @@ impl Cut {
         let looking = index.nearest(neighbours.query.as_f32(), k, ask.effort, self.admitted());
         let looking = async { looking.await.map_err(|error| failed("an index cannot be searched", &error)) };
         let (candidates, parts) = tokio::try_join!(looking, scan.run(&ranges, || Nearest::new(neighbours.clone(), k)))?;
-        let candidates = self.within(candidates).into_iter();
-        let candidates = candidates.map(|found| Ranked::new(found.measure, found.offset.get())).collect();
+        let mut candidates = self.within(candidates);
+        candidates.retain(|found| found.measure.is_finite());
+        if candidates.len() < k && ask.effort.nprobes.is_none() {
+            let passing = index.passing(self.admitted()).await;
+            let passing = passing.map_err(|error| failed("the rows of an index cannot be counted", &error))?;
+            if passing > candidates.len() as u64 {
+                return self.nearest_of_all(neighbours, k).await;
+            }
+        }
+        let candidates = candidates.into_iter().map(|found| Ranked::new(found.measure, found.offset.get())).collect();
         Ok(Ranking {
             ranked: Nearest::ranking(k, parts, candidates),
             indexed_through: coverage.through(self.bounds.earliest),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, BooleanArray, RecordBatch};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +19,8 @@ use crate::topic::{PULL_COLUMN_BYTES, Topic, View};
 const TASK_ROWS: u64 = 16_384;
 /// The most tasks of one scan.
 const TASKS_MAX: u64 = 8;
+/// About so much is looked at before others run: text is cut at some megabytes a second.
+const SLICE_BYTES: usize = 256 << 10;
 
 /// What is read.
 #[derive(Clone)]
@@ -27,7 +29,7 @@ pub(super) struct Scan {
     pub(super) view: View,
     pub(super) set: ColumnSet,
     pub(super) filter: Option<Arc<BoundFilter>>,
-    /// Where Lance runs.
+    /// Where the tasks run.
     pub(super) runtime: Handle,
 }
 
@@ -79,7 +81,7 @@ impl Scan {
                 let offsets = offsets.ok_or_else(|| failed("rows have no offsets", &next))?;
                 let mask = self.filter.as_ref().map(|filter| filter.mask(batch)).transpose();
                 let mask = mask.map_err(|error| failed("a filter cannot be evaluated", &error))?;
-                fold.take(batch, offsets.values(), mask.as_ref())?;
+                fold_in_slices(&mut fold, batch, offsets.values(), mask.as_ref()).await?;
                 read += batch.num_rows() as u64;
             }
             if read == 0 {
@@ -92,8 +94,68 @@ impl Scan {
     }
 }
 
+/// Takes a batch slice by slice, and lets others run between them.
+pub(super) async fn fold_in_slices<F: Fold>(
+    fold: &mut F,
+    batch: &RecordBatch,
+    offsets: &[u64],
+    mask: Option<&BooleanArray>,
+) -> Result<(), Problem> {
+    let slice_rows = (batch.num_rows() * SLICE_BYTES / bytes_of(batch).max(1)).max(1);
+    let mut first = 0;
+    for offsets in offsets.chunks(slice_rows) {
+        let mask = mask.map(|mask| mask.slice(first, offsets.len()));
+        fold.take(&batch.slice(first, offsets.len()), offsets, mask.as_ref())?;
+        first += offsets.len();
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// What the rows of a batch take.
+pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| column.to_data().get_slice_memory_size();
+    batch.columns().iter().map(|column| of_column(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
+}
+
 /// A fault of ours, with its cause in the log.
 pub(super) fn failed(what: &'static str, cause: &dyn std::fmt::Display) -> Problem {
     tracing::error!(%cause, "search: {what}");
     Problem::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::LargeStringArray;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Seen(Vec<(u64, String, bool)>, usize);
+
+    impl Fold for Seen {
+        fn take(&mut self, batch: &RecordBatch, offsets: &[u64], mask: Option<&BooleanArray>) -> Result<(), Problem> {
+            assert!(bytes_of(batch) <= SLICE_BYTES);
+            let texts = batch.column(0).as_string::<i64>();
+            let row = |row: usize| (offsets[row], texts.value(row).to_owned(), mask.unwrap().value(row));
+            self.0.extend((0..batch.num_rows()).map(row));
+            self.1 += 1;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_is_taken_in_slices() {
+        let texts: Vec<String> = (0..100).map(|row| format!("{row}").repeat(10_000)).collect();
+        let mask = BooleanArray::from((0..100).map(|row| row % 3 == 0).collect::<Vec<_>>());
+        let offsets: Vec<u64> = (7..107).collect();
+        let column: ArrayRef = Arc::new(LargeStringArray::from(texts.clone()));
+        let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+        let mut seen = Seen::default();
+        fold_in_slices(&mut seen, &batch, &offsets, Some(&mask)).await.unwrap();
+        let all = offsets.iter().zip(texts).zip(0..).map(|((offset, text), row)| (*offset, text, row % 3 == 0));
+        assert!(seen.1 > 4 && seen.0 == all.collect::<Vec<_>>());
+    }
 }

@@ -49,9 +49,9 @@ impl Top {
         Self { k, heap: BinaryHeap::new() }
     }
 
-    /// Considers a record. What is no number ranks nowhere.
+    /// Considers a record. What is no finite number ranks nowhere: it is past what can be measured, in whichever direction.
     pub(super) fn push(&mut self, record: Ranked) {
-        if record.key.is_nan() {
+        if !record.key.is_finite() {
             return;
         }
         if self.heap.len() < self.k {
@@ -85,8 +85,18 @@ mod tests {
 
     #[test]
     fn the_best_are_kept_in_order_and_equals_by_offset_whatever_order_they_come_in() {
-        let records = [(0.5, 4), (0.0, 9), (-0.0, 2), (0.5, 1), (f32::NAN, 0), (f32::INFINITY, 7), (-1.0, 8), (0.5, 3)];
-        let sorted = [8, 2, 9, 1, 3, 4, 7];
+        let records = [
+            (0.5, 4),
+            (0.0, 9),
+            (-0.0, 2),
+            (0.5, 1),
+            (f32::NAN, 0),
+            (f32::INFINITY, 7),
+            (-1.0, 8),
+            (0.5, 3),
+            (f32::NEG_INFINITY, 5),
+        ];
+        let sorted = [8, 2, 9, 1, 3, 4];
         for turn in 0..records.len() {
             let mut records = records;
             records.rotate_left(turn);

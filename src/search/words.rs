@@ -12,13 +12,19 @@ use crate::schema::FieldPath;
 use crate::search::TextAsk;
 use crate::search::columns::{column_of, text_columns};
 use crate::search::run::{Cut, Ranking, rows};
-use crate::search::scan::{Fold, failed};
+use crate::search::scan::{Fold, Scan, bytes_of, failed, fold_in_slices};
 use crate::search::text::{Analyzer, Bound, Corpus, Reading, ranking};
 use crate::search::top::{Ranked, Top};
 use crate::table::search::{TextIndex, TextLookup};
 
 /// How many more candidates than hits an index is asked for: its own ranking knows the rows that it has, not all.
 const CANDIDATES_MORE: usize = 50;
+/// How many candidates' texts are read at first.
+const GROUP_AT_FIRST: usize = 32;
+/// The most candidates whose texts are read at a time.
+const GROUP_MAX: usize = 256;
+/// Past so many bytes fewer are read at a time.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// One text column with the query as it cuts text.
 struct Searched {
@@ -65,6 +71,7 @@ impl Cut {
                 }
                 plain.push(searched);
             } else {
+                self.served.lacks_index();
                 plain.push(Searched::new(ask, path, Analyzer::standard()?)?);
             }
         }
@@ -136,13 +143,37 @@ impl Cut {
         }
         if !offsets.is_empty() {
             let mut texts = Texts { columns: vec![(searched.path.clone(), searched.again(&all, k))] };
-            let batch = self.topic.rows_in(&self.view, &self.columns, &scan.set, &offsets).await?;
-            let found = batch.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
-            let found = found.ok_or_else(|| failed("rows have no offsets", &searched.path))?;
-            texts.take(&batch, found.values(), None)?;
+            self.read_candidates(&scan, &offsets, &mut texts).await?;
             readings.extend(texts.columns.into_iter().map(|(_, reading)| reading));
         }
         Ok(ranking(readings, &all, k))
+    }
+
+    /// Reads the texts of single records, some at a time: fewer where they are long.
+    async fn read_candidates(&self, scan: &Scan, offsets: &[Offset], texts: &mut Texts) -> Result<(), Problem> {
+        let (mut rest, mut group) = (offsets, GROUP_AT_FIRST);
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(group.min(rest.len()));
+            let batch = self.topic.rows_in(&self.view, &self.columns, &scan.set, some).await?;
+            let found = batch.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+            let found = found.ok_or_else(|| failed("rows have no offsets", &OFFSET_COLUMN))?;
+            fold_in_slices(texts, &batch, found.values(), None).await?;
+            group = next_group(group, bytes_of(&batch));
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+/// How many records are read after so many that had so many bytes.
+const fn next_group(group: usize, bytes: usize) -> usize {
+    let wanted = if bytes > GROUP_BYTES_MAX { group / 2 } else { group * 2 };
+    if wanted > GROUP_MAX {
+        GROUP_MAX
+    } else if wanted == 0 {
+        1
+    } else {
+        wanted
     }
 }
 
@@ -184,5 +215,16 @@ impl Fold for Texts {
             taken.ok_or_else(|| failed("a text column has something else", path))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_read_few_at_a_time() {
+        assert_eq!((next_group(32, 100), next_group(256, GROUP_BYTES_MAX)), (64, GROUP_MAX));
+        assert_eq!((next_group(256, GROUP_BYTES_MAX + 1), next_group(1, 8 << 20)), (128, 1));
     }
 }

@@ -2,8 +2,8 @@
 //! databases, and some of it would be ignored by the planner in silence.
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArguments,
-    GroupByExpr, ObjectNamePart, Query, Select, TableFactor, UnaryOperator, Value,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Distinct, Expr, Function,
+    FunctionArguments, GroupByExpr, ObjectNamePart, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
 };
 
 use crate::model::Problem;
@@ -34,7 +34,13 @@ pub(super) fn query(query: &Query) -> Result<(), String> {
 
 /// Refuses the clauses of a SELECT that are not served.
 pub(super) fn select(select: &Select) -> Result<(), String> {
+    let by_pattern = |item: &SelectItem| match item {
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => options.opt_ilike.is_some(),
+        _ => false,
+    };
     for (given, clause) in [
+        (matches!(select.distinct, Some(Distinct::On(_))), "DISTINCT ON"),
+        (select.projection.iter().any(by_pattern), "* ILIKE"),
         (select.into.is_some(), "SELECT INTO"),
         (select.top.is_some(), "TOP"),
         (!select.lateral_views.is_empty(), "LATERAL VIEW"),
@@ -140,8 +146,6 @@ pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Proble
         | Expr::IsNotDistinctFrom(..)
         | Expr::InSubquery { .. }
         | Expr::Between { .. }
-        | Expr::Like { any: false, .. }
-        | Expr::ILike { any: false, .. }
         | Expr::AtTimeZone { .. }
         | Expr::Extract { .. }
         | Expr::Ceil { field: CeilFloorKind::DateTimeField(_), .. }
@@ -166,6 +170,7 @@ pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Proble
         Expr::BinaryOp { op, right, .. } => binary(op, right, patterns),
         Expr::UnaryOp { op: UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not, .. } => Ok(()),
         Expr::SimilarTo { pattern, .. } => check_pattern(pattern, patterns),
+        Expr::Like { any: false, pattern, .. } | Expr::ILike { any: false, pattern, .. } => check_like(pattern),
         Expr::Cast { kind, data_type, format: None, array: false, .. } => match kind {
             CastKind::Cast | CastKind::TryCast | CastKind::DoubleColon => cast(data_type, 0),
             CastKind::SafeCast => not_served("SAFE_CAST"),
@@ -217,23 +222,37 @@ fn binary(op: &BinaryOperator, right: &Expr, patterns: &mut usize) -> Result<(),
     }
 }
 
-/// A pattern is compiled before it is used, which takes time and memory: it is a literal, short, and one of few.
-fn check_pattern(pattern: &Expr, patterns: &mut usize) -> Result<(), Problem> {
+/// The pattern of LIKE may become a regular expression, for each row its own where it is computed.
+fn check_like(pattern: &Expr) -> Result<(), Problem> {
+    match pattern {
+        Expr::Value(value) if matches!(value.value, Value::Null) => Ok(()),
+        Expr::Nested(inner) => check_like(inner),
+        _ => check_text(pattern, "LIKE"),
+    }
+}
+
+fn check_text(pattern: &Expr, of: &str) -> Result<(), Problem> {
     let text = match pattern {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(text),
             _ => None,
         },
-        Expr::Nested(inner) => return check_pattern(inner, patterns),
+        Expr::Nested(inner) => return check_text(inner, of),
         _ => None,
     };
-    let Some(text) = text else {
-        return Err(refused("The pattern of a regular expression is a string or a param, not computed."));
-    };
-    if text.len() > PATTERN_BYTES_MAX {
-        let detail = format!("The pattern of a regular expression has at most {PATTERN_BYTES_MAX} bytes.");
-        return Err(refused(detail).with_limit(PATTERN_BYTES_MAX as u64));
+    match text {
+        None => Err(refused(format!("The pattern of {of} is a string or a param, not computed."))),
+        Some(text) if text.len() > PATTERN_BYTES_MAX => {
+            let detail = format!("The pattern of {of} has at most {PATTERN_BYTES_MAX} bytes.");
+            Err(refused(detail).with_limit(PATTERN_BYTES_MAX as u64))
+        }
+        Some(_) => Ok(()),
     }
+}
+
+/// A pattern is compiled before it is used, which takes time and memory: it is a literal, short, and one of few.
+fn check_pattern(pattern: &Expr, patterns: &mut usize) -> Result<(), Problem> {
+    check_text(pattern, "a regular expression")?;
     *patterns += 1;
     if *patterns > PATTERNS_MAX {
         let detail = format!("A query has at most {PATTERNS_MAX} regular expressions; LIKE has no such bound.");

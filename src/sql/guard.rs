@@ -14,14 +14,20 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::window::WindowExpr;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 
+use crate::sql::limits::MADE_BYTES_MAX;
 use crate::sql::watch::Watch;
-use crate::sql::width::{check_rows, longest_row};
+use crate::sql::width::{check_rows, longest_row, rows_bytes};
 
 /// How many batches pass before others are let run.
 const BATCHES_AT_ONCE: u32 = 16;
@@ -50,6 +56,9 @@ struct Looks {
     repeated: bool,
     /// Whether the rows that have passed are held above until the end, and what of them.
     held: Option<Held>,
+    /// How many expressions are evaluated above on all rows of a batch: batches are cut so that they make so much at most, or
+    /// have one row.
+    evaluated: usize,
 }
 
 /// What is held of rows.
@@ -65,17 +74,38 @@ enum Held {
 fn looks(plan: &dyn ExecutionPlan) -> Option<Looks> {
     let operator: &dyn Any = plan;
     if let Some(window) = operator.downcast_ref::<WindowAggExec>() {
-        return Some(Looks { repeated: true, held: Some(held(plan, window.window_expr())) });
+        return Some(Looks { repeated: true, held: Some(held(plan, window.window_expr())), evaluated: 0 });
     }
     if let Some(window) = operator.downcast_ref::<BoundedWindowAggExec>() {
         let streams = window.window_expr().iter().all(|function| streams(function.as_ref()));
         let held = if streams { None } else { Some(held(plan, window.window_expr())) };
-        return Some(Looks { repeated: true, held });
+        return Some(Looks { repeated: true, held, evaluated: 0 });
     }
     if plan.children().len() < 2 {
-        return None;
+        let evaluated = evaluated(operator);
+        return (evaluated > 0).then_some(Looks { evaluated, ..Looks::default() });
     }
-    Some(Looks { repeated: !operator.is::<UnionExec>(), held: None })
+    Some(Looks { repeated: !operator.is::<UnionExec>(), ..Looks::default() })
+}
+
+/// How many expressions an operator evaluates on each batch that may make values as long as those they are given.
+fn evaluated(operator: &dyn Any) -> usize {
+    if let Some(projection) = operator.downcast_ref::<ProjectionExec>() {
+        return projection.expr().iter().map(|made| calls(&made.expr)).sum();
+    }
+    if let Some(filter) = operator.downcast_ref::<FilterExec>() {
+        return calls(filter.predicate());
+    }
+    let Some(aggregate) = operator.downcast_ref::<AggregateExec>() else { return 0 };
+    let grouped = aggregate.group_expr().input_exprs();
+    let folded = aggregate.aggr_expr().iter().flat_map(|function| function.expressions());
+    grouped.into_iter().chain(folded).map(|expr| calls(&expr)).sum()
+}
+
+fn calls(expr: &Arc<dyn PhysicalExpr>) -> usize {
+    let one: &dyn Any = expr.as_ref();
+    let is_call = !one.is::<Column>() && !one.is::<Literal>();
+    expr.children().into_iter().map(calls).sum::<usize>() + usize::from(is_call)
 }
 
 /// Whether a function of a window lets go of rows as it goes on.
@@ -138,7 +168,17 @@ impl ExecutionPlan for Guard {
         let reserved = self.looks.held.map(|_| MemoryConsumer::new("window").register(context.memory_pool()));
         let input = self.input.execute(partition, context)?;
         let (watch, looks) = (Arc::clone(&self.watch), self.looks);
-        Ok(Box::pin(Guarded { input, watch, looks, reserved, passed: 0, rows: 0, bytes: 0, longest: 0 }))
+        Ok(Box::pin(Guarded {
+            input,
+            watch,
+            looks,
+            reserved,
+            passed: 0,
+            rows: 0,
+            bytes: 0,
+            longest: 0,
+            cut: Vec::new(),
+        }))
     }
 }
 
@@ -152,6 +192,18 @@ struct Guarded {
     rows: usize,
     bytes: usize,
     longest: usize,
+    /// What is still to be passed on of a batch, the last rows first.
+    cut: Vec<RecordBatch>,
+}
+
+/// The first rows of a batch of which so many expressions make no more than they may, but one at least; the rest is left.
+fn first_of(mut batch: RecordBatch, evaluated: usize, rest: &mut Vec<RecordBatch>) -> RecordBatch {
+    while batch.num_rows() > 1 && rows_bytes(&batch).saturating_mul(evaluated) > MADE_BYTES_MAX {
+        let half = batch.num_rows() / 2;
+        rest.push(batch.slice(half, batch.num_rows() - half));
+        batch = batch.slice(0, half);
+    }
+    batch
 }
 
 impl Guarded {
@@ -183,19 +235,45 @@ impl Stream for Guarded {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let polled = self.input.poll_next_unpin(cx);
-        if let Poll::Ready(Some(Ok(batch))) = &polled {
-            self.passed += 1;
-            if let Err(error) = self.look_at(batch) {
-                return Poll::Ready(Some(Err(error)));
-            }
-        }
-        polled
+        let batch = match self.cut.pop() {
+            Some(batch) => batch,
+            None => match self.input.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(batch))) => batch,
+                polled => return polled,
+            },
+        };
+        self.passed += 1;
+        let evaluated = self.looks.evaluated;
+        let batch = if evaluated > 0 { first_of(batch, evaluated, &mut self.cut) } else { batch };
+        Poll::Ready(Some(self.look_at(&batch).map(|()| batch)))
     }
 }
 
 impl RecordBatchStream for Guarded {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, LargeStringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_until_its_expressions_make_no_more_than_they_may() {
+        let texts: ArrayRef = Arc::new(LargeStringArray::from(vec!["x".repeat(1 << 20); 16]));
+        let batch = RecordBatch::try_from_iter([("s", texts)]).unwrap();
+        let cut = |evaluated| {
+            let (mut rest, mut rows) = (vec![batch.clone()], Vec::new());
+            while let Some(batch) = rest.pop() {
+                rows.push(first_of(batch, evaluated, &mut rest).num_rows());
+            }
+            rows
+        };
+        assert_eq!(cut(4), [16]);
+        assert_eq!(cut(5), [8, 8]);
+        assert_eq!(cut(1_000), [1; 16]);
     }
 }

@@ -62,6 +62,8 @@ pub(super) const GROWN_BYTES_MAX: u64 = 64 << 20;
 pub(super) const CONSTANT_BYTES_MAX: u64 = 256 * 1024;
 /// The most bytes of literals that may stand for values of rows, each of which a batch repeats.
 pub(super) const LITERAL_BYTES_MAX: usize = 64 * 1024;
+/// What the expressions of one step of a plan may make of one batch of rows, in bytes: such batches are cut.
+pub(super) const MADE_BYTES_MAX: usize = 64 << 20;
 /// The most nodes of a plan.
 pub(super) const PLAN_NODES_MAX: usize = 1_000;
 /// The longest row in bytes, of what the query needs, where joins or windows may repeat it.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DataType, FieldRef, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion::config::ConfigOptions;
@@ -31,12 +31,15 @@ use crate::sql::functions::FUNCTIONS;
 use crate::sql::growing::{Concatenation, grows};
 use crate::sql::guard::guarded;
 use crate::sql::limits::{GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_NODES_MAX, QueryLimits};
+use crate::sql::marks;
 use crate::sql::scan::TopicTable;
 use crate::sql::text::refused;
 use crate::sql::watch::Watch;
 
 /// A query that can be run.
 pub(super) struct Planned {
+    /// The columns of the answer. A column is marked as JSON where it is that of a topic, and nowhere else.
+    pub(super) schema: SchemaRef,
     pub(super) operators: Arc<dyn ExecutionPlan>,
     pub(super) context: Arc<TaskContext>,
 }
@@ -76,6 +79,7 @@ pub(super) async fn plan(
             .verify_plan(&plan)?;
         check_names(&plan)?;
         check_size(&plan)?;
+        let marks = marks::kept(&plan);
         let plan = match room.rows_max {
             Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows))?.build()?,
             None => plan,
@@ -84,7 +88,8 @@ pub(super) async fn plan(
         check_size(&plan)?;
         check_growth(&plan)?;
         let operators = state.query_planner().create_physical_plan(&plan, &state).await?;
-        Ok(Planned { operators: guarded(operators, room.watch)?, context: state.task_ctx() })
+        let schema = marks::only(&operators.schema(), &marks);
+        Ok(Planned { schema, operators: guarded(operators, room.watch)?, context: state.task_ctx() })
     };
     planned.await.map_err(|error| problem(sql, room.limits, &error))
 }

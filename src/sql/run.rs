@@ -56,7 +56,8 @@ pub struct Rows {
     batches: mpsc::Receiver<Result<RecordBatch, Problem>>,
     watch: Arc<Watch>,
     limits: QueryLimits,
-    task: AbortOnDropHandle<()>,
+    /// Whether all rows were handed over.
+    task: AbortOnDropHandle<bool>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -81,6 +82,11 @@ impl Queries {
     /// What queries may take.
     pub const fn limits(&self) -> &QueryLimits {
         &self.limits
+    }
+
+    /// Where they run.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Begins a query: it is planned, and its first rows are on their way.
@@ -130,9 +136,9 @@ impl Drop for Abandon {
     }
 }
 
-async fn ended(task: AbortOnDropHandle<()>) -> Problem {
+async fn ended(task: AbortOnDropHandle<bool>) -> Problem {
     match task.await {
-        Ok(()) => Problem::internal(),
+        Ok(_) => Problem::internal(),
         Err(error) => panicked(&error),
     }
 }
@@ -152,7 +158,8 @@ impl Rows {
             Err(_) => Err(timed_out(&self.limits)),
             Ok(Some(batch)) => batch.map(Some),
             Ok(None) => match (&mut self.task).await {
-                Ok(()) => Ok(None),
+                Ok(true) => Ok(None),
+                Ok(false) => Err(timed_out(&self.limits)),
                 Err(error) => Err(panicked(&error)),
             },
         }
@@ -167,42 +174,45 @@ struct Query {
 }
 
 impl Query {
-    /// Runs to the end, or until nobody waits. The slot is held for as long as anything of it runs.
+    /// Runs to the end, or until nobody waits or time is over, whoever is slow then; whether all was handed over. The slot is
+    /// held for as long as anything of it runs.
     async fn run(
         self,
         ask: Ask,
         slot: OwnedSemaphorePermit,
         started: oneshot::Sender<Result<SchemaRef, Problem>>,
         sender: mpsc::Sender<Result<RecordBatch, Problem>>,
-    ) {
+    ) -> bool {
         // On the stack of a thread of this runtime from here on.
         let planned = match Box::pin(self.begin(&ask)).await {
             Ok(planned) => planned,
             Err(problem) => {
                 // Nobody may wait for it any more.
                 drop(started.send(Err(problem)));
-                return;
+                return false;
             }
         };
-        if started.send(Ok(planned.operators.schema())).is_err() {
-            return;
+        if started.send(Ok(planned.schema)).is_err() {
+            return false;
         }
+        let deadline = self.watch.deadline().into();
+        let hand_over = async |rows| matches!(tokio::time::timeout_at(deadline, sender.send(rows)).await, Ok(Ok(())));
         let mut rows = match execute_stream(planned.operators, planned.context) {
             Ok(rows) => rows,
             Err(error) => {
-                drop(sender.send(Err(problem(&ask.sql, &self.limits, &error))).await);
-                return;
+                hand_over(Err(problem(&ask.sql, &self.limits, &error))).await;
+                return false;
             }
         };
-        while let Some(batch) = rows.next().await {
+        let mut all = true;
+        while all && let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| problem(&ask.sql, &self.limits, &error));
             let failed = batch.is_err();
-            if sender.send(batch).await.is_err() || failed {
-                break;
-            }
+            all = hand_over(batch).await && !failed;
         }
         drop(rows);
         drop(slot);
+        all
     }
 
     async fn begin(&self, ask: &Ask) -> Result<Planned, Problem> {

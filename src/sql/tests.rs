@@ -85,3 +85,26 @@ fn approximate_percentiles_make_no_room_that_is_asked_for() {
         assert_eq!(looked_at(&sql).is_ok(), served, "{sql}");
     }
 }
+
+#[test]
+fn patterns_of_like_are_short_and_not_computed() {
+    for operator in ["LIKE", "NOT LIKE", "ILIKE"] {
+        for pattern in ["'a%'", "('a%')", "NULL"] {
+            assert!(looked_at(&format!("SELECT * FROM a WHERE s {operator} {pattern}")).is_ok(), "{pattern}");
+        }
+        for pattern in ["t".to_owned(), "'%' || t".to_owned(), format!("'{}'", "_".repeat(1_025))] {
+            assert!(looked_at(&format!("SELECT * FROM a WHERE s {operator} {pattern}")).is_err(), "{pattern}");
+        }
+    }
+    let many = " OR s LIKE '_'".repeat(20);
+    assert!(looked_at(&format!("SELECT * FROM a WHERE false{many}")).is_ok());
+}
+
+#[test]
+fn what_the_planner_has_no_form_for_is_refused_by_name() {
+    for (sql, what) in [("SELECT DISTINCT ON (n) n FROM a", "DISTINCT ON"), ("SELECT * ILIKE '%x%' FROM a", "* ILIKE")]
+    {
+        let detail = looked_at(sql).unwrap_err().detail.clone();
+        assert!(detail.starts_with(what), "{sql}: {detail}");
+    }
+}

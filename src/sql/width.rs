@@ -54,6 +54,45 @@ fn longest(column: &dyn Array) -> usize {
     }
 }
 
+/// The bytes of the values of some rows.
+pub(super) fn rows_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| bytes(column)).fold(0, usize::saturating_add)
+}
+
+fn bytes(column: &dyn Array) -> usize {
+    match column.data_type() {
+        DataType::Utf8 => run(column.as_string::<i32>().value_offsets()).1,
+        DataType::LargeUtf8 => run(column.as_string::<i64>().value_offsets()).1,
+        DataType::Binary => run(column.as_binary::<i32>().value_offsets()).1,
+        DataType::LargeBinary => run(column.as_binary::<i64>().value_offsets()).1,
+        DataType::Utf8View => column.as_string_view().lengths().map(|length| length as usize).sum(),
+        DataType::BinaryView => column.as_binary_view().lengths().map(|length| length as usize).sum(),
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            let (begin, length) = run(list.value_offsets());
+            bytes(&list.values().slice(begin, length))
+        }
+        DataType::LargeList(_) => {
+            let list = column.as_list::<i64>();
+            let (begin, length) = run(list.value_offsets());
+            bytes(&list.values().slice(begin, length))
+        }
+        DataType::FixedSizeList(..) => bytes(column.as_fixed_size_list().values()),
+        DataType::Struct(_) => {
+            column.as_struct().columns().iter().map(|member| bytes(member)).fold(0, usize::saturating_add)
+        }
+        other => column.len().saturating_mul(other.primitive_width().unwrap_or(1)),
+    }
+}
+
+/// Where the values of these offsets begin, and how long they are together.
+fn run<O: OffsetSizeTrait>(offsets: &[O]) -> (usize, usize) {
+    match offsets {
+        [first, .., last] => (first.as_usize(), last.as_usize().saturating_sub(first.as_usize())),
+        _ => (0, 0),
+    }
+}
+
 fn items(most: usize, values: &dyn Array) -> usize {
     most.saturating_mul(longest(values).max(1))
 }
@@ -92,6 +131,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns.map(|(name, column, _)| (name, column))).unwrap();
         assert_eq!(longest_row(&batch), all);
         assert!(check_rows(&batch).is_ok());
+        // 16 of numbers, 12 and 26 of texts, 12 of a list; of the second row the number and the text.
+        assert_eq!((rows_bytes(&batch), rows_bytes(&batch.slice(1, 1))), (66, 34));
         let long: ArrayRef = Arc::new(LargeStringArray::from(vec!["x".repeat(REPEATED_ROW_BYTES_MAX + 1)]));
         assert!(check_rows(&RecordBatch::try_from_iter([("s", long)]).unwrap()).is_err());
     }

@@ -62,7 +62,8 @@ pub struct TableUsage {
     pub raw_bytes: u64,
     /// Bytes of data files that hold records of the newest version.
     pub live_bytes: u64,
-    /// Bytes of data files besides: what older versions hold alone, what has expired, what a crash has left.
+    /// Bytes of data files besides, and of files of indexes that the newest version does not name: what older versions hold
+    /// alone, what has expired, what a crash has left.
     pub dead_bytes: u64,
     /// The last time that something was done about it since the table was opened.
     pub last_upkeep: Option<Upkeep>,
@@ -354,11 +355,6 @@ pub trait Tables: Send + Sync {
     /// # Errors
     /// [`TableError::Foreign`] when the rows do not fit their offsets.
     async fn open(&self, place: &TablePlace, base: Offset) -> Result<Arc<dyn Table>, TableError>;
-
-    /// Where its work runs; none for wherever it is called.
-    fn runtime(&self) -> Option<tokio::runtime::Handle> {
-        None
-    }
 
     /// Removes dataset and link; succeeds where they are gone already.
     ///

@@ -40,7 +40,7 @@ impl Metric {
 /// How hard an index is searched; what is not said is chosen by the kind of index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// How many partitions are looked into.
+    /// How many partitions are looked into, however few rows they have that pass.
     pub nprobes: Option<usize>,
     /// How many times as many candidates as hits are measured exactly.
     pub refine_factor: Option<u32>,
@@ -93,6 +93,12 @@ pub trait VectorIndex: Send + Sync + fmt::Debug {
 
     /// How it measures.
     fn metric(&self) -> Metric;
+
+    /// How many of its rows may be candidates, those without a vector among them.
+    ///
+    /// # Errors
+    /// [`TableError`] when it could not be read.
+    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError>;
 
     /// The `k` nearest of the rows that it has, about: nearest first.
     ///

@@ -7,7 +7,7 @@ use arrow_select::take::take_record_batch;
 use futures::stream::BoxStream;
 
 use crate::codec::ColumnSet;
-use crate::model::{Offset, Problem, Timestamp};
+use crate::model::{ErrorCode, Offset, Problem, Timestamp};
 use crate::schema::{Columns, Schema};
 use crate::topic::Topic;
 use crate::topic::past::View;
@@ -105,7 +105,8 @@ impl Cut {
     /// The rows of an offset range, which is held to what the cut has.
     ///
     /// # Errors
-    /// In the stream: `offset_expired` where the records have expired since the cut, `internal`.
+    /// In the stream: `offset_expired` where the records have expired since the cut, `columns_changed` where columns of the
+    /// set were dropped or converted; both are worth asking again. `internal`.
     pub fn read(
         &self,
         set: ColumnSet,
@@ -171,7 +172,18 @@ impl Cut {
         step: Step,
     ) -> Result<Vec<RecordBatch>, Problem> {
         let rows = usize::try_from(end.since(from)).unwrap_or(usize::MAX).min(step.rows);
-        let found = self.topic.columns_from(set, from, rows, step.bytes).await?;
+        let found = self.topic.columns_from(set, from, rows, step.bytes).await;
+        // Looked at after the read: what was dropped until then reads as nothing.
+        let now = self.topic.backend.columnar().ok_or_else(Problem::internal)?.columns();
+        if set.has_changed(&now) {
+            let detail = "The topic's columns were changed while the query read; ask again.";
+            return Err(Problem::new(ErrorCode::ColumnsChanged, detail).worth_asking_again());
+        }
+        let found = found.map_err(|problem| match problem.code {
+            // The next query begins behind what has expired.
+            ErrorCode::OffsetExpired => problem.worth_asking_again(),
+            _ => problem,
+        })?;
         if rows_of(&found) == 0 {
             // What a cut has stays readable until it has expired: an answer would be short of records.
             tracing::error!(topic = %self.topic.name, offset = from.get(), "a query finds no record at {from}");

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use tokio::runtime::Handle;
 
 use crate::backend::{Lane, StorageError};
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
@@ -11,6 +10,7 @@ use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp
 use crate::schema::{Columns, FieldPath};
 use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
 use crate::table::{Past, Table, Tag};
+use crate::topic::log::topic_gone;
 use crate::topic::{Topic, versioned};
 
 /// A moment of a topic's past.
@@ -198,6 +198,11 @@ impl Topic {
         now.is_some_and(|now| now.lineage.newest() != columns.lineage.newest())
     }
 
+    /// That the topic was deleted, where it was; else this.
+    pub(crate) fn gone_or(&self, problem: Problem) -> Problem {
+        if self.backend.levels().now().ending.is_some() { topic_gone() } else { problem }
+    }
+
     /// The columns that a view's records read under.
     ///
     /// # Errors
@@ -249,11 +254,6 @@ impl Topic {
     async fn newest_table(&self) -> Result<Arc<dyn Table>, Problem> {
         let lane = self.backend.lane().ok_or_else(Problem::internal)?;
         lane.table().await.map_err(|err| self.storage_problem(&err))
-    }
-
-    /// Where work on datasets runs.
-    pub(crate) fn lance_runtime(&self) -> Handle {
-        self.backend.lane().and_then(|lane| lane.runtime()).unwrap_or_else(Handle::current)
     }
 
     /// Refuses what a topic without columns cannot do.

@@ -107,11 +107,6 @@ impl Lane {
         }
     }
 
-    /// Where work on the dataset runs; none for wherever it is called.
-    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Handle> {
-        self.tables.runtime()
-    }
-
     /// The topic's identity.
     pub const fn id(&self) -> TopicId {
         self.id

@@ -41,6 +41,13 @@ impl ColumnSet {
         now.lineage.newest() == self.posted
     }
 
+    /// Whether values of these columns were dropped or took another type by what was posted since: they cannot be had as they
+    /// were.
+    #[must_use]
+    pub fn has_changed(&self, now: &Columns) -> bool {
+        self.schema.fields.iter().any(|field| now.lineage.has_changed(&field.name, self.posted))
+    }
+
     /// What must be read to have them, with the topic's columns of now. All that there is where a version was posted since:
     /// names may have changed.
     #[must_use]

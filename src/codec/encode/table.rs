@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::cast::{CastOptions, can_cast_types, cast_with_options};
 use arrow_cast::display::FormatOptions;
@@ -70,19 +69,11 @@ impl TableShape {
         mut between: impl FnMut(&mut Vec<u8>, usize) -> bool,
     ) -> Result<(), EncodeError> {
         let mut columns = Vec::with_capacity(self.named.len());
-        let (mut fields, mut named) = (self.fields.clone(), self.named.clone());
-        for (at, (column, plain)) in batch.columns().iter().zip(&self.plain).enumerate() {
+        for ((column, plain), named) in batch.columns().iter().zip(&self.plain).zip(&self.named) {
             let column = cast_to(column, plain)?;
-            let (Some(field), Some(named)) = (fields.get_mut(at), named.get_mut(at)) else { break };
-            let column = relabel(&column, named).map_err(|error| failed(plain, &error))?;
-            // A text that an expression has made may bear the mark of JSON and be none.
-            if !is_sound(&column, named) {
-                field.data_type = unmarked(&field.data_type);
-                *named = Arc::new(without_mark(named));
-            }
-            columns.push(column);
+            columns.push(relabel(&column, named).map_err(|error| failed(plain, &error))?);
         }
-        let rows = Object::new(&fields, &named, &columns, true, Nonfinite::Null)?;
+        let rows = Object::new(&self.fields, &self.named, &columns, true, Nonfinite::Null)?;
         for row in 0..batch.num_rows() {
             rows.print_whole(row, out);
             if !between(out, row) {
@@ -184,46 +175,9 @@ fn without_nullable(json: &mut Value) {
     }
 }
 
-/// Whether every text that is marked as JSON is JSON.
-fn is_sound(column: &ArrayRef, field: &ArrowField) -> bool {
-    match field.data_type() {
-        ArrowType::LargeUtf8 if field.metadata().get(TYPE_KEY).is_some_and(|held| held == TYPE_JSON) => {
-            let texts = column.as_string::<i64>();
-            texts.iter().flatten().all(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
-        }
-        ArrowType::List(item) => is_sound(column.as_list::<i32>().values(), item),
-        ArrowType::Struct(members) => {
-            column.as_struct().columns().iter().zip(members).all(|(column, member)| is_sound(column, member))
-        }
-        _ => true,
-    }
-}
-
-/// The type with texts for JSON.
-fn unmarked(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Json => DataType::String,
-        DataType::List(item) => DataType::List(Box::new(unmarked(item))),
-        DataType::Struct(fields) => {
-            let fields = fields.iter().map(|field| Field { data_type: unmarked(&field.data_type), ..field.clone() });
-            DataType::Struct(fields.collect())
-        }
-        other => other.clone(),
-    }
-}
-
-fn without_mark(field: &ArrowField) -> ArrowField {
-    let data_type = match field.data_type() {
-        ArrowType::List(item) => ArrowType::List(Arc::new(without_mark(item))),
-        ArrowType::Struct(members) => ArrowType::Struct(members.iter().map(|member| without_mark(member)).collect()),
-        other => other.clone(),
-    };
-    field.clone().with_data_type(data_type).with_metadata(std::collections::HashMap::new())
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Decimal128Array, Int64Array, LargeStringArray, NullArray, StringViewArray};
+    use arrow_array::{Decimal128Array, Int64Array, NullArray, StringViewArray};
 
     use super::*;
 
@@ -265,14 +219,5 @@ mod tests {
             rows,
             "{\"_offset\":1,\"a.b\":\"x\\\"\",\"d\":\"12.50\",\"n\":null}\n{\"_offset\":2,\"a.b\":null,\"d\":null,\"n\":null}\n"
         );
-    }
-
-    #[test]
-    fn what_is_marked_as_json_and_is_none_prints_as_text() {
-        let field = ArrowField::new("j", ArrowType::LargeUtf8, true)
-            .with_metadata([(TYPE_KEY.to_owned(), TYPE_JSON.to_owned())].into());
-        let print = |texts: Vec<&str>| printed(vec![field.clone()], vec![Arc::new(LargeStringArray::from(texts))]).1;
-        assert_eq!(print(vec!["{\"a\":1}", "[]"]), "{\"j\":{\"a\":1}}\n{\"j\":[]}\n");
-        assert_eq!(print(vec!["1", "no json"]), "{\"j\":\"1\"}\n{\"j\":\"no json\"}\n");
     }
 }

@@ -170,6 +170,10 @@ impl Term {
 
 /// Whether one text becomes the other by so many insertions, deletions and replacements of characters.
 fn is_within(one: &str, other: &str, edits: usize) -> bool {
+    // No character has more than four bytes.
+    if one.len().abs_diff(other.len()) > edits * 4 {
+        return false;
+    }
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     if one.len().abs_diff(other.len()) > edits {
         return false;

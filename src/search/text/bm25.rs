@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array as _, ArrayRef, BooleanArray};
 
 use super::analysis::{Analyzer, Bound, Part};
+use super::near::Near;
 use super::query::Occur;
 use crate::search::top::{Ranked, Top};
 
@@ -225,7 +226,7 @@ struct Counter {
     /// The terms that are looked for as they are, by token.
     exact: HashMap<String, usize>,
     /// The others.
-    near: Vec<usize>,
+    near: Near,
     has_phrase: bool,
     /// Where each term stands in the present text.
     places: Vec<Vec<usize>>,
@@ -236,9 +237,7 @@ impl Counter {
         let exact = bound.terms.iter().enumerate().filter(|(_, term)| term.edits == 0);
         Self {
             exact: exact.map(|(number, term)| (term.token.clone(), number)).collect(),
-            near: (0..bound.terms.len())
-                .filter(|number| bound.terms.get(*number).is_some_and(|term| term.edits > 0))
-                .collect(),
+            near: Near::new(&bound.terms),
             has_phrase: bound.has_phrase(),
             places: vec![Vec::new(); bound.terms.len()],
         }
@@ -250,9 +249,8 @@ impl Counter {
             self.places.iter_mut().for_each(Vec::clear);
             analyzer.tokens(text, |token, place| {
                 counted.length = counted.length.saturating_add(1);
-                let near =
-                    self.near.iter().filter(|number| bound.terms.get(**number).is_some_and(|term| term.is(token)));
-                for number in self.exact.get(token).into_iter().chain(near) {
+                let near = self.near.of(&bound.terms, token);
+                for number in self.exact.get(token).into_iter().chain(&near) {
                     if let Some(count) = counted.counts.get_mut(*number) {
                         *count = count.saturating_add(1);
                     }

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod bm25;
+mod near;
 mod query;
 
 pub(super) use analysis::{Analyzer, Bound};

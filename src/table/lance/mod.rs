@@ -120,10 +120,6 @@ impl Tables for LanceTables {
         Ok(Arc::new(self.shared.held.keep(&place.dataset, table)))
     }
 
-    fn runtime(&self) -> Option<Handle> {
-        Some(self.shared.runtime.clone())
-    }
-
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
         let (shared, place) = (Arc::clone(&self.shared), place.clone());
         let removal = async move {

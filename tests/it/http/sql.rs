@@ -348,3 +348,30 @@ async fn the_last_records_come_first_where_they_are_asked_for() {
     let lines = api.call("POST", "/v1/query", &[("accept", LINES)], body).await.expect(200).text();
     assert!(lines.lines().eq((0..1_400).rev().map(|n| format!("{{\"n\":{n}}}"))), "every record once");
 }
+
+#[tokio::test]
+async fn json_is_json_where_it_is_a_topics_and_text_where_anything_was_done_to_it() {
+    let api = shared().await;
+    let topic =
+        api.make(json!({"schema": {"fields": [{"name": "j", "type": "json"}, {"name": "n", "type": "int64"}]}})).await;
+    topic.append(r#"{"j":{"a":1},"n":1}"#).await;
+    let t = &topic.name;
+    for (sql, is_json) in [
+        (format!("SELECT j AS x FROM \"{t}\" ORDER BY n LIMIT 1"), true),
+        (
+            format!(
+                "SELECT q.y AS x FROM (SELECT n, j AS y FROM \"{t}\" WHERE n = 1) AS q JOIN \"{t}\" AS p ON p.n = q.n"
+            ),
+            true,
+        ),
+        (format!("SELECT j AS x FROM \"{t}\" UNION ALL SELECT j FROM \"{t}\" WHERE n = 2"), false),
+        (format!("SELECT coalesce(j, 'no json') AS x FROM \"{t}\""), false),
+        (format!("SELECT j::TEXT AS x FROM \"{t}\""), false),
+        (format!("SELECT max(j) AS x FROM \"{t}\""), false),
+        (format!("SELECT lag(j, 0) OVER (ORDER BY n) AS x FROM \"{t}\""), false),
+    ] {
+        let answer = ask(&api, &sql, json!([])).await.expect(200).json();
+        let (word, value) = if is_json { ("json", json!({"a": 1})) } else { ("string", json!("{\"a\":1}")) };
+        assert_eq!((&answer["columns"][0]["type"], &answer["rows"]), (&json!(word), &json!([{ "x": value }])), "{sql}");
+    }
+}

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
-use persisting::sql::QueryLimits;
+use persisting::model::{ErrorCode, TopicName};
+use persisting::sql::{Ask, Queries, QueryLimits};
+use persisting::topic::Step;
 use serde_json::{Value, json};
 
 use super::sql::{LINES, ask, refused, rows};
 use crate::support::api::{Api, until};
-use crate::support::local::{Local, Setup};
+use crate::support::local::{Local, Setup, query_runtime};
 
 /// A server with its own limits for queries, a topic with some records, and a query over them that takes for ever.
 async fn limited(queries: QueryLimits) -> (Local, Api, tempfile::TempDir, String) {
@@ -121,4 +124,46 @@ async fn hostile_queries_are_refused_or_bounded() {
     // Nothing was written, and the server is as well as before.
     assert_eq!(rows(&api, "SELECT count(*) AS n FROM a").await, json!([{"n": 3_000}]));
     assert_eq!(api.get("/v1/topics").await.json()["topics"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn who_is_slow_has_no_place_beyond_the_time_and_is_told() {
+    let (local, _api, _folder, _) = limited(QueryLimits::default()).await;
+    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), ..QueryLimits::default() };
+    let queries = Queries::new(Arc::clone(local.engine()), query_runtime().clone(), limits);
+    let asked = |sql: &str| queries.run(Ask { sql: sql.to_owned(), ..Ask::default() });
+    let mut slow = asked("SELECT x.n FROM a AS x, a AS y").await.unwrap();
+    until("the place is free", || async { asked("SELECT 1 AS a").await.is_ok() }).await;
+    let problem = loop {
+        match slow.next().await {
+            Ok(rows) => assert!(rows.is_some(), "an answer that was cut off ends as a whole one"),
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!(problem.limit, Some(1));
+}
+
+#[tokio::test]
+async fn columns_that_go_while_they_are_read_end_the_read() {
+    let (local, api, _folder, _) = limited(QueryLimits::default()).await;
+    let topic = local.engine().topic(&TopicName::parse("a").unwrap()).await.unwrap();
+    let cut = topic.cut_at(topic.mark()).unwrap();
+    let names: Vec<_> = cut.schema().fields.iter().map(|field| field.name.clone()).collect();
+    let read = |name: &str| {
+        let set = cut.columns(|at| names[at] == name);
+        cut.read(set, cut.mark().earliest, cut.mark().tail, Step { rows: 1, bytes: 1 << 20 })
+    };
+    let (mut dropped, mut renamed) = (read("k"), read("n"));
+    let first = renamed.next().await.unwrap().unwrap();
+    assert!(dropped.next().await.unwrap().is_ok());
+    let changes = r#"{"changes":[{"op":"drop","path":"k"},{"op":"rename","path":"n","to":"m"}]}"#;
+    api.post("/v1/topics/a/schemas", changes).await.expect(201);
+    let problem = dropped.next().await.unwrap().unwrap_err();
+    assert_eq!((problem.code, problem.is_retryable()), (ErrorCode::ColumnsChanged, true));
+    let second = renamed.next().await.unwrap().unwrap();
+    assert_eq!((second.schema(), second.column(2).null_count()), (first.schema(), 0));
+    // What has expired meanwhile can be left out by the next query.
+    api.post("/v1/topics/a/trim", r#"{"before":3000}"#).await.expect(200);
+    let problem = renamed.next().await.unwrap().unwrap_err();
+    assert_eq!((problem.code, problem.is_retryable()), (ErrorCode::OffsetExpired, true));
 }

@@ -50,7 +50,7 @@ fn runtime() -> &'static Handle {
 }
 
 /// The runtime of the queries of all servers.
-fn query_runtime() -> &'static Handle {
+pub fn query_runtime() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let built = || {
         Builder::new_multi_thread().worker_threads(2).thread_stack_size(QUERY_STACK_BYTES).enable_all().build().unwrap()

@@ -18,8 +18,10 @@ use lance_index::{IndexParams as LanceParams, IndexType as LanceType};
 use lance_linalg::distance::DistanceType;
 use lance_table::format::IndexMetadata;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::progress::Progress;
+use crate::model::Offset;
 use crate::schema::{IndexSpec, IndexType, NGRAM_MAX, NGRAM_MIN};
 use crate::table::TableError;
 use crate::table::lance::error::foreign;
@@ -32,6 +34,9 @@ const QUANTIZER_ROWS: usize = 256;
 /// and finds next to nothing more: what is found is refined by the vectors themselves.
 const QUANTIZER_SAMPLE: usize = 64;
 const QUANTIZER_ROUNDS: usize = 20;
+/// How many rows a cell with a graph has on average, at most: a graph is built in one go, which nothing can stop. Cells differ, so
+/// that this is half of what is bearable.
+const GRAPH_ROWS: u64 = 100_000;
 /// How much memory the build of an inverted index takes, in MiB.
 const TEXT_MEMORY_MIB: u64 = 256;
 /// The dimensions that one code of a product quantizer stands for, unless it is said otherwise.
@@ -61,46 +66,55 @@ pub(super) struct Built {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) dataset: Dataset,
+    /// The number of the segment, or of the step on the way to it, where Lance lets us say so ([`takes_uuid`]).
+    pub(super) uuid: Uuid,
     /// The name that the dataset has the index under.
     pub(super) name: String,
     pub(super) column: Column,
     pub(super) spec: IndexSpec,
     /// The fragments whose rows it is of.
     pub(super) over: Vec<Placed>,
+    /// Rows before it have nothing that could be indexed.
+    pub(super) hollow: Offset,
     pub(super) progress: Arc<Progress>,
 }
 
 /// Builds a segment; none where its rows have nothing that could be indexed.
 pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
-    let Order { mut dataset, name, column, spec, over, progress } = order;
+    let Order { mut dataset, uuid, name, column, spec, over, hollow, progress } = order;
     let mut makeshift = false;
     if spec.kind.is_vector() {
-        let vectors = count_vectors(&dataset, &column, &over, QUANTIZER_ROWS).await?;
+        let past: Vec<Placed> = over.iter().filter(|placed| placed.next > hollow).copied().collect();
+        let vectors = count_vectors(&dataset, &column, &past, QUANTIZER_ROWS).await?;
         if vectors == 0 {
             return Ok(None);
         }
         makeshift = spec.kind == IndexType::IvfPq && vectors < QUANTIZER_ROWS;
     }
-    let (kind, params) = prepared(&spec, &column, makeshift)?;
+    let rows = over.iter().map(Placed::rows).sum();
+    let (kind, params) = prepared(&spec, &column, rows, makeshift)?;
     let names: Vec<&str> = column.names.iter().map(String::as_str).collect();
     let path = format_field_path(&names);
     let ids = over.iter().map(|placed| u32::try_from(placed.id)).collect::<Result<Vec<u32>, _>>();
     let ids = ids.map_err(|_| foreign("a fragment's number is too large"))?;
     let columns = [path.as_str()];
-    let segment = dataset
-        .create_index_builder(&columns, kind, &*params)
-        .name(name)
-        .replace(true)
-        .fragments(ids)
-        .progress(progress)
-        .execute_uncommitted()
-        .await?;
+    let mut builder = dataset.create_index_builder(&columns, kind, &*params);
+    builder = builder.name(name).replace(true).fragments(ids).progress(progress);
+    if takes_uuid(spec.kind) {
+        builder = builder.index_uuid(uuid);
+    }
+    let segment = builder.execute_uncommitted().await?;
     if spec.kind != IndexType::Inverted {
         return Ok(Some(Built { segment, step: None, makeshift }));
     }
     // What is written of some fragments' text is parts for a later merge, also where these are all.
     let merged = dataset.merge_existing_index_segments(vec![segment.clone()]).await?;
     Ok(Some(Built { segment: merged, step: Some(segment), makeshift }))
+}
+
+/// Whether the number of a segment over some fragments can be said; Lance keeps it to itself for the others.
+const fn takes_uuid(kind: IndexType) -> bool {
+    !matches!(kind, IndexType::BTree | IndexType::LabelList)
 }
 
 /// How many rows of fragments have a vector, as far as `enough`.
@@ -139,6 +153,7 @@ fn leaf(batch: &RecordBatch, names: &[String]) -> Option<ArrayRef> {
 fn prepared(
     spec: &IndexSpec,
     column: &Column,
+    rows: u64,
     makeshift: bool,
 ) -> Result<(LanceType, Box<dyn LanceParams>), TableError> {
     let scalar = |kind, builtin: BuiltinIndexType| -> (LanceType, Box<dyn LanceParams>) {
@@ -149,10 +164,10 @@ fn prepared(
         IndexType::Bitmap => scalar(LanceType::Bitmap, BuiltinIndexType::Bitmap),
         IndexType::LabelList => scalar(LanceType::LabelList, BuiltinIndexType::LabelList),
         IndexType::Inverted => (LanceType::Inverted, Box::new(text_params(spec))),
-        IndexType::IvfFlat => (LanceType::IvfFlat, Box::new(vector_params(spec, column, false)?)),
-        IndexType::IvfPq if makeshift => (LanceType::IvfFlat, Box::new(vector_params(spec, column, true)?)),
-        IndexType::IvfPq => (LanceType::IvfPq, Box::new(vector_params(spec, column, false)?)),
-        IndexType::IvfHnswSq => (LanceType::IvfHnswSq, Box::new(vector_params(spec, column, false)?)),
+        IndexType::IvfFlat => (LanceType::IvfFlat, Box::new(vector_params(spec, column, rows, false)?)),
+        IndexType::IvfPq if makeshift => (LanceType::IvfFlat, Box::new(vector_params(spec, column, rows, true)?)),
+        IndexType::IvfPq => (LanceType::IvfPq, Box::new(vector_params(spec, column, rows, false)?)),
+        IndexType::IvfHnswSq => (LanceType::IvfHnswSq, Box::new(vector_params(spec, column, rows, false)?)),
     })
 }
 
@@ -165,13 +180,18 @@ fn metric(spec: &IndexSpec) -> DistanceType {
     }
 }
 
-fn vector_params(spec: &IndexSpec, column: &Column, makeshift: bool) -> Result<VectorIndexParams, TableError> {
+fn vector_params(
+    spec: &IndexSpec,
+    column: &Column,
+    rows: u64,
+    makeshift: bool,
+) -> Result<VectorIndexParams, TableError> {
     let params = &spec.params;
     let metric = metric(spec);
     let ArrowType::FixedSizeList(_, dim) = &column.data_type else { return Err(foreign("a column holds no vectors")) };
     let dim = usize::try_from(*dim).unwrap_or_default();
     // What is not said goes by the number of rows: Lance knows how large a cell of each kind is best.
-    let ivf = IvfBuildParams { num_partitions: params.integer("num_partitions"), ..IvfBuildParams::default() };
+    let ivf = IvfBuildParams { num_partitions: partitions(spec, rows), ..IvfBuildParams::default() };
     Ok(match spec.kind {
         IndexType::IvfPq if !makeshift => {
             let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim));
@@ -194,6 +214,16 @@ fn vector_params(spec: &IndexSpec, column: &Column, makeshift: bool) -> Result<V
         }
         _ => VectorIndexParams::with_ivf_flat_params(metric, ivf),
     })
+}
+
+/// How many cells there are, where that is not left to Lance.
+fn partitions(spec: &IndexSpec, rows: u64) -> Option<usize> {
+    let asked = spec.params.integer("num_partitions");
+    let least = match spec.kind {
+        IndexType::IvfHnswSq => usize::try_from(rows.div_ceil(GRAPH_ROWS)).unwrap_or(usize::MAX),
+        _ => 0,
+    };
+    if least > 1 { Some(asked.unwrap_or(0).max(least)) } else { asked }
 }
 
 /// How many codes stand for a vector: one for each few dimensions, as evenly as these can be cut.
@@ -226,6 +256,17 @@ fn text_params(spec: &IndexSpec) -> ScalarIndexParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_graph_is_over_more_rows_than_can_be_waited_for() {
+        let spec = |kind, params: serde_json::Value| IndexSpec::new(kind, params.as_object().unwrap().clone()).unwrap();
+        let graph = |params| spec(IndexType::IvfHnswSq, params);
+        assert_eq!(partitions(&graph(json!({})), 100_000), None);
+        assert_eq!(partitions(&graph(json!({})), 5_000_001), Some(51));
+        assert_eq!(partitions(&graph(json!({"num_partitions": 1})), 5_000_000), Some(50));
+        assert_eq!(partitions(&graph(json!({"num_partitions": 99})), 5_000_000), Some(99));
+        assert_eq!(partitions(&spec(IndexType::IvfFlat, json!({"num_partitions": 1})), 5_000_000), Some(1));
+    }
 
     #[test]
     fn codes_cut_dimensions_evenly() {

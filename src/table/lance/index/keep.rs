@@ -31,7 +31,7 @@ enum Next {
 }
 
 /// A step to be taken.
-enum Step {
+pub(super) enum Step {
     Build { part: usize, task: Task },
     Wait(Option<Duration>),
 }
@@ -81,6 +81,10 @@ impl Inner {
             }
         }
         let stopped = turn.stop.is_cancelled();
+        // Not between steps, which wait for upkeep that goes on.
+        if !stopped && self.indexes.heavier.swap(false, Ordering::AcqRel) {
+            self.look_after_history();
+        }
         drop(turn);
         if stopped {
             return;
@@ -95,14 +99,16 @@ impl Inner {
 
     /// Arranges another look, for as long as somebody holds the table.
     fn look_later(self: &Arc<Self>, pause: Duration) {
-        if self.indexes.is_timed.swap(true, Ordering::AcqRel) {
+        let at = Instant::now() + pause;
+        if !self.indexes.time(at) {
             return;
         }
         let table = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
-            if let Some(table) = table.upgrade() {
-                table.indexes.is_timed.store(false, Ordering::Release);
+            if let Some(table) = table.upgrade()
+                && table.indexes.is_timed_for(at)
+            {
                 table.look_after_indexes();
             }
         });
@@ -145,15 +151,16 @@ impl Inner {
     }
 
     /// What is due, or when something will be.
-    fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
+    pub(super) fn next_step(&self, found: &Survey<'_>, version: &Version) -> Step {
         let now = Instant::now();
         let idle_in = self.indexes.idle_in(self.shared.upkeep_policy.index_idle, now);
+        let mut due: Vec<((bool, Option<Instant>), usize, Task)> = Vec::new();
         let mut pause: Option<Duration> = None;
         let mut wait = |left: Duration| pause = Some(pause.map_or(left, |pause| pause.min(left)));
         for (place, part) in found.parts.iter().enumerate() {
             let definition = part.definition;
             let is_early = part.segments.is_empty() && version.layout.next < definition.from;
-            if part.column.is_none() || is_early || self.indexes.is_hollow(part, version.dataset.manifest().version) {
+            if part.column.is_none() || is_early || self.indexes.is_hollow(part, version) {
                 continue;
             }
             if let Some(left) = self.indexes.rest_of(definition.id, now) {
@@ -161,33 +168,42 @@ impl Inner {
                 continue;
             }
             if part.is_name_taken {
-                let error = "The dataset has an index of that name that another tool has made.".to_owned();
-                self.indexes.fail(definition.id, error);
+                let error = "The dataset has an index of that name over another column, which another tool has made. \
+                             Drop it there, or ask for the index under another name.";
+                self.indexes.fail(definition.id, error.to_owned());
                 wait(REST_FIRST);
                 continue;
             }
-            if let Some(task) = part.coverage.next_task(idle_in.is_none()) {
-                return Step::Build { part: place, task };
+            if let Some(task) = part.next_task(idle_in.is_none()) {
+                let ended = self.indexes.ended(definition.id, part.place);
+                due.push(((!part.segments.is_empty(), ended), place, task));
+                continue;
             }
             if let Some(left) = idle_in.filter(|_| part.coverage.is_behind()) {
                 wait(left);
             }
         }
-        Step::Wait(pause)
+        // First what can answer nothing yet, then what has waited longest: one that is always due keeps no other waiting.
+        let first = due.into_iter().min_by_key(|(rank, ..)| *rank);
+        first.map_or(Step::Wait(pause), |(_, part, task)| Step::Build { part, task })
     }
 
     /// Takes a step of one index, and notes what came of it.
     async fn take(self: &Arc<Self>, part: &Part<'_>, task: &Task, version: &Version, stop: &CancellationToken) {
         let began = Instant::now();
         let id = part.definition.id;
+        let stop = &self.indexes.begin(id, stop);
         let outcome = match task {
             Task::Remove(places) => self.commit_indexes(None, uuids(part, places), stop).await.map(drop),
             Task::Build(places) => self.build(part, places, version, stop).await,
         };
         self.indexes.pace.lock().built = Some((Instant::now(), began.elapsed()));
-        self.indexes.with(id, |known| known.progress = None);
+        self.indexes.with_known(id, |known| {
+            known.progress = None;
+            known.ended.insert(part.place, Instant::now());
+        });
         match outcome {
-            Ok(()) => self.indexes.with(id, |known| known.trouble = None),
+            Ok(()) => self.indexes.with_known(id, |known| known.trouble = None),
             Err(_) if stop.is_cancelled() => {}
             Err(error) => {
                 warn!(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lance::index::DatasetIndexExt as _;
 use lance_table::format::{Fragment, IndexMetadata};
@@ -10,16 +11,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use super::Hollow;
 use super::build;
 use super::notes::{Note, Notes};
 use super::progress::Progress;
 use super::survey::{Part, is_overtaken};
 use crate::io::point;
 use crate::table::TableError;
+use crate::table::lance::commit::INDICES_FOLDER;
 use crate::table::lance::error::{blocking, joined};
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::{Version, segment_files};
 use crate::table::lance::table::Inner;
+use crate::table::lance::upkeep::files_within;
 
 /// What stays free on the disk beside what is to be indexed.
 const ROOM_LEFT: u64 = 64 << 20;
@@ -41,29 +45,43 @@ impl Inner {
         self.check_index_room(&over).await?;
         let definition = part.definition;
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
-        self.indexes.with(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
+        self.indexes.with_known(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
+        let uuid = Uuid::now_v7();
         let order = build::Order {
+            uuid,
             dataset: version.dataset.as_ref().clone(),
             name: part.name.clone(),
             column: column.clone(),
             spec: definition.spec.clone(),
             over,
+            hollow: self.indexes.hollow_to(part),
             progress,
         };
         // On a task of its own: what Lance does not foresee ends that task and nothing else.
         let mut building = self.shared.runtime.spawn(build::segment(order));
         let built = tokio::select! {
-            built = &mut building => joined(built)?,
+            built = &mut building => joined(built),
             () = stop.cancelled() => {
                 building.abort();
                 // Until then it may write.
                 drop(building.await);
+                self.forget_unbuilt(uuid).await;
                 return Ok(());
             }
         };
         drop(pin);
+        let built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                self.forget_unbuilt(uuid).await;
+                return Err(error);
+            }
+        };
         let Some(built) = built else {
-            self.indexes.with(definition.id, |known| known.hollow.insert(part.place, number));
+            self.indexes.with_known(definition.id, |known| {
+                let bare = Some(column.field).filter(|_| part.segments.is_empty());
+                known.hollow.insert(part.place, Hollow { version: number, bare, next: version.layout.next });
+            });
             return Ok(());
         };
         if let Some(step) = &built.step {
@@ -136,9 +154,11 @@ impl Inner {
         let noted = new.as_ref().map(|(segment, note, _)| (segment.uuid, note.clone()));
         let notes = Notes::of(dataset.manifest()).changed(&indices, &gone, noted).to_stored();
         let new_indices = new.iter().map(|(segment, ..)| (*segment).clone()).collect();
+        let has_gone = !removed.is_empty();
         let operation = Operation::CreateIndex { new_indices, removed_indices: removed };
         let transaction = Transaction::new_from_version(dataset.manifest().version, operation);
         self.commit_index(&present, transaction, (built, notes)).await?;
+        self.indexes.heavier.fetch_or(has_gone, Ordering::AcqRel);
         Ok(true)
     }
 
@@ -153,6 +173,17 @@ impl Inner {
         self.remove_index_files(segment_files(&self.place.dataset, segment)).await;
     }
 
+    /// Removes what a build has written that came to no end.
+    pub(super) async fn forget_unbuilt(&self, segment: Uuid) {
+        let folder = self.place.dataset.join(INDICES_FOLDER).join(segment.to_string());
+        match blocking(move || files_within(&folder)).await {
+            Ok(files) => self.remove_index_files(files.into_iter().map(|(file, ..)| file).collect()).await,
+            Err(error) => {
+                warn!(dataset = %self.place.dataset.display(), %error, "files of an index that came to nothing stay");
+            }
+        }
+    }
+
     async fn remove_index_files(&self, files: Vec<PathBuf>) {
         let disk = Arc::clone(&self.shared.disk);
         let removal = move || files.iter().filter(|file| file.exists()).try_for_each(|file| disk.remove(file));
@@ -163,7 +194,8 @@ impl Inner {
     }
 }
 
-/// The segments at places.
+/// The segments at places, and what is replaced besides.
 pub(super) fn uuids(part: &Part<'_>, places: &[usize]) -> Vec<Uuid> {
-    places.iter().filter_map(|place| part.segments.get(*place)).map(|segment| segment.uuid).collect()
+    let ours = places.iter().filter_map(|place| part.segments.get(*place)).map(|segment| segment.uuid);
+    ours.chain(part.replaced.iter().copied()).collect()
 }

@@ -20,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
 use self::survey::Part;
-use crate::model::IndexId;
+use super::open::Version;
+use crate::model::{IndexId, Offset};
 use crate::table::{Cause, IndexDefinition};
 
 /// Builds of less than usual take at most one part in so many of the time.
@@ -39,8 +41,10 @@ pub(super) struct State {
     asked: AtomicU64,
     /// How often a build has waited for merges.
     waited: AtomicU64,
-    /// Whether a later look is arranged.
-    is_timed: AtomicBool,
+    /// When the next look is, where one is arranged.
+    timed: Mutex<Option<Instant>>,
+    /// Whether segments have gone since the last clean-up was asked for: older versions hold them alone.
+    heavier: AtomicBool,
     pace: Mutex<Pace>,
     known: Mutex<HashMap<IndexId, Known>>,
 }
@@ -58,9 +62,24 @@ struct Pace {
 struct Known {
     /// What is being built.
     progress: Option<Arc<Progress>>,
+    /// Tells the build to stop.
+    build: CancellationToken,
     trouble: Option<Trouble>,
-    /// Columns that had nothing to index, with the version where that was seen.
-    hollow: HashMap<usize, u64>,
+    /// When the last step of each column ended.
+    ended: HashMap<usize, Instant>,
+    /// Columns that had nothing to index.
+    hollow: HashMap<usize, Hollow>,
+}
+
+/// Where a column had nothing to index.
+#[derive(Clone, Copy, Debug)]
+struct Hollow {
+    /// The version where that was seen.
+    version: u64,
+    /// The column, where no segment had any of it.
+    bare: Option<i32>,
+    /// Where that version ended.
+    next: Offset,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +96,8 @@ impl Default for State {
             wanted: ArcSwap::from_pointee(Arc::default()),
             asked: AtomicU64::new(0),
             waited: AtomicU64::new(0),
-            is_timed: AtomicBool::new(false),
+            timed: Mutex::default(),
+            heavier: AtomicBool::new(false),
             pace: Mutex::new(pace),
             known: Mutex::default(),
         }
@@ -87,8 +107,26 @@ impl Default for State {
 impl State {
     /// Says which indexes there are to be.
     pub(super) fn want(&self, wanted: &Arc<[IndexDefinition]>) {
-        self.known.lock().retain(|id, _| wanted.iter().any(|definition| definition.id == *id));
+        // First, so that who begins a build is either told to stop or sees that it is not wanted.
         self.wanted.store(Arc::new(Arc::clone(wanted)));
+        self.known.lock().retain(|id, known| {
+            let is_wanted = wanted.iter().any(|definition| definition.id == *id);
+            if !is_wanted {
+                known.build.cancel();
+            }
+            is_wanted
+        });
+    }
+
+    /// A build of an index begins: what tells it to stop, by itself or together with `all`.
+    fn begin(&self, id: IndexId, all: &CancellationToken) -> CancellationToken {
+        let build = all.child_token();
+        self.with(id, |known| known.build = build.clone());
+        if !self.wanted().iter().any(|definition| definition.id == id) {
+            build.cancel();
+            self.known.lock().remove(&id);
+        }
+        build
     }
 
     /// A version was made.
@@ -111,8 +149,30 @@ impl State {
         from.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
+    /// Notes that there is to be a look at `at`; false where there is one by then anyway.
+    fn time(&self, at: Instant) -> bool {
+        let mut timed = self.timed.lock();
+        if timed.is_some_and(|earlier| earlier <= at) {
+            return false;
+        }
+        *timed = Some(at);
+        true
+    }
+
+    /// Whether the look that is arranged is the one at `at`, which it is no longer then.
+    fn is_timed_for(&self, at: Instant) -> bool {
+        self.timed.lock().take_if(|timed| *timed == at).is_some()
+    }
+
     fn with<T>(&self, id: IndexId, change: impl FnOnce(&mut Known) -> T) -> T {
         change(self.known.lock().entry(id).or_default())
+    }
+
+    /// The same where something is known of it: it may have gone.
+    fn with_known(&self, id: IndexId, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.known.lock().get_mut(&id) {
+            change(known);
+        }
     }
 
     /// What hinders an index now: how long still.
@@ -120,6 +180,11 @@ impl State {
         let known = self.known.lock();
         let until = known.get(&id)?.trouble.as_ref()?.until;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// When the last step of a column ended.
+    fn ended(&self, id: IndexId, column: usize) -> Option<Instant> {
+        self.known.lock().get(&id)?.ended.get(&column).copied()
     }
 
     fn fail(&self, id: IndexId, error: String) {
@@ -130,12 +195,28 @@ impl State {
         });
     }
 
-    /// Whether a column had nothing to index in a version.
-    fn is_hollow(&self, part: &Part<'_>, version: u64) -> bool {
-        let known = self.known.lock();
-        known.get(&part.definition.id).and_then(|known| known.hollow.get(&part.place)) == Some(&version)
+    fn hollow(&self, part: &Part<'_>) -> Option<Hollow> {
+        self.known.lock().get(&part.definition.id)?.hollow.get(&part.place).copied()
+    }
+
+    /// Up to where a column that has no segment has nothing to index: whatever is merged, its rows are what they were.
+    fn hollow_to(&self, part: &Part<'_>) -> Offset {
+        let field = part.column.as_ref().filter(|_| part.segments.is_empty()).map(|column| column.field);
+        let hollow = self.hollow(part).filter(|hollow| field.is_some() && hollow.bare == field);
+        hollow.map_or(Offset::ZERO, |hollow| hollow.next)
+    }
+
+    /// Whether a column has nothing to index in a version.
+    fn is_hollow(&self, part: &Part<'_>, version: &Version) -> bool {
+        let number = version.dataset.manifest().version;
+        let seen = self.hollow(part).is_some_and(|hollow| hollow.version == number);
+        let to = self.hollow_to(part);
+        seen || (to > Offset::ZERO && to >= version.layout.next)
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod state_tests;

@@ -30,9 +30,10 @@ impl Inner {
         }
         let rows = parts.iter().map(|(version, part)| part.rows_from(version, earliest)).min().unwrap_or(0);
         let is_there = |(version, part): &(&Version, &Part<'_>)| {
-            let number = version.dataset.manifest().version;
-            !part.segments.is_empty()
-                || (version.layout.next >= definition.from && self.indexes.is_hollow(part, number))
+            // Where it had nothing of what it is to begin with, it is ready, whatever has come since.
+            let has_been_seen =
+                || self.indexes.hollow_to(part) >= definition.from || self.indexes.is_hollow(part, version);
+            !part.segments.is_empty() || (version.layout.next >= definition.from && has_been_seen())
         };
         // What it is to begin with may be nothing.
         let has_nothing = definition.from <= earliest;

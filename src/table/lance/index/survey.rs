@@ -5,10 +5,11 @@ use lance::Dataset;
 use lance::index::DatasetIndexExt as _;
 use lance_core::datatypes::Schema as LanceSchema;
 use lance_table::format::{Fragment, IndexMetadata};
+use uuid::Uuid;
 
 use super::build::Column;
 use super::notes::{Note, Notes};
-use super::plan::{Coverage, SegmentRows};
+use super::plan::{Coverage, SegmentRows, Task};
 use crate::codec::columns::column_name;
 use crate::model::Offset;
 use crate::schema::FieldPath;
@@ -31,7 +32,9 @@ pub(super) struct Part<'d> {
     pub(super) coverage: Coverage,
     /// The fragments that none of them has.
     pub(super) uncovered: Vec<Placed>,
-    /// Whether somebody else's index has its name.
+    /// Segments over the column that another tool has made under its name, as optimizing does: they go when ours comes.
+    pub(super) replaced: Vec<Uuid>,
+    /// Whether an index over another column has its name.
     pub(super) is_name_taken: bool,
 }
 
@@ -101,9 +104,12 @@ fn part<'d>(
     let is_covered = |placed: &Placed| noted.iter().any(|(segment, _)| has(segment, placed));
     let uncovered: Vec<Placed> = fragments.iter().filter(|placed| !is_covered(placed)).copied().collect();
     let coverage = Coverage { segments, uncovered: uncovered.iter().map(Placed::rows).sum() };
-    let is_name_taken = present.iter().any(|segment| segment.name == name && notes.get(segment.uuid).is_none());
+    let foreign = present.iter().filter(|segment| segment.name == name && notes.get(segment.uuid).is_none());
+    let (replaced, others): (Vec<&IndexMetadata>, Vec<_>) = foreign.partition(|segment| is_of_column(segment));
+    let replaced = replaced.into_iter().map(|segment| segment.uuid).collect();
+    let is_name_taken = !others.is_empty();
     let segments = noted.into_iter().map(|(segment, _)| segment.clone()).collect();
-    Part { definition, place, name, column, segments, coverage, uncovered, is_name_taken }
+    Part { definition, place, name, column, segments, coverage, uncovered, replaced, is_name_taken }
 }
 
 /// Whether a segment has the rows of a fragment. No two fragments ever have the same number, so those that it was made of and
@@ -114,6 +120,12 @@ pub(super) fn has(segment: &IndexMetadata, placed: &Placed) -> bool {
 }
 
 impl Part<'_> {
+    /// What is to be done next; none where nothing is. `idle`: nothing has come for a while.
+    pub(super) fn next_task(&self, idle: bool) -> Option<Task> {
+        let task = self.coverage.next_task(idle);
+        task.or_else(|| (!self.replaced.is_empty() && !self.coverage.is_behind()).then(|| Task::Remove(Vec::new())))
+    }
+
     /// The fragments of those segments, and those that none has, in order.
     pub(super) fn fragments_of(&self, version: &Version, places: &[usize]) -> Vec<Placed> {
         let chosen: Vec<&IndexMetadata> = places.iter().filter_map(|place| self.segments.get(*place)).collect();

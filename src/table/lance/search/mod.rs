@@ -94,13 +94,39 @@ impl Indexed {
         let mut scanner = self.dataset.scan();
         scanner.project(&[measure])?.with_row_address().prefilter(true);
         scanner.disable_scoring_autoprojection();
-        let from = admitted.from.filter(|from| *from > self.layout.base);
-        let from = from.map(|from| col(OFFSET_COLUMN).gt_eq(lit(from.get())));
-        let filter = admitted.filter.as_ref().map(|filter| filter.expr().clone());
-        if let Some(condition) = from.into_iter().chain(filter).reduce(Expr::and) {
+        if let Some(condition) = self.condition(admitted) {
             scanner.filter_expr(condition);
         }
         Ok(scanner)
+    }
+
+    /// How many rows the version has, deleted ones among them.
+    fn rows(&self) -> usize {
+        usize::try_from(self.layout.next.since(self.layout.base)).unwrap_or(usize::MAX)
+    }
+
+    /// What rows have to fulfil, if anything.
+    fn condition(&self, admitted: &Admitted) -> Option<Expr> {
+        let from = admitted.from.filter(|from| *from > self.layout.base);
+        let from = from.map(|from| col(OFFSET_COLUMN).gt_eq(lit(from.get())));
+        let filter = admitted.filter.as_ref().map(|filter| filter.expr().clone());
+        from.into_iter().chain(filter).reduce(Expr::and)
+    }
+
+    /// How many rows of the index's fragments pass.
+    async fn passing(&self, admitted: &Admitted) -> Result<u64, TableError> {
+        let has = |id: u64| {
+            let covers =
+                |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
+            u32::try_from(id).is_ok_and(|id| self.segments.iter().any(|segment| covers(segment, id)))
+        };
+        let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| has(fragment.id)).cloned().collect();
+        let mut scanner = self.dataset.scan();
+        scanner.with_fragments(fragments);
+        if let Some(condition) = self.condition(admitted) {
+            scanner.filter_expr(condition);
+        }
+        Ok(scanner.count_rows().await?)
     }
 
     /// The rows of an answer with what stands beside them.

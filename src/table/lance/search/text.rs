@@ -9,6 +9,7 @@ use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::scalar::FullTextSearchQuery;
 use lance_index::scalar::inverted::query::{BooleanQuery, FtsQuery, MatchQuery, Occur, Operator, PhraseQuery};
 use lance_index::scalar::inverted::{DocumentGranularity, InvertedIndex};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Indexed, Place};
 use crate::schema::{Columns, FieldPath};
@@ -117,7 +118,7 @@ impl TextIndex for Texts {
 
     async fn counted(&self, tokens: Vec<String>) -> Result<(u64, u64, Vec<u64>), TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        joined(runtime.spawn(this.count(tokens)).await)
+        joined(AbortOnDropHandle::new(runtime.spawn(this.count(tokens))).await)
     }
 
     async fn matching(
@@ -127,6 +128,6 @@ impl TextIndex for Texts {
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        joined(runtime.spawn(this.search(lookup, limit, admitted)).await)
+        joined(AbortOnDropHandle::new(runtime.spawn(this.search(lookup, limit, admitted))).await)
     }
 }

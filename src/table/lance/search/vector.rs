@@ -9,6 +9,7 @@ use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::vector::quantizer::QuantizationType;
 use lance_index::vector::v3::subindex::SubIndexType;
 use lance_linalg::distance::DistanceType;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Indexed, Place};
 use crate::schema::{Columns, FieldPath};
@@ -100,13 +101,19 @@ pub(in crate::table::lance) async fn vector_index(
 }
 
 impl Vectors {
-    /// What is not asked for is chosen so that most of the true neighbours are found.
-    fn effort(&self, k: usize, asked: Effort) -> Effort {
+    /// What is not asked for is chosen so that most of the true neighbours are found. Lance makes room for as many candidates
+    /// as it is asked for, so no more are than there are rows.
+    fn effort(&self, k: usize, asked: Effort, is_partial: bool) -> Effort {
+        let rows = self.indexed.rows();
         let nprobes = NPROBES_MIN.max(self.kind.partitions / NPROBES_SHARE);
+        // Where few rows pass, Lance names them all without having measured them.
+        let factor = asked.refine_factor.or(self.kind.refine_factor).or_else(|| is_partial.then_some(1));
+        let factor_max = u32::try_from(rows.div_ceil(k.max(1))).unwrap_or(u32::MAX).max(1);
+        let ef = asked.ef.or_else(|| self.kind.is_graph.then_some(k.saturating_mul(2).max(EF_MIN)));
         Effort {
             nprobes: asked.nprobes.or(Some(nprobes)),
-            refine_factor: asked.refine_factor.or(self.kind.refine_factor),
-            ef: asked.ef.or_else(|| self.kind.is_graph.then_some(k.saturating_mul(2).max(EF_MIN))),
+            refine_factor: factor.map(|factor| factor.min(factor_max)),
+            ef: ef.map(|ef| ef.min(rows).max(1)),
         }
     }
 
@@ -117,15 +124,21 @@ impl Vectors {
         asked: Effort,
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
-        let Effort { nprobes, refine_factor, ef } = self.effort(k, asked);
+        let k = k.min(self.indexed.rows());
+        if k == 0 {
+            return Ok(Vec::new());
+        }
+        let Effort { nprobes, refine_factor, ef } = self.effort(k, asked, self.indexed.condition(&admitted).is_some());
         let mut scanner = self.indexed.scanner(&admitted, DISTANCE)?;
         scanner.nearest(&self.indexed.column, &Float32Array::from(query), k)?;
         let segments = self.indexed.segments.iter().map(|segment| segment.uuid).collect();
         scanner.with_index_segments(segments)?;
         scanner.fast_search();
-        if let Some(nprobes) = nprobes {
-            scanner.nprobes(nprobes);
-        }
+        match (asked.nprobes, nprobes) {
+            (Some(nprobes), _) => scanner.nprobes(nprobes),
+            // Where those have too few rows that pass, Lance goes on through the others.
+            (None, nprobes) => scanner.minimum_nprobes(nprobes.unwrap_or(NPROBES_MIN)),
+        };
         if let Some(factor) = refine_factor {
             scanner.refine(factor);
         }
@@ -149,6 +162,12 @@ impl VectorIndex for Vectors {
         self.metric
     }
 
+    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError> {
+        let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
+        let passing = async move { this.indexed.passing(&admitted).await };
+        joined(AbortOnDropHandle::new(runtime.spawn(passing)).await)
+    }
+
     async fn nearest(
         &self,
         query: Vec<f32>,
@@ -157,6 +176,6 @@ impl VectorIndex for Vectors {
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        joined(runtime.spawn(this.search(query, k, effort, admitted)).await)
+        joined(AbortOnDropHandle::new(runtime.spawn(this.search(query, k, effort, admitted))).await)
     }
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use lance::session::Session;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::write::Last;
 use super::commit::Fence;
@@ -123,8 +124,18 @@ impl LanceTable {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Runs work on Lance's runtime, where it goes on if the caller leaves.
+    /// Reads on Lance's runtime; that ends if the caller leaves.
     async fn run<T, F, W>(&self, work: W) -> Result<T, TableError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, TableError>> + Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F,
+    {
+        joined(AbortOnDropHandle::new(self.inner.shared.runtime.spawn(work(Arc::clone(&self.inner)))).await)
+    }
+
+    /// Runs work on Lance's runtime, where it goes on if the caller leaves.
+    async fn run_to_its_end<T, F, W>(&self, work: W) -> Result<T, TableError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, TableError>> + Send + 'static,
@@ -140,7 +151,7 @@ impl LanceTable {
         F: Future<Output = Result<T, TableError>> + Send + 'static,
         W: FnOnce(Arc<Inner>) -> F + Send + 'static,
     {
-        self.run(|inner| async move {
+        self.run_to_its_end(|inner| async move {
             let lane = inner.enter_lane().await?;
             let outcome = work(Arc::clone(&inner)).await;
             drop(lane);
@@ -292,5 +303,32 @@ impl Table for LanceTable {
 impl Indexed for LanceTable {
     async fn standing(&self, earliest: Offset) -> Result<Vec<IndexStanding>, TableError> {
         self.run(move |inner| async move { inner.standing(earliest).await }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::table::lance::tests::Bench;
+
+    #[tokio::test]
+    async fn a_read_ends_when_nobody_waits_for_it() {
+        let bench = Bench::new();
+        let shared = Arc::clone(&bench.tables.shared);
+        let table = LanceTable::open(shared, bench.place(), Offset::ZERO).await.unwrap();
+        let (begin, begun) = oneshot::channel();
+        let (held, gone) = oneshot::channel::<()>();
+        let reading = table.run(|_| async move {
+            let _held = held;
+            begin.send(()).unwrap();
+            std::future::pending::<Result<(), TableError>>().await
+        });
+        tokio::select! {
+            _ = reading => unreachable!("it never ends"),
+            begun = begun => begun.unwrap(),
+        }
+        assert!(gone.await.is_err());
     }
 }

@@ -254,7 +254,7 @@ impl Versions for LanceTable {
 
     async fn fork(&self, version: u64, until: Offset, to: &TablePlace) -> Result<Arc<TableHead>, TableError> {
         let to = to.clone();
-        self.run(move |inner| async move {
+        self.run_to_its_end(move |inner| async move {
             let (source, _) = inner.open_past(version).await?;
             let base = source.head.base;
             if until < base || until > source.head.next {

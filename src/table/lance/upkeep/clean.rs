@@ -36,32 +36,45 @@ impl std::ops::AddAssign for Cleaned {
     }
 }
 
+/// What one version names.
+struct Held {
+    version: u64,
+    /// Its files of data and of indexes, with their sizes.
+    files: HashMap<String, u64>,
+}
+
 fn files_of(manifest: &Manifest) -> HashMap<String, u64> {
     let files = manifest.fragments.iter().flat_map(|fragment| &fragment.files);
     files.map(|file| (file.path.clone(), file.file_size_bytes.get().map_or(0, u64::from))).collect()
 }
 
-/// The manifests that are there, newest first; what cannot be read is left out.
-async fn manifests(dataset: &Path) -> Result<Vec<Manifest>, TableError> {
+/// What the versions hold that are there, newest first; what cannot be read is left out.
+async fn versions(dataset: &Path) -> Result<Vec<Held>, TableError> {
     let folder = dataset.to_owned();
     let listed = blocking(move || list_versions(&folder)).await?;
-    let mut manifests = Vec::with_capacity(listed.len());
+    let mut versions = Vec::with_capacity(listed.len());
     for listed in &listed {
-        manifests.extend(manifest_of(dataset, listed).await.ok());
+        let Ok(manifest) = manifest_of(dataset, listed).await else { continue };
+        let mut files = files_of(&manifest);
+        for segment in indices_of(dataset, listed, &manifest).await.unwrap_or_default() {
+            let named = segment.files.iter().flatten();
+            files.extend(named.map(|file| (format!("{}/{}", segment.uuid, file.path), file.size_bytes)));
+        }
+        versions.push(Held { version: manifest.version, files });
     }
-    Ok(manifests)
+    Ok(versions)
 }
 
 /// How many of the newest versions fit into what history may take.
-fn versions_that_fit(manifests: &[Manifest], history_bytes: u64) -> usize {
-    let Some((newest, older)) = manifests.split_first() else { return VERSIONS_KEPT };
-    let mut known = files_of(newest);
+fn versions_that_fit(versions: &[Held], history_bytes: u64) -> usize {
+    let Some((newest, older)) = versions.split_first() else { return VERSIONS_KEPT };
+    let mut known = newest.files.clone();
     let allowed = known.values().sum::<u64>().max(history_bytes);
     let mut history = 0_u64;
-    let fitting = older.iter().take(VERSIONS_KEPT - 1).take_while(|manifest| {
-        for (path, bytes) in files_of(manifest) {
-            if known.insert(path, bytes).is_none() {
-                history = history.saturating_add(bytes);
+    let fitting = older.iter().take(VERSIONS_KEPT - 1).take_while(|held| {
+        for (path, bytes) in &held.files {
+            if known.insert(path.clone(), *bytes).is_none() {
+                history = history.saturating_add(*bytes);
             }
         }
         history <= allowed
@@ -71,8 +84,8 @@ fn versions_that_fit(manifests: &[Manifest], history_bytes: u64) -> usize {
 
 /// Whether older versions hold more than they may.
 pub(super) async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Result<bool, TableError> {
-    let manifests = manifests(dataset).await?;
-    Ok(versions_that_fit(&manifests, history_bytes) < manifests.len().min(VERSIONS_KEPT))
+    let versions = versions(dataset).await?;
+    Ok(versions_that_fit(&versions, history_bytes) < versions.len().min(VERSIONS_KEPT))
 }
 
 /// The versions that have a tag.
@@ -88,10 +101,10 @@ pub(super) async fn remove_old_versions(
     history_bytes: u64,
     pins: &Pins,
 ) -> Result<Cleaned, TableError> {
-    let manifests = manifests(path).await?;
+    let versions = versions(path).await?;
     let oldest = pins.oldest(&tagged(dataset).await?).unwrap_or(u64::MAX);
-    let read = manifests.iter().filter(|manifest| manifest.version >= oldest).count();
-    let kept = versions_that_fit(&manifests, history_bytes).max(read);
+    let read = versions.iter().filter(|held| held.version >= oldest).count();
+    let kept = versions_that_fit(&versions, history_bytes).max(read);
     let policy = CleanupPolicyBuilder::default().retain_n_versions(dataset, kept).await?;
     let policy = policy.error_if_tagged_old_versions(false).build();
     let removed = dataset.cleanup_with_policy(policy).await?;
@@ -120,14 +133,10 @@ pub(super) async fn remove_strays(
     blocking(move || {
         let mut removed = 0;
         for segment in folders(&indices)?.into_iter().filter(|name| !segments.contains(name)) {
-            let folder = indices.join(segment);
-            // Some kinds write parts in folders of their own first.
-            let within = folders(&folder)?.into_iter().map(|name| folder.join(name));
-            for folder in std::iter::once(folder.clone()).chain(within) {
-                for (name, bytes, _) in data_files(&folder)?.into_iter().filter(|(_, _, changed)| *changed < since) {
-                    disk.remove(&folder.join(name))?;
-                    removed += bytes;
-                }
+            let files = files_within(&indices.join(segment))?;
+            for (file, bytes, _) in files.into_iter().filter(|(.., changed)| *changed < since) {
+                disk.remove(&file)?;
+                removed += bytes;
             }
         }
         for (name, bytes, changed) in data_files(&folder)? {
@@ -139,6 +148,28 @@ pub(super) async fn remove_strays(
         Ok::<_, io::Error>(removed)
     })
     .await
+}
+
+/// Bytes of the files of those segments of indexes that are not among the named ones.
+pub(super) fn unnamed_index_bytes(dataset: &Path, named: &HashSet<String>) -> io::Result<u64> {
+    let indices = dataset.join(INDICES_FOLDER);
+    let mut unnamed = 0;
+    for segment in folders(&indices)?.into_iter().filter(|name| !named.contains(name)) {
+        unnamed += files_within(&indices.join(segment))?.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+    }
+    Ok(unnamed)
+}
+
+/// The files of a segment of an index by its folder, with size and time.
+pub(in crate::table::lance) fn files_within(folder: &Path) -> io::Result<Vec<(PathBuf, u64, SystemTime)>> {
+    // Some kinds write parts in folders of their own first.
+    let within = folders(folder)?.into_iter().map(|name| folder.join(name));
+    let mut files = Vec::new();
+    for folder in std::iter::once(folder.to_owned()).chain(within) {
+        let found = data_files(&folder)?.into_iter();
+        files.extend(found.map(|(name, bytes, changed)| (folder.join(name), bytes, changed)));
+    }
+    Ok(files)
 }
 
 /// The names of the folders in a folder; none where it is not there.

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use lance::index::DatasetIndexExt as _;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub(in crate::table::lance) use self::clean::files_within;
 use self::clean::{Cleaned, VERSIONS_KEPT, VERSIONS_MAX};
 use self::merge::Merged;
 pub use self::plan::UpkeepPolicy;
@@ -162,6 +164,12 @@ impl Inner {
         {
             self.shared.runtime.spawn(Arc::clone(self).keep_up(turn));
         }
+    }
+
+    /// The same where older versions alone hold what has gone from the newest.
+    pub(super) fn look_after_history(self: &Arc<Self>) {
+        self.upkeep.heavier.store(true, Ordering::Relaxed);
+        self.look_after();
     }
 
     /// Whether merges are due and somebody makes them.
@@ -351,6 +359,14 @@ impl Inner {
         Ok(cleaned)
     }
 
+    /// Bytes of files of indexes that the newest version does not name.
+    async fn dead_index_bytes(&self) -> Result<u64, TableError> {
+        let Some(version) = self.open_version() else { return Ok(0) };
+        let named = version.dataset.load_indices().await?.iter().map(|segment| segment.uuid.to_string()).collect();
+        let path = self.place.dataset.clone();
+        blocking(move || clean::unnamed_index_bytes(&path, &named)).await
+    }
+
     /// What the dataset takes on the disk.
     pub(super) async fn usage(&self) -> Result<TableUsage, TableError> {
         let head = self.head();
@@ -359,7 +375,7 @@ impl Inner {
         let expired = first.map_or(0, |first| expired_bytes(first, self.upkeep.expired()));
         let (bytes, versions) = clean::usage(self.place.dataset.clone()).await?;
         let live_bytes = stored.saturating_sub(expired);
-        let dead_bytes = bytes.saturating_sub(live_bytes);
+        let dead_bytes = bytes.saturating_sub(live_bytes) + self.dead_index_bytes().await?;
         let last_upkeep = *self.upkeep.last.lock();
         let raw_bytes = self.raw_bytes.load(Ordering::Relaxed);
         Ok(TableUsage { versions, raw_bytes, live_bytes, dead_bytes, last_upkeep })
