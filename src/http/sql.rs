@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -25,15 +26,15 @@ use crate::http::query::StrictQuery;
 use crate::http::read::Midway;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
-use crate::sql::{Ask, Rows};
+use crate::sql::{Ask, Batches, Form, Rows};
 use crate::topic::ColumnRead;
 
 /// The longest body: what the statement and its parameters may have, written with escapes.
 const BODY_BYTES_MAX: u64 = 1 << 20;
-/// Bytes of the rows of an answer in JSON.
+/// Bytes of the rows of an answer in JSON, and of one row in JSON or as a line.
 const ANSWER_BYTES: usize = 8 << 20;
 /// Rows printed at a time: joined ones can be long.
-const LINES_AT_ONCE: usize = 256;
+const ROWS_AT_ONCE: usize = 256;
 /// Bytes of lines sent at a time.
 const FRAME_BYTES: usize = 64 * 1024;
 
@@ -55,24 +56,29 @@ pub(crate) async fn query(
         // One more, to know whether there are more.
         ask.rows_max = Some(rows_max.saturating_add(1));
     }
-    let mut answer = Answer { draining: state.engine.draining(), rows: None };
-    answer.rows = Some(answer.unless_draining(state.queries.run(ask)).await?);
-    let schema = Arc::clone(answer.rows.as_ref().ok_or_else(Problem::internal)?.schema());
     if media_type == ARROW {
+        let mut answer = Answer::begin(&state, ask, |_| Ok(Batches)).await?;
+        let schema = Arc::clone(answer.rows.schema());
         let first = answer.next().await?;
-        let batches = batches(first, answer);
+        let batches = all(first, answer);
         let stream = written(TableFormat::Arrow, ColumnRead { schema, batches }, Arc::clone(&state.metrics));
         return Ok((StatusCode::OK, [(header::CONTENT_TYPE, ARROW)], Body::from_stream(stream)).into_response());
     }
-    let shape = TableShape::of(&schema).map_err(|error| unprintable(&error))?;
     if media_type == NDJSON {
+        let lines = |schema: &SchemaRef| shape(schema).map(|shape| Lines { shape });
+        let mut answer = Answer::begin(&state, ask, lines).await?;
         let first = answer.next().await?;
-        let lines = lines(shape, batches(first, answer), Arc::clone(&state.metrics));
+        let lines = framed(all(first, answer), Arc::clone(&state.metrics));
         return Ok((StatusCode::OK, [(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response());
     }
-    let text = whole(&shape, answer, rows_max).await?;
+    let rows = move |schema: &SchemaRef| shape(schema).map(|shape| JsonRows { shape, rows_max, rows: 0, bytes: 0 });
+    let text = whole(Answer::begin(&state, ask, rows).await?).await?;
     state.metrics.delivered_bytes.inc_by(text.len() as u64);
     Ok(answer::bytes(StatusCode::OK, JSON, text))
+}
+
+fn shape(schema: &SchemaRef) -> Result<TableShape, Problem> {
+    TableShape::of(schema).map_err(|error| unprintable(&error))
 }
 
 fn ask(mut members: Members) -> Result<Ask, Problem> {
@@ -87,25 +93,30 @@ fn ask(mut members: Members) -> Result<Ask, Problem> {
 }
 
 /// What a query answers, until the server stops.
-struct Answer {
+struct Answer<T> {
     draining: CancellationToken,
-    rows: Option<Rows>,
+    rows: Rows<T>,
 }
 
-impl Answer {
-    async fn unless_draining<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-        tokio::select! {
+impl<T> Answer<T> {
+    async fn begin<F: Form<Made = T>>(
+        state: &ApiState,
+        ask: Ask,
+        form: impl FnOnce(&SchemaRef) -> Result<F, Problem> + Send + 'static,
+    ) -> Result<Self, Problem> {
+        let draining = state.engine.draining();
+        let rows = tokio::select! {
             biased;
-            done = work => done,
-            () = self.draining.cancelled() => Err(shutting_down()),
-        }
+            rows = state.queries.run(ask, form) => rows?,
+            () = draining.cancelled() => return Err(shutting_down()),
+        };
+        Ok(Self { draining, rows })
     }
 
-    async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        let Some(rows) = &mut self.rows else { return Ok(None) };
+    async fn next(&mut self) -> Result<Option<T>, Problem> {
         tokio::select! {
             biased;
-            batch = rows.next() => batch,
+            made = self.rows.next() => made,
             () = self.draining.cancelled() => Err(shutting_down()),
         }
     }
@@ -130,44 +141,78 @@ fn failed(error: &EncodeError) -> Problem {
     Problem::internal()
 }
 
-/// All batches of an answer, of which the first has come.
-fn batches(first: Option<RecordBatch>, mut answer: Answer) -> BoxStream<'static, Result<RecordBatch, Problem>> {
+/// All of an answer, of which the first has come.
+fn all<T: Send + 'static>(first: Option<T>, mut answer: Answer<T>) -> BoxStream<'static, Result<T, Problem>> {
     async_stream::try_stream! {
-        let mut batch = first;
-        while let Some(rows) = batch {
-            yield rows;
-            batch = answer.next().await?;
+        let mut next = first;
+        while let Some(made) = next {
+            yield made;
+            next = answer.next().await?;
         }
     }
     .boxed()
 }
 
-/// The whole answer in JSON, cut where it has too many rows or bytes, but never below one row.
-async fn whole(shape: &TableShape, mut answer: Answer, rows_max: u64) -> Result<Vec<u8>, Problem> {
-    let columns = serde_json::to_vec(&shape.to_json()).map_err(|_| Problem::internal())?;
-    let mut text = b"{\"columns\":".to_vec();
-    text.extend_from_slice(&columns);
-    text.extend_from_slice(b",\"rows\":[");
-    let begin = text.len();
-    let (mut rows, mut truncated) = (0_u64, false);
-    while !truncated && let Some(batch) = answer.next().await? {
+/// Rows of an answer in JSON, cut where it has too many rows or bytes, but never below one row.
+struct JsonRows {
+    shape: TableShape,
+    rows_max: u64,
+    /// What was printed so far.
+    rows: u64,
+    bytes: usize,
+}
+
+/// Some rows of an answer in JSON, each with a comma behind it.
+struct Printed {
+    text: Vec<u8>,
+    rows: u64,
+    /// Whether there are more, which are left out.
+    truncated: bool,
+}
+
+impl Form for JsonRows {
+    type Made = Printed;
+
+    const ROWS_MAX: usize = ROWS_AT_ONCE;
+    const BYTES_MAX: usize = ANSWER_BYTES;
+
+    fn make(&mut self, batch: RecordBatch) -> Result<Printed, Problem> {
+        let (before, bytes, rows_max) = (self.rows, self.bytes, self.rows_max);
+        let mut printed = Printed { text: Vec::new(), rows: 0, truncated: false };
         // Where the last row that was taken ends.
-        let mut end = text.len();
-        let print = |out: &mut Vec<u8>, _| {
-            let fits = rows < rows_max && (rows == 0 || out.len() - begin <= ANSWER_BYTES);
+        let mut end = 0;
+        let between = |out: &mut Vec<u8>, _| {
+            let rows = before + printed.rows;
+            let fits = rows < rows_max && (rows == 0 || bytes + out.len() <= ANSWER_BYTES);
             if fits {
-                rows += 1;
-                end = out.len();
+                printed.rows += 1;
                 out.push(b',');
+                end = out.len();
             } else {
-                truncated = true;
+                printed.truncated = true;
             }
             fits
         };
-        shape.print(&batch, &mut text, print).map_err(|error| unprintable(&error))?;
-        if truncated {
-            text.truncate(end);
-        }
+        self.shape.print(&batch, &mut printed.text, between).map_err(|error| unprintable(&error))?;
+        printed.text.truncate(end);
+        self.rows += printed.rows;
+        self.bytes += end;
+        Ok(printed)
+    }
+}
+
+/// The whole answer in JSON.
+async fn whole(mut answer: Answer<Printed>) -> Result<Vec<u8>, Problem> {
+    let columns = shape(answer.rows.schema())?.to_json();
+    let columns = serde_json::to_vec(&columns).map_err(|_| Problem::internal())?;
+    let mut text = b"{\"columns\":".to_vec();
+    text.extend_from_slice(&columns);
+    text.extend_from_slice(b",\"rows\":[");
+    let (mut rows, mut truncated) = (0, false);
+    while !truncated && let Some(printed) = answer.next().await? {
+        text.extend_from_slice(&printed.text);
+        rows += printed.rows;
+        truncated = printed.truncated;
     }
     if text.last() == Some(&b',') {
         text.pop();
@@ -176,32 +221,43 @@ async fn whole(shape: &TableShape, mut answer: Answer, rows_max: u64) -> Result<
     Ok(text)
 }
 
-/// The rows as lines. A failure ends the body without its end, so that the client sees the connection break.
-fn lines(
+/// Rows as lines.
+struct Lines {
     shape: TableShape,
-    batches: BoxStream<'static, Result<RecordBatch, Problem>>,
+}
+
+impl Form for Lines {
+    type Made = Bytes;
+
+    const ROWS_MAX: usize = ROWS_AT_ONCE;
+    const BYTES_MAX: usize = ANSWER_BYTES;
+
+    fn make(&mut self, batch: RecordBatch) -> Result<Bytes, Problem> {
+        let mut text = Vec::new();
+        let line = |out: &mut Vec<u8>, _| {
+            out.push(b'\n');
+            true
+        };
+        self.shape.print(&batch, &mut text, line).map_err(|error| failed(&error))?;
+        Ok(Bytes::from(text))
+    }
+}
+
+/// Lines in frames. A failure ends the body without its end, so that the client sees the connection break.
+fn framed(
+    lines: BoxStream<'static, Result<Bytes, Problem>>,
     metrics: Arc<Metrics>,
 ) -> BoxStream<'static, Result<Bytes, Midway>> {
     async_stream::try_stream! {
-        let mut batches = batches;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(Midway)?;
-            for first in (0..batch.num_rows()).step_by(LINES_AT_ONCE) {
-                let some = batch.slice(first, LINES_AT_ONCE.min(batch.num_rows() - first));
-                let mut text = Vec::new();
-                let line = |out: &mut Vec<u8>, _| {
-                    out.push(b'\n');
-                    true
-                };
-                shape.print(&some, &mut text, line).map_err(|error| Midway(failed(&error)))?;
-                metrics.delivered_bytes.inc_by(text.len() as u64);
-                let mut text = Bytes::from(text);
-                while text.len() > FRAME_BYTES {
-                    yield text.split_to(FRAME_BYTES);
-                }
-                if !text.is_empty() {
-                    yield text;
-                }
+        let mut lines = lines;
+        while let Some(text) = lines.next().await {
+            let mut text = text.map_err(Midway)?;
+            metrics.delivered_bytes.inc_by(text.len() as u64);
+            while text.len() > FRAME_BYTES {
+                yield text.split_to(FRAME_BYTES);
+            }
+            if !text.is_empty() {
+                yield text;
             }
         }
     }

@@ -25,4 +25,4 @@ mod watch;
 mod width;
 
 pub use limits::QueryLimits;
-pub use run::{Ask, Queries, Rows};
+pub use run::{Ask, Batches, Form, Queries, Rows};

@@ -17,9 +17,10 @@ use crate::sql::error::{panicked, problem, timed_out};
 use crate::sql::limits::{BATCH_ROWS, QUEUE_PATIENCE, QueryLimits, REPEATED_BATCH_ROWS};
 use crate::sql::plan::{Planned, Room, plan};
 use crate::sql::scan::TopicTable;
-use crate::sql::text::parse;
+use crate::sql::text::{parse, refused};
 use crate::sql::walk::{Walked, walk};
 use crate::sql::watch::Watch;
+use crate::sql::width::rows_bytes;
 use crate::topic::{Cut, Topic};
 
 /// How often the topics are asked where they stand until two answers agree.
@@ -50,23 +51,55 @@ impl std::fmt::Debug for Queries {
     }
 }
 
-/// The rows of a query that runs. Dropping them ends it.
-pub struct Rows {
+/// What is made of the rows of an answer before they are handed over: on the threads of queries, in their time and place.
+pub trait Form: Send + 'static {
+    /// What it makes.
+    type Made: Send + 'static;
+
+    /// The most rows that it is given at a time.
+    const ROWS_MAX: usize;
+    /// The most bytes of rows that it is given at a time, and so of one row; a longer one fails the query.
+    const BYTES_MAX: usize;
+
+    /// Makes it of some rows.
+    ///
+    /// # Errors
+    /// Why it cannot: the query fails with it.
+    fn make(&mut self, rows: RecordBatch) -> Result<Self::Made, Problem>;
+}
+
+/// Rows as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches;
+
+impl Form for Batches {
+    type Made = RecordBatch;
+
+    const ROWS_MAX: usize = usize::MAX;
+    const BYTES_MAX: usize = usize::MAX;
+
+    fn make(&mut self, rows: RecordBatch) -> Result<RecordBatch, Problem> {
+        Ok(rows)
+    }
+}
+
+/// The rows of a query that runs, or what a form makes of them. Dropping them ends it.
+pub struct Rows<T> {
     schema: SchemaRef,
-    batches: mpsc::Receiver<Result<RecordBatch, Problem>>,
+    made: mpsc::Receiver<Result<T, Problem>>,
     watch: Arc<Watch>,
     limits: QueryLimits,
     /// Whether all rows were handed over.
     task: AbortOnDropHandle<bool>,
 }
 
-impl std::fmt::Debug for Rows {
+impl<T> std::fmt::Debug for Rows<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows").field("schema", &self.schema).finish_non_exhaustive()
     }
 }
 
-impl Drop for Rows {
+impl<T> Drop for Rows<T> {
     fn drop(&mut self) {
         self.watch.abandon();
     }
@@ -93,14 +126,18 @@ impl Queries {
     ///
     /// # Errors
     /// `invalid_body` for what cannot be run; `topic_not_found`, `unsupported_by_backend`; `overloaded`; `internal`.
-    pub async fn run(&self, ask: Ask) -> Result<Rows, Problem> {
+    pub async fn run<F: Form>(
+        &self,
+        ask: Ask,
+        form: impl FnOnce(&SchemaRef) -> Result<F, Problem> + Send + 'static,
+    ) -> Result<Rows<F::Made>, Problem> {
         let slot = self.slot().await?;
         let limits = self.limits;
         let watch = Arc::new(Watch::begin(limits));
         let (started, schema) = oneshot::channel();
-        let (sender, batches) = mpsc::channel(1);
+        let (sender, made) = mpsc::channel(1);
         let query = Query { engine: Arc::clone(&self.engine), limits, watch: Arc::clone(&watch) };
-        let task = AbortOnDropHandle::new(self.handle.spawn(query.run(ask, slot, started, sender)));
+        let task = AbortOnDropHandle::new(self.handle.spawn(query.run(ask, form, slot, started, sender)));
         let mut abandoned = Abandon(Some(Arc::clone(&watch)));
         let began = tokio::time::timeout_at(watch.deadline().into(), schema).await;
         let schema = match began {
@@ -110,7 +147,7 @@ impl Queries {
             Ok(Err(_)) => return Err(ended(task).await),
         };
         abandoned.0 = None;
-        Ok(Rows { schema, batches, watch, limits, task })
+        Ok(Rows { schema, made, watch, limits, task })
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -143,7 +180,7 @@ async fn ended(task: AbortOnDropHandle<bool>) -> Problem {
     }
 }
 
-impl Rows {
+impl<T> Rows<T> {
     /// The columns of the answer.
     pub const fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -153,10 +190,10 @@ impl Rows {
     ///
     /// # Errors
     /// `invalid_body` where the query fails on its values or takes more than it may; `offset_expired`; `internal`.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        match tokio::time::timeout_at(self.watch.deadline().into(), self.batches.recv()).await {
+    pub async fn next(&mut self) -> Result<Option<T>, Problem> {
+        match tokio::time::timeout_at(self.watch.deadline().into(), self.made.recv()).await {
             Err(_) => Err(timed_out(&self.limits)),
-            Ok(Some(batch)) => batch.map(Some),
+            Ok(Some(made)) => made.map(Some),
             Ok(None) => match (&mut self.task).await {
                 Ok(true) => Ok(None),
                 Ok(false) => Err(timed_out(&self.limits)),
@@ -164,6 +201,23 @@ impl Rows {
             },
         }
     }
+}
+
+/// As many rows from the beginning of a batch as a form is given at a time.
+fn first_rows<F: Form>(batch: &RecordBatch) -> RecordBatch {
+    let mut some = batch.slice(0, batch.num_rows().min(F::ROWS_MAX));
+    while some.num_rows() > 1 && rows_bytes(&some) > F::BYTES_MAX {
+        some = some.slice(0, some.num_rows() / 2);
+    }
+    some
+}
+
+fn check_row<F: Form>(rows: &RecordBatch) -> Result<(), Problem> {
+    if rows_bytes(rows) <= F::BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("A row of the answer has more than {} bytes; select less of it.", F::BYTES_MAX);
+    Err(refused(detail).with_limit(F::BYTES_MAX as u64))
 }
 
 /// A query on its own runtime.
@@ -176,16 +230,19 @@ struct Query {
 impl Query {
     /// Runs to the end, or until nobody waits or time is over, whoever is slow then; whether all was handed over. The slot is
     /// held for as long as anything of it runs.
-    async fn run(
+    async fn run<F: Form>(
         self,
         ask: Ask,
+        form: impl FnOnce(&SchemaRef) -> Result<F, Problem>,
         slot: OwnedSemaphorePermit,
         started: oneshot::Sender<Result<SchemaRef, Problem>>,
-        sender: mpsc::Sender<Result<RecordBatch, Problem>>,
+        sender: mpsc::Sender<Result<F::Made, Problem>>,
     ) -> bool {
         // On the stack of a thread of this runtime from here on.
-        let planned = match Box::pin(self.begin(&ask)).await {
-            Ok(planned) => planned,
+        let begun = Box::pin(self.begin(&ask)).await;
+        let begun = begun.and_then(|planned| form(&planned.schema).map(|form| (planned, form)));
+        let (planned, mut form) = match begun {
+            Ok(begun) => begun,
             Err(problem) => {
                 // Nobody may wait for it any more.
                 drop(started.send(Err(problem)));
@@ -206,9 +263,22 @@ impl Query {
         };
         let mut all = true;
         while all && let Some(batch) = rows.next().await {
-            let batch = batch.map_err(|error| problem(&ask.sql, &self.limits, &error));
-            let failed = batch.is_err();
-            all = hand_over(batch).await && !failed;
+            let mut left = match batch {
+                Ok(batch) => Some(batch),
+                Err(error) => {
+                    hand_over(Err(problem(&ask.sql, &self.limits, &error))).await;
+                    all = false;
+                    None
+                }
+            };
+            while all && let Some(batch) = left.take().filter(|batch| batch.num_rows() > 0) {
+                let some = first_rows::<F>(&batch);
+                left = Some(batch.slice(some.num_rows(), batch.num_rows() - some.num_rows()));
+                let goes_on = self.watch.check().map_err(|error| problem(&ask.sql, &self.limits, &error));
+                let made = goes_on.and_then(|()| check_row::<F>(&some)).and_then(|()| form.make(some));
+                let failed = made.is_err();
+                all = hand_over(made).await && !failed;
+            }
         }
         drop(rows);
         drop(slot);

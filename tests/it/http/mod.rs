@@ -33,6 +33,7 @@ mod retention;
 mod room;
 mod schema_version;
 mod search;
+mod search_far;
 mod search_indexed;
 mod search_refused;
 mod short;

@@ -38,6 +38,16 @@ async fn what_cannot_be_searched_is_refused_with_what_can() {
         (json!({"text": {"query": "x"}, "k": 0}), "invalid_parameter", vec!["1..10000"]),
         (json!({"text": {"query": "x"}, "k": 10_001}), "invalid_parameter", vec!["1..10000"]),
         (json!({"text": {"query": "x"}, "k": 1.5}), "invalid_parameter", vec!["1..10000"]),
+        (
+            json!({"vector": {"column": "v", "query": [1, 2, 3], "refine_factor": 1_001}}),
+            "invalid_parameter",
+            vec!["1..1000"],
+        ),
+        (
+            json!({"vector": {"column": "v", "query": [1, 2, 3], "refine_factor": 101}, "k": 10_000}),
+            "invalid_parameter",
+            vec!["1..100"],
+        ),
         (json!({"text": {"query": "fox~9"}}), "invalid_parameter", vec!["~", "~1", "~2"]),
     ] {
         let problem = topic.post("search", ask.to_string()).await.problem(400, code);

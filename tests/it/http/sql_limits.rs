@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::join_all;
 use persisting::model::{ErrorCode, TopicName};
-use persisting::sql::{Ask, Queries, QueryLimits};
+use persisting::sql::{Ask, Batches, Queries, QueryLimits};
 use persisting::topic::Step;
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ async fn who_is_slow_has_no_place_beyond_the_time_and_is_told() {
     let (local, _api, _folder, _) = limited(QueryLimits::default()).await;
     let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), ..QueryLimits::default() };
     let queries = Queries::new(Arc::clone(local.engine()), query_runtime().clone(), limits);
-    let asked = |sql: &str| queries.run(Ask { sql: sql.to_owned(), ..Ask::default() });
+    let asked = |sql: &str| queries.run(Ask { sql: sql.to_owned(), ..Ask::default() }, |_| Ok(Batches));
     let mut slow = asked("SELECT x.n FROM a AS x, a AS y").await.unwrap();
     until("the place is free", || async { asked("SELECT 1 AS a").await.is_ok() }).await;
     let problem = loop {
@@ -141,6 +141,19 @@ async fn who_is_slow_has_no_place_beyond_the_time_and_is_told() {
         }
     };
     assert_eq!(problem.limit, Some(1));
+}
+
+#[tokio::test]
+async fn a_row_longer_than_an_answer_is_refused_before_it_is_printed() {
+    let (_local, api, _folder, _) = limited(QueryLimits::default()).await;
+    api.post("/v1/topics/a/records", json!({"n": -1, "text": "x".repeat(1 << 20)}).to_string()).await.expect(200);
+    let columns: Vec<String> = (0..9).map(|at| format!("text AS c{at}")).collect();
+    let sql = |n: i32| json!({"sql": format!("SELECT {} FROM a WHERE n = {n}", columns.join(", "))}).to_string();
+    for form in ["application/json", LINES] {
+        let asked = async |n| api.call("POST", "/v1/query", &[("accept", form)], sql(n)).await;
+        assert_eq!(asked(-1).await.problem(400, "invalid_body")["limit"], 8 << 20);
+        asked(1).await.expect(200);
+    }
 }
 
 #[tokio::test]
