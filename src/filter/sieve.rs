@@ -1,6 +1,6 @@
 //! Filters at work: on batches, on text, and on columns that change while a read goes on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
@@ -19,7 +19,7 @@ pub struct Sieve {
     bound: BoundFilter,
     set: ColumnSet,
     /// What an index has said, once it was asked.
-    candidates: OnceLock<Option<Candidates>>,
+    candidates: Mutex<Option<Option<Arc<Candidates>>>>,
 }
 
 /// The records that may pass, of those that an index knows. Records do not change at their offsets, so that it stays true.
@@ -111,17 +111,24 @@ impl Sieve {
     /// A filter that is bound to these columns.
     pub fn new(bound: BoundFilter, columns: &Columns) -> Self {
         let set = ColumnSet::new(columns, Some(&FieldSelection::of(bound.columns())));
-        Self { bound, set, candidates: OnceLock::new() }
+        Self { bound, set, candidates: Mutex::new(None) }
     }
 
     /// What an index has said; none where none was asked yet.
-    pub fn candidates(&self) -> Option<Option<&Candidates>> {
-        self.candidates.get().map(Option::as_ref)
+    pub fn candidates(&self) -> Option<Option<Arc<Candidates>>> {
+        self.candidates.lock().clone()
     }
 
     /// Keeps what an index says, unless it was asked before.
-    pub fn set_candidates(&self, candidates: Option<Candidates>) -> Option<&Candidates> {
-        self.candidates.get_or_init(|| candidates).as_ref()
+    pub fn set_candidates(&self, candidates: Option<Arc<Candidates>>) -> Option<Arc<Candidates>> {
+        self.candidates.lock().get_or_insert(candidates).clone()
+    }
+
+    /// Lets go of what an index has said: there may be megabytes of it, and a stream that has come to the tail may live for
+    /// weeks.
+    pub fn forget_candidates(&self) {
+        let candidates = self.candidates.lock().take();
+        drop(candidates);
     }
 
     /// The columns that it reads.

@@ -69,6 +69,7 @@ impl Layered {
                 // After the text: it may be of a version that has come since.
                 let now = self.lane.columns();
                 let sieve = filter.on(&now).map_err(failed)?;
+                sieve.forget_candidates();
                 let is_small = chunks.iter().map(|chunk| chunk.values().bytes()).sum::<usize>() <= IN_PLACE_BYTES;
                 let sift = move || sieve.sift(&chunks, &now, reach);
                 let found = if is_small { sift() } else { aside(sift).await }.map_err(failed)?;

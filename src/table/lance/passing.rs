@@ -1,5 +1,7 @@
 //! Rows that pass a filter: its columns are read first, and of the others only what passes.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _};
 use lance::dataset::fragment::FragReadConfig;
@@ -80,7 +82,7 @@ struct Look<'a> {
     columns: &'a Columns,
     sieve: &'a Sieve,
     tested: Source,
-    candidates: Option<&'a Candidates>,
+    candidates: Option<Arc<Candidates>>,
     reach: Reach,
     /// The first offset not looked at.
     next: Offset,
@@ -119,7 +121,7 @@ impl<'a> Look<'a> {
                         None
                     }
                 };
-                sieve.set_candidates(found)
+                sieve.set_candidates(found.map(Arc::new))
             }
         };
         let next = from.max(version.layout.base);
@@ -136,7 +138,8 @@ impl<'a> Look<'a> {
             }
             let Some(placed) = self.version.layout.holding(self.next) else { return Ok(None) };
             let until = placed.next.min(self.reach.until);
-            let known = self.candidates.and_then(|candidates| Some((candidates, candidates.known_until(self.next)?)));
+            let known =
+                self.candidates.as_ref().and_then(|found| Some((Arc::clone(found), found.known_until(self.next)?)));
             let Some((candidates, known)) = known else {
                 let rows = until.since(self.next).min(self.looked_at_left).min(STEP_ROWS);
                 let (rows, next) = self.test_all(placed, rows).await?;
