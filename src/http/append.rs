@@ -53,17 +53,7 @@ pub(crate) async fn append(
 
 /// As [`append`], for a request whose path and query are known.
 pub(crate) async fn answer(state: &ApiState, name: &TopicName, query: &StrictQuery, request: Request) -> Response {
-    let answer = async {
-        // The request whole: an extractor of headers would copy them all.
-        let (parts, body) = request.into_parts();
-        let head = Head::read(&parts.headers, query, state.limits.max_body_bytes)?;
-        let topic = match state.engine.topic(name).await {
-            Err(problem) if problem.code == ErrorCode::TopicNotFound && state.engine.makes_topics() => None,
-            found => Some(found?),
-        };
-        store(state, name, topic, head, body).await
-    };
-    match answer.await {
+    match take(state, name, query, request).await {
         Ok(receipt) => {
             state.metrics.duplicates.inc_by(u64::from(receipt.duplicate));
             answered(&receipt)
@@ -73,6 +63,18 @@ pub(crate) async fn answer(state: &ApiState, name: &TopicName, query: &StrictQue
             problem.into_response()
         }
     }
+}
+
+async fn take(state: &ApiState, name: &TopicName, query: &StrictQuery, request: Request) -> Result<Receipt, Problem> {
+    // The request whole: an extractor of headers would copy them all.
+    let (parts, body) = request.into_parts();
+    let head = Head::read(&parts.headers, query, state.limits.max_body_bytes)?;
+    drop(parts);
+    let topic = match state.engine.topic(name).await {
+        Err(problem) if problem.code == ErrorCode::TopicNotFound && state.engine.makes_topics() => None,
+        found => Some(found?),
+    };
+    store(state, name, topic, head, body).await
 }
 
 /// Stores a body; a topic that is still to be made is made when its records are known to be sound.

@@ -136,9 +136,9 @@ fn phase_refusal(state: &ApiState, route: Option<&Route>, path: &str) -> Option<
     }
 }
 
-/// An answer, also where making it panics.
-pub(crate) async fn caught(answering: impl Future<Output = Response>) -> Response {
-    AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(panicked)
+/// An answer, also where making it panics. Not an `async fn`: that would hold what it is given twice.
+pub(crate) fn caught(answering: impl Future<Output = Response>) -> impl Future<Output = Response> {
+    AssertUnwindSafe(answering).catch_unwind().map(|answer| answer.unwrap_or_else(panicked))
 }
 
 /// What a panic becomes. Where it came from is in the log: the panic hook writes it.
