@@ -1,0 +1,1 @@
+"""What `bounds.py` measures, a file for each of its subcommands."""
