@@ -174,6 +174,7 @@ impl From<Upkeep> for UpkeepBody {
 
 impl<'a> StatsBody<'a> {
     fn of(topic: &'a str, backend: &'a str, stats: &'a TopicStats) -> Self {
+        let store = &stats.store;
         Self {
             topic,
             backend,
@@ -182,17 +183,17 @@ impl<'a> StatsBody<'a> {
             tail_offset: stats.tail_offset.get(),
             committed_offset: stats.committed_offset.map(|offset| offset.get()),
             epoch: stats.epoch,
-            buffered_records: stats.buffered_records,
-            buffered_bytes: stats.buffered_bytes,
-            raw_bytes: stats.raw_bytes,
-            compression_ratio: stats.compression_ratio,
-            stored_bytes: stats.stored_bytes,
-            wal_bytes: stats.wal_bytes,
-            fragments: stats.fragments,
-            versions: stats.versions,
-            live_bytes: stats.live_bytes,
-            dead_bytes: stats.dead_bytes,
-            last_upkeep: stats.last_upkeep.map(UpkeepBody::from),
+            buffered_records: store.buffered_records,
+            buffered_bytes: store.buffered_bytes,
+            raw_bytes: store.raw_bytes,
+            compression_ratio: store.compression_ratio,
+            stored_bytes: store.stored_bytes,
+            wal_bytes: store.wal_bytes,
+            fragments: store.fragments,
+            versions: store.versions,
+            live_bytes: store.live_bytes,
+            dead_bytes: store.dead_bytes,
+            last_upkeep: store.last_upkeep.map(UpkeepBody::from),
             schema_version: stats.schema_version.map(|version| version.get()),
             streams: stats.streams,
             degraded: stats.degraded.as_deref(),

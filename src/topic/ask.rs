@@ -4,13 +4,13 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::BackendStats;
 use crate::codec::{Body, Chunk, FieldSelection};
 use crate::filter::Filter;
 use crate::model::{
     Ack, CursorName, Epoch, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
     TopicName, Writer,
 };
-use crate::table::Upkeep;
 use crate::topic::{AsOfSchema, Moment, SharedRun};
 
 /// An append of one body, stored whole or not at all.
@@ -346,7 +346,7 @@ pub struct RetentionPreview {
     pub bytes: u64,
 }
 
-/// Figures of a topic; what a backend lacks is none.
+/// Figures of a topic.
 #[derive(Clone, Debug, Default)]
 pub struct TopicStats {
     /// Tail − earliest.
@@ -359,28 +359,8 @@ pub struct TopicStats {
     pub committed_offset: Option<Offset>,
     /// The topic's epoch, a number.
     pub epoch: u64,
-    /// Records in memory.
-    pub buffered_records: Option<u64>,
-    /// Bytes of records in memory.
-    pub buffered_bytes: Option<u64>,
-    /// Bytes of the JSON text of the records that are kept.
-    pub raw_bytes: Option<u64>,
-    /// How many bytes of text one byte of the dataset stands for.
-    pub compression_ratio: Option<f64>,
-    /// Bytes on disk of the dataset's data files.
-    pub stored_bytes: Option<u64>,
-    /// Bytes of the topic's entries in the log.
-    pub wal_bytes: Option<u64>,
-    /// Fragments of the dataset.
-    pub fragments: Option<u64>,
-    /// Versions of the dataset that are kept.
-    pub versions: Option<u64>,
-    /// Bytes of the dataset's files that hold records of its newest version.
-    pub live_bytes: Option<u64>,
-    /// Bytes of the dataset's files besides: of older versions, expired, left by a crash.
-    pub dead_bytes: Option<u64>,
-    /// What was last done to keep the dataset small, since the topic was opened.
-    pub last_upkeep: Option<Upkeep>,
+    /// What the backend has.
+    pub store: BackendStats,
     /// The newest schema version.
     pub schema_version: Option<SchemaVersion>,
     /// Open streams.

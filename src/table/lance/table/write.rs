@@ -265,7 +265,9 @@ impl Inner {
         if batches.is_empty() {
             return Ok(());
         }
-        let params = self.write_params(WriteMode::Append);
+        // Batches of our own making are whole: a copy of each while its column's page fills would take their room once more.
+        let kept = FileWriterOptions { keep_original_array: Some(true), ..FileWriterOptions::default() };
+        let params = WriteParams { file_writer_options: Some(kept), ..self.write_params(WriteMode::Append) };
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let mut transaction = insert.execute_uncommitted(batches).await?;
         number_appended(&mut transaction, &version.dataset);
