@@ -33,6 +33,7 @@ fn growth_of(name: &str) -> Option<Growth> {
         "replace" => replaced,
         "regexp_replace" => replaced_by_pattern,
         "to_char" => |args| bytes(args, 1).saturating_mul(8).max(rows(args).saturating_mul(64)),
+        "regexp_match" => matched,
         "array_to_string" => joined,
         _ => return None,
     })
@@ -104,6 +105,15 @@ fn replaced_by_pattern(args: &ScalarFunctionArgs) -> u64 {
     // A pattern may match nothing between all characters; and what is put there may name what was found, `\1`, often.
     let places = text.saturating_add(rows(args));
     text.saturating_add(places.saturating_mul(to)).saturating_add(text.saturating_mul(to / 2))
+}
+
+/// Every group may have found the whole text.
+fn matched(args: &ScalarFunctionArgs) -> u64 {
+    let groups = match args.args.get(1) {
+        Some(ColumnarValue::Scalar(pattern)) => pattern.to_string().matches('(').count() as u64,
+        _ => u64::MAX,
+    };
+    bytes(args, 0).saturating_mul(groups.max(1))
 }
 
 fn joined(args: &ScalarFunctionArgs) -> u64 {
@@ -299,6 +309,12 @@ mod tests {
             ("replace", vec![column(&"x".repeat(200), 4_000), constant(&long), constant("x")], true),
             ("regexp_replace", vec![column("a-b", 4_000), constant("-"), constant("_")], true),
             ("regexp_replace", vec![column("a-b", 4_000), constant(""), constant(&long)], false),
+            ("regexp_match", vec![column(&"x".repeat(200), 4_000), constant("((.*))")], true),
+            (
+                "regexp_match",
+                vec![column(&"x".repeat(200), 4_000), constant(&format!("{}.*{}", "(".repeat(200), ")".repeat(200)))],
+                false,
+            ),
         ] {
             let outcome = call(&FUNCTIONS.scalar[name], args, 4_000);
             assert_eq!(outcome.is_ok(), fits, "{name}: {:?}", outcome.err());

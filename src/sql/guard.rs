@@ -15,19 +15,21 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 
-use crate::sql::limits::MADE_BYTES_MAX;
+use crate::sql::limits::REPEATED_ROW_BYTES_MAX;
+use crate::sql::made::{Made, joined_row_bytes_max};
 use crate::sql::watch::Watch;
-use crate::sql::width::{check_rows, longest_row, rows_bytes};
+use crate::sql::width::{check_rows, longest_row};
 
 /// How many batches pass before others are let run.
 const BATCHES_AT_ONCE: u32 = 16;
@@ -42,7 +44,7 @@ pub(super) fn guarded(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Resul
     };
     let done = plan.transform_up(|plan| {
         let Some(looks) = looks(plan.as_ref()) else { return Ok(Transformed::no(plan)) };
-        let inputs = plan.children().into_iter().map(|input| guard(Arc::clone(input), looks)).collect();
+        let inputs = plan.children().into_iter().map(|input| guard(Arc::clone(input), looks.clone())).collect();
         let plan = Arc::clone(&plan).with_new_children(inputs)?;
         Ok(Transformed::yes(guard(plan, Looks::default())))
     })?;
@@ -50,15 +52,14 @@ pub(super) fn guarded(plan: Arc<dyn ExecutionPlan>, watch: &Arc<Watch>) -> Resul
 }
 
 /// What a guard looks at besides the time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Looks {
-    /// Whether rows are repeated above, so that none may be very long.
-    repeated: bool,
+    /// The longest row, where rows are repeated above.
+    row_bytes_max: Option<usize>,
     /// Whether the rows that have passed are held above until the end, and what of them.
     held: Option<Held>,
-    /// How many expressions are evaluated above on all rows of a batch: batches are cut so that they make so much at most, or
-    /// have one row.
-    evaluated: usize,
+    /// What is evaluated above on all rows of a batch: batches are cut so that it makes so much at most.
+    evaluated: Option<Made>,
 }
 
 /// What is held of rows.
@@ -73,39 +74,64 @@ enum Held {
 /// What is to be looked at behind the inputs of an operator; none where it takes care of itself.
 fn looks(plan: &dyn ExecutionPlan) -> Option<Looks> {
     let operator: &dyn Any = plan;
+    let evaluated = evaluated(plan);
+    let repeated = Some(REPEATED_ROW_BYTES_MAX);
     if let Some(window) = operator.downcast_ref::<WindowAggExec>() {
-        return Some(Looks { repeated: true, held: Some(held(plan, window.window_expr())), evaluated: 0 });
+        return Some(Looks { row_bytes_max: repeated, held: Some(held(plan, window.window_expr())), evaluated });
     }
     if let Some(window) = operator.downcast_ref::<BoundedWindowAggExec>() {
         let streams = window.window_expr().iter().all(|function| streams(function.as_ref()));
         let held = if streams { None } else { Some(held(plan, window.window_expr())) };
-        return Some(Looks { repeated: true, held, evaluated: 0 });
+        return Some(Looks { row_bytes_max: repeated, held, evaluated });
     }
     if plan.children().len() < 2 {
-        let evaluated = evaluated(operator);
-        return (evaluated > 0).then_some(Looks { evaluated, ..Looks::default() });
+        return evaluated.map(|made| Looks { evaluated: Some(made), ..Looks::default() });
     }
-    Some(Looks { repeated: !operator.is::<UnionExec>(), ..Looks::default() })
+    if operator.is::<UnionExec>() {
+        return Some(Looks::default());
+    }
+    let filter = match operator.downcast_ref::<HashJoinExec>() {
+        Some(join) => join.filter(),
+        None => operator.downcast_ref::<NestedLoopJoinExec>().and_then(NestedLoopJoinExec::filter),
+    };
+    Some(Looks { row_bytes_max: Some(joined_row_bytes_max(filter)), ..Looks::default() })
 }
 
-/// How many expressions an operator evaluates on each batch that may make values as long as those they are given.
-fn evaluated(operator: &dyn Any) -> usize {
+/// What an operator with one input evaluates on each batch; none where that makes nothing.
+fn evaluated(plan: &dyn ExecutionPlan) -> Option<Made> {
+    let inputs = plan.children();
+    let [input] = inputs.as_slice() else { return None };
+    let made = Made::by(&expressions(plan), &input.schema());
+    (!made.is_nothing()).then_some(made)
+}
+
+fn expressions(operator: &dyn Any) -> Vec<Arc<dyn PhysicalExpr>> {
     if let Some(projection) = operator.downcast_ref::<ProjectionExec>() {
-        return projection.expr().iter().map(|made| calls(&made.expr)).sum();
+        return projection.expr().iter().map(|made| Arc::clone(&made.expr)).collect();
     }
     if let Some(filter) = operator.downcast_ref::<FilterExec>() {
-        return calls(filter.predicate());
+        return vec![Arc::clone(filter.predicate())];
     }
-    let Some(aggregate) = operator.downcast_ref::<AggregateExec>() else { return 0 };
+    if let Some(sort) = operator.downcast_ref::<SortExec>() {
+        return sort.expr().iter().map(|key| Arc::clone(&key.expr)).collect();
+    }
+    let windows = operator.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr);
+    let windows = windows.or_else(|| operator.downcast_ref::<BoundedWindowAggExec>().map(|exec| exec.window_expr()));
+    if let Some(functions) = windows {
+        let all = functions.iter().flat_map(|function| {
+            let keys = function.order_by().iter().map(|key| Arc::clone(&key.expr));
+            function.expressions().into_iter().chain(function.partition_by().iter().cloned()).chain(keys)
+        });
+        return all.collect();
+    }
+    let Some(aggregate) = operator.downcast_ref::<AggregateExec>() else { return Vec::new() };
     let grouped = aggregate.group_expr().input_exprs();
-    let folded = aggregate.aggr_expr().iter().flat_map(|function| function.expressions());
-    grouped.into_iter().chain(folded).map(|expr| calls(&expr)).sum()
-}
-
-fn calls(expr: &Arc<dyn PhysicalExpr>) -> usize {
-    let one: &dyn Any = expr.as_ref();
-    let is_call = !one.is::<Column>() && !one.is::<Literal>();
-    expr.children().into_iter().map(calls).sum::<usize>() + usize::from(is_call)
+    let folded = aggregate.aggr_expr().iter().flat_map(|function| {
+        let all = function.all_expressions();
+        all.args.into_iter().chain(all.order_by_exprs)
+    });
+    let kept = aggregate.filter_expr().iter().flatten().cloned();
+    grouped.into_iter().chain(folded).chain(kept).collect()
 }
 
 /// Whether a function of a window lets go of rows as it goes on.
@@ -159,7 +185,7 @@ impl ExecutionPlan for Guard {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.into_iter().next() {
-            Some(input) => Ok(Arc::new(Self { input, watch: Arc::clone(&self.watch), looks: self.looks })),
+            Some(input) => Ok(Arc::new(Self { input, watch: Arc::clone(&self.watch), looks: self.looks.clone() })),
             None => Ok(self),
         }
     }
@@ -167,7 +193,7 @@ impl ExecutionPlan for Guard {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let reserved = self.looks.held.map(|_| MemoryConsumer::new("window").register(context.memory_pool()));
         let input = self.input.execute(partition, context)?;
-        let (watch, looks) = (Arc::clone(&self.watch), self.looks);
+        let (watch, looks) = (Arc::clone(&self.watch), self.looks.clone());
         Ok(Box::pin(Guarded {
             input,
             watch,
@@ -196,24 +222,15 @@ struct Guarded {
     cut: Vec<RecordBatch>,
 }
 
-/// The first rows of a batch of which so many expressions make no more than they may, but one at least; the rest is left.
-fn first_of(mut batch: RecordBatch, evaluated: usize, rest: &mut Vec<RecordBatch>) -> RecordBatch {
-    while batch.num_rows() > 1 && rows_bytes(&batch).saturating_mul(evaluated) > MADE_BYTES_MAX {
-        let half = batch.num_rows() / 2;
-        rest.push(batch.slice(half, batch.num_rows() - half));
-        batch = batch.slice(0, half);
-    }
-    batch
-}
-
 impl Guarded {
     fn look_at(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.looks.repeated {
-            check_rows(batch)?;
+        if let Some(most) = self.looks.row_bytes_max {
+            check_rows(batch, most)?;
         }
         let (Some(held), Some(reserved)) = (self.looks.held, &self.reserved) else { return Ok(()) };
         self.rows = self.rows.saturating_add(batch.num_rows());
-        self.bytes = self.bytes.saturating_add(batch.get_array_memory_size());
+        let made = self.looks.evaluated.as_ref().map_or(0, |made| made.of(batch));
+        self.bytes = self.bytes.saturating_add(batch.get_array_memory_size()).saturating_add(made);
         self.longest = self.longest.max(longest_row(batch));
         let most = match held {
             Held::Rows => 0,
@@ -243,37 +260,17 @@ impl Stream for Guarded {
             },
         };
         self.passed += 1;
-        let evaluated = self.looks.evaluated;
-        let batch = if evaluated > 0 { first_of(batch, evaluated, &mut self.cut) } else { batch };
-        Poll::Ready(Some(self.look_at(&batch).map(|()| batch)))
+        let this = &mut *self;
+        let some = match &this.looks.evaluated {
+            Some(made) => made.first_of(batch, &mut this.cut),
+            None => Ok(batch),
+        };
+        Poll::Ready(Some(some.and_then(|batch| this.look_at(&batch).map(|()| batch))))
     }
 }
 
 impl RecordBatchStream for Guarded {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow_array::{ArrayRef, LargeStringArray};
-
-    use super::*;
-
-    #[test]
-    fn a_batch_is_cut_until_its_expressions_make_no_more_than_they_may() {
-        let texts: ArrayRef = Arc::new(LargeStringArray::from(vec!["x".repeat(1 << 20); 16]));
-        let batch = RecordBatch::try_from_iter([("s", texts)]).unwrap();
-        let cut = |evaluated| {
-            let (mut rest, mut rows) = (vec![batch.clone()], Vec::new());
-            while let Some(batch) = rest.pop() {
-                rows.push(first_of(batch, evaluated, &mut rest).num_rows());
-            }
-            rows
-        };
-        assert_eq!(cut(4), [16]);
-        assert_eq!(cut(5), [8, 8]);
-        assert_eq!(cut(1_000), [1; 16]);
     }
 }

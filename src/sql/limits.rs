@@ -46,9 +46,15 @@ pub(super) const IN_LIST_MAX: usize = 2_000;
 /// How often a column of the innermost query may come to stand in one expression of the outermost, as subqueries refer to
 /// each other's columns. The planner puts expressions in each other's places.
 pub(super) const REFERENCES_MAX: u64 = 2_000;
+/// How deep an expression may become, as subqueries put theirs into each other's columns.
+pub(super) const COMPOSED_DEPTH_MAX: u64 = 500;
+/// The most columns of all steps of a plan together, as it is before it is made better: each rule looks at them all.
+pub(super) const PLAN_COLUMNS_MAX: usize = 10_000;
+/// The most `%` and `_` of all patterns of `LIKE`: time grows with a text's length for each.
+pub(super) const WILDCARDS_MAX: usize = crate::filter::WILDCARDS_MAX;
 /// The most patterns of `~` and the `regexp_` functions.
 pub(super) const PATTERNS_MAX: usize = 16;
-/// The longest such pattern, in bytes.
+/// The longest such pattern, in bytes; and the longest text that another is looked for in.
 pub(super) const PATTERN_BYTES_MAX: usize = 1_024;
 /// The most columns of `CUBE`, which groups by each of their subsets.
 pub(super) const CUBE_MAX: usize = 5;
@@ -64,6 +70,10 @@ pub(super) const CONSTANT_BYTES_MAX: u64 = 256 * 1024;
 pub(super) const LITERAL_BYTES_MAX: usize = 64 * 1024;
 /// What the expressions of one step of a plan may make of one batch of rows, in bytes: such batches are cut.
 pub(super) const MADE_BYTES_MAX: usize = 64 << 20;
+/// The same of one row, which cannot be cut.
+pub(super) const MADE_OF_ROW_BYTES_MAX: usize = 128 << 20;
+/// What the condition of a join may make of one batch of joined rows, in bytes.
+pub(super) const JOINED_BYTES_MAX: usize = 256 << 20;
 /// The most nodes of a plan.
 pub(super) const PLAN_NODES_MAX: usize = 1_000;
 /// The longest row in bytes, of what the query needs, where joins or windows may repeat it.

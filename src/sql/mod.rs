@@ -12,6 +12,7 @@ mod functions;
 mod growing;
 mod guard;
 mod limits;
+mod made;
 mod marks;
 mod plan;
 mod range;

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{Schema, SchemaRef, SortOptions};
 use async_trait::async_trait;
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
@@ -30,6 +30,7 @@ use crate::model::Offset;
 use crate::sql::columns::{OFFSET_AT, TIMESTAMP_AT, as_table, table_schema};
 use crate::sql::error::told;
 use crate::sql::limits::BATCH_BYTES;
+use crate::sql::made::Made;
 use crate::sql::range::{self, Range};
 use crate::sql::watch::Watch;
 use crate::topic::{Cut, Step};
@@ -114,7 +115,9 @@ impl TableProvider for TopicTable {
         let predicate = match predicate {
             Some(predicate) => {
                 let names = DFSchema::try_from(Arc::clone(&read_schema))?;
-                Some(state.create_physical_expr(predicate, &names)?)
+                let test = state.create_physical_expr(predicate, &names)?;
+                let made = Made::by([&test], &read_schema);
+                Some(Predicate { test, made })
             }
             None => None,
         };
@@ -159,6 +162,23 @@ fn properties(shown: Schema, descending: bool) -> Arc<PlanProperties> {
     Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
 }
 
+/// What rows have to pass.
+#[derive(Clone, Debug)]
+struct Predicate {
+    test: Arc<dyn PhysicalExpr>,
+    made: Made,
+}
+
+impl Predicate {
+    fn passing(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let kept = self.test.evaluate(batch)?.into_array(batch.num_rows())?;
+        let kept: &BooleanArray = kept
+            .as_boolean_opt()
+            .ok_or_else(|| DataFusionError::Plan("what stands behind WHERE is true or false".to_owned()))?;
+        Ok(filter_record_batch(batch, kept)?)
+    }
+}
+
 /// Reads a range of a cut.
 #[derive(Clone, Debug)]
 struct TopicScan {
@@ -173,7 +193,7 @@ struct TopicScan {
     /// Where each of them stands among the columns of `set`.
     places: Vec<usize>,
     shown: usize,
-    predicate: Option<Arc<dyn PhysicalExpr>>,
+    predicate: Option<Predicate>,
     limit: Option<usize>,
     /// Whether the last rows come first.
     backwards: bool,
@@ -191,11 +211,13 @@ impl TopicScan {
     fn take(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let mut batch = as_table(batch, &self.read_schema, &self.places)?;
         if let Some(predicate) = &self.predicate {
-            let kept = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
-            let kept: &BooleanArray = kept
-                .as_boolean_opt()
-                .ok_or_else(|| DataFusionError::Plan("what stands behind WHERE is true or false".to_owned()))?;
-            batch = filter_record_batch(&batch, kept)?;
+            let (mut left, mut passing) = (vec![batch], Vec::new());
+            while let Some(some) = left.pop() {
+                let some = predicate.made.first_of(some, &mut left)?;
+                passing.push(predicate.passing(&some)?);
+                self.watch.check()?;
+            }
+            batch = concat_batches(&self.read_schema, &passing)?;
         }
         if self.shown < self.read_schema.fields().len() {
             batch = batch.project(&(0..self.shown).collect::<Vec<_>>())?;

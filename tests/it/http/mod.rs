@@ -39,6 +39,7 @@ mod search_refused;
 mod short;
 mod sql;
 mod sql_limits;
+mod sql_rows;
 mod stream;
 mod topics;
 mod travel;
