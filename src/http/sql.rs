@@ -26,13 +26,15 @@ use crate::http::query::StrictQuery;
 use crate::http::read::Midway;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
-use crate::sql::{Ask, Batches, Form, Rows};
+use crate::sql::{Ask, Batches, Form, Rows, bytes_of};
 use crate::topic::ColumnRead;
 
 /// The longest body: what the statement and its parameters may have, written with escapes.
 const BODY_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of the rows of an answer in JSON, and of one row in JSON or as a line.
 const ANSWER_BYTES: usize = 8 << 20;
+/// A row of more bytes than this is not begun to be printed: no value prints in less than a quarter of them.
+const UNPRINTED_ROW_BYTES: usize = 4 * ANSWER_BYTES;
 /// Rows printed at a time: joined ones can be long.
 const ROWS_AT_ONCE: usize = 256;
 /// Bytes of lines sent at a time.
@@ -132,8 +134,19 @@ fn unprintable(error: &EncodeError) -> Problem {
         EncodeError::Type { column, .. } => {
             invalid_body(format!("The column {column} has a type that JSON has no form for; cast it to TEXT."))
         }
+        EncodeError::LongRow { .. } => too_long(),
         _ => failed(error),
     }
+}
+
+fn too_long() -> Problem {
+    let detail = format!("A row of the answer has more than {ANSWER_BYTES} bytes; select less of it.");
+    invalid_body(detail).with_limit(ANSWER_BYTES as u64)
+}
+
+/// Refuses a row that is too long by its values, of which copies are made while it is printed.
+fn check_row(rows: &RecordBatch) -> Result<(), Problem> {
+    if rows.num_rows() == 1 && bytes_of(rows) > UNPRINTED_ROW_BYTES { Err(too_long()) } else { Ok(()) }
 }
 
 fn failed(error: &EncodeError) -> Problem {
@@ -176,7 +189,8 @@ impl Form for JsonRows {
     const ROWS_MAX: usize = ROWS_AT_ONCE;
     const BYTES_MAX: usize = ANSWER_BYTES;
 
-    fn make(&mut self, batch: RecordBatch) -> Result<Printed, Problem> {
+    fn make(&mut self, batch: RecordBatch) -> Result<(Printed, usize), Problem> {
+        check_row(&batch)?;
         let (before, bytes, rows_max) = (self.rows, self.bytes, self.rows_max);
         let mut printed = Printed { text: Vec::new(), rows: 0, truncated: false };
         // Where the last row that was taken ends.
@@ -193,11 +207,12 @@ impl Form for JsonRows {
             }
             fits
         };
-        self.shape.print(&batch, &mut printed.text, between).map_err(|error| unprintable(&error))?;
+        self.shape.print(&batch, ANSWER_BYTES, &mut printed.text, between).map_err(|error| unprintable(&error))?;
         printed.text.truncate(end);
         self.rows += printed.rows;
         self.bytes += end;
-        Ok(printed)
+        // Of what is left out nothing will be asked for.
+        Ok((printed, batch.num_rows()))
     }
 }
 
@@ -232,14 +247,16 @@ impl Form for Lines {
     const ROWS_MAX: usize = ROWS_AT_ONCE;
     const BYTES_MAX: usize = ANSWER_BYTES;
 
-    fn make(&mut self, batch: RecordBatch) -> Result<Bytes, Problem> {
-        let mut text = Vec::new();
+    fn make(&mut self, batch: RecordBatch) -> Result<(Bytes, usize), Problem> {
+        check_row(&batch)?;
+        let (mut text, mut rows) = (Vec::new(), 0);
         let line = |out: &mut Vec<u8>, _| {
             out.push(b'\n');
-            true
+            rows += 1;
+            out.len() < ANSWER_BYTES
         };
-        self.shape.print(&batch, &mut text, line).map_err(|error| failed(&error))?;
-        Ok(Bytes::from(text))
+        self.shape.print(&batch, ANSWER_BYTES, &mut text, line).map_err(|error| unprintable(&error))?;
+        Ok((Bytes::from(text), rows))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::sql::error::{panicked, problem, timed_out};
 use crate::sql::limits::{BATCH_ROWS, QUEUE_PATIENCE, QueryLimits, REPEATED_BATCH_ROWS};
 use crate::sql::plan::{Planned, Room, plan};
 use crate::sql::scan::TopicTable;
-use crate::sql::text::{parse, refused};
+use crate::sql::text::parse;
 use crate::sql::walk::{Walked, walk};
 use crate::sql::watch::Watch;
 use crate::sql::width::rows_bytes;
@@ -58,14 +58,14 @@ pub trait Form: Send + 'static {
 
     /// The most rows that it is given at a time.
     const ROWS_MAX: usize;
-    /// The most bytes of rows that it is given at a time, and so of one row; a longer one fails the query.
+    /// The most bytes of rows that it is given at a time, unless one has more.
     const BYTES_MAX: usize;
 
-    /// Makes it of some rows.
+    /// Makes it of some rows, of the first at least; and of how many it has made it.
     ///
     /// # Errors
     /// Why it cannot: the query fails with it.
-    fn make(&mut self, rows: RecordBatch) -> Result<Self::Made, Problem>;
+    fn make(&mut self, rows: RecordBatch) -> Result<(Self::Made, usize), Problem>;
 }
 
 /// Rows as they are.
@@ -78,8 +78,9 @@ impl Form for Batches {
     const ROWS_MAX: usize = usize::MAX;
     const BYTES_MAX: usize = usize::MAX;
 
-    fn make(&mut self, rows: RecordBatch) -> Result<RecordBatch, Problem> {
-        Ok(rows)
+    fn make(&mut self, rows: RecordBatch) -> Result<(RecordBatch, usize), Problem> {
+        let count = rows.num_rows();
+        Ok((rows, count))
     }
 }
 
@@ -212,14 +213,6 @@ fn first_rows<F: Form>(batch: &RecordBatch) -> RecordBatch {
     some
 }
 
-fn check_row<F: Form>(rows: &RecordBatch) -> Result<(), Problem> {
-    if rows_bytes(rows) <= F::BYTES_MAX {
-        return Ok(());
-    }
-    let detail = format!("A row of the answer has more than {} bytes; select less of it.", F::BYTES_MAX);
-    Err(refused(detail).with_limit(F::BYTES_MAX as u64))
-}
-
 /// A query on its own runtime.
 struct Query {
     engine: Arc<Engine>,
@@ -272,10 +265,12 @@ impl Query {
                 }
             };
             while all && let Some(batch) = left.take().filter(|batch| batch.num_rows() > 0) {
-                let some = first_rows::<F>(&batch);
-                left = Some(batch.slice(some.num_rows(), batch.num_rows() - some.num_rows()));
                 let goes_on = self.watch.check().map_err(|error| problem(&ask.sql, &self.limits, &error));
-                let made = goes_on.and_then(|()| check_row::<F>(&some)).and_then(|()| form.make(some));
+                let made = goes_on.and_then(|()| form.make(first_rows::<F>(&batch)));
+                let made = made.map(|(made, rows)| {
+                    left = Some(batch.slice(rows, batch.num_rows() - rows));
+                    made
+                });
                 let failed = made.is_err();
                 all = hand_over(made).await && !failed;
             }

@@ -41,6 +41,14 @@ pub enum EncodeError {
         /// Its Arrow type.
         data_type: String,
     },
+    /// A row that prints in more than it may.
+    #[error("row {row} has more than {bytes_max} bytes")]
+    LongRow {
+        /// The row's place in the batch.
+        row: usize,
+        /// What it may have.
+        bytes_max: usize,
+    },
     /// More text than a chunk can hold.
     #[error("the text of {rows} rows is over 4 GiB")]
     TooLarge {

@@ -235,8 +235,8 @@ impl<'a> Object<'a> {
         self.print_within(row, out, usize::MAX);
     }
 
-    /// The same, with `null` for what is null.
-    pub(in crate::codec) fn print_whole(&self, row: usize, out: &mut Vec<u8>) {
+    /// The same, with `null` for what is null, up to `end`; false where it would go past it, with what is there by then.
+    pub(in crate::codec) fn print_whole(&self, row: usize, out: &mut Vec<u8>, end: usize) -> bool {
         out.push(b'{');
         for (at, member) in self.members.iter().enumerate() {
             if at > 0 {
@@ -245,12 +245,12 @@ impl<'a> Object<'a> {
             out.extend_from_slice(&member.label);
             if member.has_nulls && member.column.is_null(row) {
                 out.extend_from_slice(b"null");
-            } else {
-                // Without an end, all of it is printed.
-                member.column.print(row, out, usize::MAX);
+            } else if !member.column.print(row, out, end) {
+                return false;
             }
         }
         out.push(b'}');
+        out.len() <= end
     }
 
     /// As [`Object::print`], of at most so many bytes; false where it has more: it is left as soon as that is known.

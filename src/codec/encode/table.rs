@@ -58,13 +58,14 @@ impl TableShape {
         columns.collect()
     }
 
-    /// Appends each row's text; gives where each ends.
+    /// Appends each row's text, of at most so many bytes; gives where each ends.
     ///
     /// # Errors
-    /// [`EncodeError`] where the rows are not of this shape.
+    /// [`EncodeError`] where the rows are not of this shape, or one of them is too long: no more of it is printed then.
     pub fn print(
         &self,
         batch: &RecordBatch,
+        row_bytes_max: usize,
         out: &mut Vec<u8>,
         mut between: impl FnMut(&mut Vec<u8>, usize) -> bool,
     ) -> Result<(), EncodeError> {
@@ -75,7 +76,10 @@ impl TableShape {
         }
         let rows = Object::new(&self.fields, &self.named, &columns, true, Nonfinite::Null)?;
         for row in 0..batch.num_rows() {
-            rows.print_whole(row, out);
+            let end = out.len().saturating_add(row_bytes_max);
+            if !rows.print_whole(row, out, end) {
+                return Err(EncodeError::LongRow { row, bytes_max: row_bytes_max });
+            }
             if !between(out, row) {
                 break;
             }
@@ -190,7 +194,7 @@ mod tests {
             out.push(b'\n');
             true
         };
-        shape.print(&batch, &mut out, line).unwrap();
+        shape.print(&batch, usize::MAX, &mut out, line).unwrap();
         (Value::Array(shape.to_json()).to_string(), String::from_utf8(out).unwrap())
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::sql::{ask, refused, rows};
+use super::sql::{LINES, ask, refused, rows};
 use crate::support::local::shared;
 
 fn listed(count: usize, one: impl Fn(usize) -> String) -> String {
@@ -75,5 +75,23 @@ async fn columns_that_are_long_in_different_rows_make_no_row_long() {
         format!("SELECT row_number() OVER () AS r, * FROM \"{t}\""),
     ] {
         assert_eq!(ask(&api, &sql, json!([])).await.expect(200).json()["row_count"], 20, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_has_the_length_that_it_prints_in() {
+    let api = shared().await;
+    let topic = api.topic("persisting").await;
+    topic.append(json!({"l": vec![1; 1_500_000]}).to_string()).await;
+    let t = &topic.name;
+    let form = async |accept, sql: &str| {
+        api.call("POST", "/v1/query", &[("accept", accept)], json!({ "sql": sql }).to_string()).await
+    };
+    for accept in ["application/json", LINES] {
+        let text = form(accept, &format!("SELECT l FROM \"{t}\"")).await.expect(200).text();
+        assert!(text.len() > 3_000_000, "{}", text.len());
+        // In memory these are as long as before.
+        let longer = format!("SELECT l, l AS m, l AS n FROM \"{t}\"");
+        assert_eq!(form(accept, &longer).await.problem(400, "invalid_body")["limit"], 8 << 20);
     }
 }
