@@ -2,13 +2,15 @@
 //! databases, and some of it would be ignored by the planner in silence.
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Distinct, Expr, Function,
-    FunctionArguments, GroupByExpr, ObjectNamePart, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CeilFloorKind, DataType, Distinct, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, GroupByExpr, ObjectNamePart, Query, Select, SelectItem, TableFactor,
+    UnaryOperator, Value,
 };
 
 use crate::model::Problem;
 use crate::sql::functions;
-use crate::sql::limits::{CUBE_MAX, GROUPING_SETS_MAX, IN_LIST_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
+use crate::sql::limits::{CUBE_MAX, GROUPING_SETS_MAX, IN_LIST_MAX};
+use crate::sql::patterns::{Patterns, check_like, check_number, check_pattern, check_sought};
 use crate::sql::text::refused;
 
 /// How deep the type of an array may be.
@@ -128,7 +130,7 @@ pub(super) fn table(table: &TableFactor) -> Result<(), String> {
 }
 
 /// Refuses an expression that is not served; what is inside it is looked at on its own.
-pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Problem> {
+pub(super) fn expression(expr: &Expr, patterns: &mut Patterns) -> Result<(), Problem> {
     let not_served = |what: &str| Err(refused(format!("{what} is not served.")));
     match expr {
         Expr::Identifier(_)
@@ -150,9 +152,7 @@ pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Proble
         | Expr::Extract { .. }
         | Expr::Ceil { field: CeilFloorKind::DateTimeField(_), .. }
         | Expr::Floor { field: CeilFloorKind::DateTimeField(_), .. }
-        | Expr::Position { .. }
         | Expr::Substring { .. }
-        | Expr::Trim { .. }
         | Expr::Nested(_)
         | Expr::Case { .. }
         | Expr::Exists { .. }
@@ -167,10 +167,18 @@ pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Proble
             Err(refused(format!("A list of IN has at most {IN_LIST_MAX} values.")).with_limit(IN_LIST_MAX as u64))
         }
         Expr::InList { .. } => Ok(()),
+        Expr::Position { expr, .. } => check_sought("position", expr),
+        Expr::Trim { trim_what, trim_characters, .. } => trim_what
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(trim_characters.iter().flatten())
+            .try_for_each(|what| check_sought("trim", what)),
         Expr::BinaryOp { op, right, .. } => binary(op, right, patterns),
         Expr::UnaryOp { op: UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not, .. } => Ok(()),
         Expr::SimilarTo { pattern, .. } => check_pattern(pattern, patterns),
-        Expr::Like { any: false, pattern, .. } | Expr::ILike { any: false, pattern, .. } => check_like(pattern),
+        Expr::Like { any: false, pattern, .. } | Expr::ILike { any: false, pattern, .. } => {
+            check_like(pattern, patterns)
+        }
         Expr::Cast { kind, data_type, format: None, array: false, .. } => match kind {
             CastKind::Cast | CastKind::TryCast | CastKind::DoubleColon => cast(data_type, 0),
             CastKind::SafeCast => not_served("SAFE_CAST"),
@@ -193,7 +201,7 @@ pub(super) fn expression(expr: &Expr, patterns: &mut usize) -> Result<(), Proble
     }
 }
 
-fn binary(op: &BinaryOperator, right: &Expr, patterns: &mut usize) -> Result<(), Problem> {
+fn binary(op: &BinaryOperator, right: &Expr, patterns: &mut Patterns) -> Result<(), Problem> {
     use BinaryOperator as Op;
     match op {
         Op::Plus
@@ -220,45 +228,6 @@ fn binary(op: &BinaryOperator, right: &Expr, patterns: &mut usize) -> Result<(),
         }
         other => Err(refused(format!("The operator {other} is not served."))),
     }
-}
-
-/// The pattern of LIKE may become a regular expression, for each row its own where it is computed.
-fn check_like(pattern: &Expr) -> Result<(), Problem> {
-    match pattern {
-        Expr::Value(value) if matches!(value.value, Value::Null) => Ok(()),
-        Expr::Nested(inner) => check_like(inner),
-        _ => check_text(pattern, "LIKE"),
-    }
-}
-
-fn check_text(pattern: &Expr, of: &str) -> Result<(), Problem> {
-    let text = match pattern {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text),
-            _ => None,
-        },
-        Expr::Nested(inner) => return check_text(inner, of),
-        _ => None,
-    };
-    match text {
-        None => Err(refused(format!("The pattern of {of} is a string or a param, not computed."))),
-        Some(text) if text.len() > PATTERN_BYTES_MAX => {
-            let detail = format!("The pattern of {of} has at most {PATTERN_BYTES_MAX} bytes.");
-            Err(refused(detail).with_limit(PATTERN_BYTES_MAX as u64))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-/// A pattern is compiled before it is used, which takes time and memory: it is a literal, short, and one of few.
-fn check_pattern(pattern: &Expr, patterns: &mut usize) -> Result<(), Problem> {
-    check_text(pattern, "a regular expression")?;
-    *patterns += 1;
-    if *patterns > PATTERNS_MAX {
-        let detail = format!("A query has at most {PATTERNS_MAX} regular expressions; LIKE has no such bound.");
-        return Err(refused(detail).with_limit(PATTERNS_MAX as u64));
-    }
-    Ok(())
 }
 
 /// Types without a length of their own: some of those make a value as large as they say.
@@ -321,7 +290,7 @@ fn cast(data_type: &DataType, depth: usize) -> Result<(), Problem> {
     }
 }
 
-fn call(function: &Function, patterns: &mut usize) -> Result<(), Problem> {
+fn call(function: &Function, patterns: &mut Patterns) -> Result<(), Problem> {
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
         return Err(refused(format!("There is no function {}.", function.name)));
     };
@@ -342,19 +311,28 @@ fn call(function: &Function, patterns: &mut usize) -> Result<(), Problem> {
         // Room for all of them is made before there is a value.
         return Err(refused(format!("{name} has no number of centroids: it is called with a value and a fraction.")));
     }
-    if functions::has_pattern(&name.value)
-        && let FunctionArguments::List(list) = &function.args
-    {
-        let second = list.args.get(1).and_then(|argument| match argument {
-            datafusion::sql::sqlparser::ast::FunctionArg::Unnamed(
-                datafusion::sql::sqlparser::ast::FunctionArgExpr::Expr(expr),
-            ) => Some(expr),
-            _ => None,
-        });
+    let second = argument(function, 1);
+    if functions::has_pattern(&name.value) {
         match second {
             Some(pattern) => check_pattern(pattern, patterns)?,
             None => return Err(refused(format!("{name}(text, pattern) has a pattern as its second argument."))),
         }
     }
-    Ok(())
+    match (name.value.as_str(), second) {
+        (function, Some(sought)) if functions::seeks(function) => check_sought(function, sought),
+        ("nth_value", Some(place)) => check_number("The second argument of nth_value", place),
+        ("array_slice" | "list_slice", Some(_)) => match argument(function, 3) {
+            Some(step) => check_number("The step of array_slice", step),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn argument(function: &Function, at: usize) -> Option<&Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.get(at)? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
 }

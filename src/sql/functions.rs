@@ -255,6 +255,11 @@ pub(super) fn has_pattern(name: &str) -> bool {
     name.starts_with("regexp_")
 }
 
+/// Whether a function looks for its second argument at every place of its first, or for every character of it.
+pub(super) fn seeks(name: &str) -> bool {
+    matches!(name, "strpos" | "instr" | "position" | "btrim" | "trim" | "ltrim" | "rtrim")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

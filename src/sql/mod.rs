@@ -14,8 +14,10 @@ mod guard;
 mod limits;
 mod made;
 mod marks;
+mod patterns;
 mod plan;
 mod range;
+mod rules;
 mod run;
 mod scan;
 #[cfg(test)]

@@ -30,8 +30,9 @@ use crate::sql::error::{problem, told};
 use crate::sql::functions::FUNCTIONS;
 use crate::sql::growing::{Concatenation, grows};
 use crate::sql::guard::guarded;
-use crate::sql::limits::{GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_NODES_MAX, QueryLimits};
+use crate::sql::limits::{GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_COLUMNS_MAX, PLAN_NODES_MAX, QueryLimits};
 use crate::sql::marks;
+use crate::sql::rules::watched;
 use crate::sql::scan::TopicTable;
 use crate::sql::text::refused;
 use crate::sql::watch::Watch;
@@ -118,7 +119,7 @@ fn session(room: Room<'_>) -> Result<SessionState> {
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
-    Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).build())
+    Ok(watched(SessionStateBuilder::new(), room.watch).with_config(config).with_runtime_env(runtime).build())
 }
 
 /// Refuses two columns of one name: a row of JSON could not tell them apart.
@@ -136,14 +137,22 @@ fn check_names(plan: &LogicalPlan) -> Result<()> {
 }
 
 fn check_size(plan: &LogicalPlan) -> Result<()> {
-    let mut nodes = 0;
-    plan.apply_with_subqueries(|_| {
+    let (mut nodes, mut columns) = (0, 0_usize);
+    plan.apply_with_subqueries(|node| {
         nodes += 1;
-        Ok(if nodes > PLAN_NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        columns = columns.saturating_add(node.schema().fields().len());
+        let fits = nodes <= PLAN_NODES_MAX && columns <= PLAN_COLUMNS_MAX;
+        Ok(if fits { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     if nodes > PLAN_NODES_MAX {
         let detail = format!("The query has more than {PLAN_NODES_MAX} steps.");
         return Err(told(refused(detail).with_limit(PLAN_NODES_MAX as u64)));
+    }
+    if columns > PLAN_COLUMNS_MAX {
+        let detail = format!(
+            "The steps of the query have more than {PLAN_COLUMNS_MAX} columns together; name those that are wanted, instead of *."
+        );
+        return Err(told(refused(detail).with_limit(PLAN_COLUMNS_MAX as u64)));
     }
     Ok(())
 }

@@ -52,6 +52,12 @@ fn what_is_used_often_counts_often() {
     };
     assert!(looked_at(&nested(10)).is_ok());
     assert_eq!(looked_at(&nested(11)).unwrap_err().limit, Some(2_000));
+    let deep = |levels: usize| {
+        let open = format!("SELECT n{} AS n FROM (", " || 'a'".repeat(98)).repeat(levels);
+        format!("{open}SELECT n FROM a{}", ") AS y".repeat(levels))
+    };
+    assert!(looked_at(&deep(5)).is_ok());
+    assert_eq!(looked_at(&deep(6)).unwrap_err().limit, Some(500));
 }
 
 #[test]
@@ -96,8 +102,39 @@ fn patterns_of_like_are_short_and_not_computed() {
             assert!(looked_at(&format!("SELECT * FROM a WHERE s {operator} {pattern}")).is_err(), "{pattern}");
         }
     }
-    let many = " OR s LIKE '_'".repeat(20);
-    assert!(looked_at(&format!("SELECT * FROM a WHERE false{many}")).is_ok());
+    let many = |times: usize| format!("SELECT * FROM a WHERE false{}", " OR s LIKE 'a%_'".repeat(times));
+    assert!(looked_at(&many(50)).is_ok());
+    assert_eq!(looked_at(&many(51)).unwrap_err().limit, Some(100));
+}
+
+#[test]
+fn what_is_looked_for_everywhere_is_short_and_not_computed() {
+    for call in ["strpos(s, _)", "instr(s, _)", "position(_ IN s)", "btrim(s, _)", "trim(_ FROM s)", "rtrim(s, _)"] {
+        let asked = |sought: &str| looked_at(&format!("SELECT {} FROM a", call.replace('_', sought)));
+        for (sought, served) in [("'ab'", true), ("('ab')", true), ("k", false), ("lower('ab')", false)] {
+            assert_eq!(asked(sought).is_ok(), served, "{call} of {sought}");
+        }
+        assert_eq!(asked(&format!("'{}'", "x".repeat(1_025))).unwrap_err().limit, Some(1_024), "{call}");
+    }
+    assert!(looked_at("SELECT trim(s), ltrim(s), contains(s, k) FROM a").is_ok());
+}
+
+#[test]
+fn places_and_steps_are_whole_numbers_other_than_zero() {
+    for call in ["nth_value(s, ", "array_slice(l, 2, 1, ", "list_slice(l, 2, 1, "] {
+        for (number, served) in [
+            ("2", true),
+            ("-1", true),
+            ("0", false),
+            ("-0", false),
+            ("1.5", false),
+            ("_offset", false),
+            ("-9223372036854775808", false),
+        ] {
+            let sql = format!("SELECT {call}{number}) FROM a");
+            assert_eq!(looked_at(&sql).is_ok(), served, "{sql}");
+        }
+    }
 }
 
 #[test]

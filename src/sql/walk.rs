@@ -11,7 +11,10 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::model::Problem;
 use crate::sql::allowed;
-use crate::sql::limits::{DEPTH_MAX, EXPRESSIONS_MAX, PARSE_DEPTH_MAX, REFERENCES_MAX, SET_OPERATIONS_MAX, TABLES_MAX};
+use crate::sql::limits::{
+    COMPOSED_DEPTH_MAX, DEPTH_MAX, EXPRESSIONS_MAX, PARSE_DEPTH_MAX, REFERENCES_MAX, SET_OPERATIONS_MAX, TABLES_MAX,
+};
+use crate::sql::patterns::Patterns;
 use crate::sql::text::{position, refused, refused_at};
 
 /// What a query names and is.
@@ -29,8 +32,14 @@ pub(super) struct Walked {
 /// `invalid_body`, with the position where there is one, for what is not allowed or too large; `topic_not_found` for a name
 /// of several parts, which no topic has.
 pub(super) fn walk(sql: &str, query: &Query) -> Result<Walked, Problem> {
-    let mut walker =
-        Walker { sql, depth: 0, frames: Vec::new(), cost: Cost::default(), patterns: 0, walked: Walked::default() };
+    let mut walker = Walker {
+        sql,
+        depth: 0,
+        frames: Vec::new(),
+        cost: Cost::default(),
+        patterns: Patterns::default(),
+        walked: Walked::default(),
+    };
     match Visit::visit(query, &mut walker) {
         ControlFlow::Break(problem) => Err(problem),
         ControlFlow::Continue(()) => {
@@ -47,6 +56,8 @@ struct Cost {
     expressions: u64,
     /// How often a column of the innermost query may stand in one expression.
     references: u64,
+    /// How deep an expression may become that way.
+    depth: u64,
 }
 
 impl Cost {
@@ -54,6 +65,7 @@ impl Cost {
         self.tables = self.tables.saturating_add(other.tables);
         self.expressions = self.expressions.saturating_add(other.expressions);
         self.references = self.references.max(other.references);
+        self.depth = self.depth.max(other.depth);
     }
 }
 
@@ -65,6 +77,8 @@ struct Frame {
     cost: Cost,
     /// The most columns that one of its own columns is made of.
     references: u64,
+    /// How deep the deepest of its own expressions is.
+    depth: u64,
 }
 
 struct Walker<'a> {
@@ -72,8 +86,7 @@ struct Walker<'a> {
     depth: usize,
     frames: Vec<Frame>,
     cost: Cost,
-    /// Patterns so far.
-    patterns: usize,
+    patterns: Patterns,
     walked: Walked,
 }
 
@@ -113,6 +126,12 @@ impl Walker<'_> {
             let detail = "The subqueries refer to each other's columns too often; make them simpler.";
             return ControlFlow::Break(refused(detail).with_limit(REFERENCES_MAX));
         }
+        if total.depth > COMPOSED_DEPTH_MAX {
+            let detail = format!(
+                "The expressions of subqueries become deeper than {COMPOSED_DEPTH_MAX} levels in each other's places; make them simpler."
+            );
+            return ControlFlow::Break(refused(detail).with_limit(COMPOSED_DEPTH_MAX));
+        }
         ControlFlow::Continue(())
     }
 
@@ -147,14 +166,14 @@ impl Visitor for Walker<'_> {
         }
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         let ctes = ctes.map(|cte| (address(&cte.query), cte.alias.name.value.clone())).collect();
-        self.frames.push(Frame { ctes, known: HashMap::new(), cost: Cost::default(), references: 1 });
+        self.frames.push(Frame { ctes, known: HashMap::new(), cost: Cost::default(), references: 1, depth: 0 });
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Problem> {
         let Some(frame) = self.frames.pop() else { return ControlFlow::Continue(()) };
         let references = frame.cost.references.max(1).saturating_mul(frame.references);
-        let cost = Cost { references, ..frame.cost };
+        let cost = Cost { references, depth: frame.cost.depth.saturating_add(frame.depth), ..frame.cost };
         if let Some(above) = self.frames.last_mut()
             && let Some((_, name)) = above.ctes.iter().find(|(at, _)| *at == address(query))
         {
@@ -195,7 +214,7 @@ impl Visitor for Walker<'_> {
         if known.is_none() && !self.walked.tables.contains(name) {
             self.walked.tables.push(name.clone());
         }
-        self.charge(known.unwrap_or(Cost { tables: 1, expressions: 0, references: 1 }))
+        self.charge(known.unwrap_or(Cost { tables: 1, references: 1, ..Cost::default() }))
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Problem> {
@@ -205,7 +224,10 @@ impl Visitor for Walker<'_> {
                 format!("An expression is deeper than {DEPTH_MAX} levels; IN and params make long chains short.");
             return ControlFlow::Break(refused(detail).with_limit(DEPTH_MAX as u64));
         }
-        self.charge(Cost { tables: 0, expressions: 1, references: 0 })?;
+        self.charge(Cost { expressions: 1, ..Cost::default() })?;
+        if let Some(frame) = self.frames.last_mut() {
+            frame.depth = frame.depth.max(self.depth as u64);
+        }
         if let Err(mut problem) = allowed::expression(expr, &mut self.patterns) {
             problem.position = position(self.sql, expr.span().start);
             return ControlFlow::Break(problem);

@@ -95,3 +95,16 @@ async fn a_row_has_the_length_that_it_prints_in() {
         assert_eq!(form(accept, &longer).await.problem(400, "invalid_body")["limit"], 8 << 20);
     }
 }
+
+#[tokio::test]
+async fn wide_topics_are_joined_and_not_multiplied() {
+    let api = shared().await;
+    let fields: Vec<Value> = (0..990).map(|at| json!({"name": format!("c{at}"), "type": "int64"})).collect();
+    let topic = api.make(json!({"schema": {"fields": fields}})).await;
+    topic.append(r#"{"c0":1}"#).await;
+    let t = &topic.name;
+    let joined = format!("SELECT a.* FROM \"{t}\" a JOIN \"{t}\" b ON a._offset = b._offset");
+    assert_eq!(ask(&api, &joined, json!([])).await.expect(200).json()["row_count"], 1);
+    let all = vec![format!("SELECT * FROM \"{t}\""); 8].join(" UNION ALL ");
+    assert_eq!(refused(&api, &all).await["limit"], 10_000);
+}
