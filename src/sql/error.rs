@@ -59,7 +59,7 @@ pub(super) fn problem(sql: &str, limits: &QueryLimits, error: &DataFusionError) 
             placed(sql, place, format!("The query cannot be run: {}.", shortened(&cause.to_string())))
         }
         DataFusionError::NotImplemented(message) => {
-            placed(sql, place, format!("The query asks for what is not served: {}.", without_internals(message)))
+            placed(sql, place, format!("The query asks for what is not served: {}.", unserved(message)))
         }
         DataFusionError::Execution(message) => {
             refused(format!("The query fails on its values: {}.", without_internals(message)))
@@ -99,6 +99,9 @@ fn placed(sql: &str, place: Option<Location>, detail: String) -> Problem {
 
 fn unknown(cause: &SchemaError) -> String {
     match cause {
+        SchemaError::FieldNotFound { field, valid_fields } if valid_fields.is_empty() => {
+            format!("No column can stand where {} does.", shortened(&field.name))
+        }
         SchemaError::FieldNotFound { field, valid_fields } => {
             let known: Vec<String> = valid_fields.iter().take(20).map(|field| field.name.clone()).collect();
             format!("There is no column {}; there are: {}.", shortened(&field.name), shortened(&known.join(", ")))
@@ -116,7 +119,24 @@ fn unknown(cause: &SchemaError) -> String {
 fn without_internals(message: &str) -> String {
     let message = message.split("\n\nbacktrace:").next().unwrap_or_default();
     let message = message.split("This issue was likely caused by a bug").next().unwrap_or_default();
-    shortened(message)
+    // What each form of a function says of the arguments.
+    let message = message.split(", errors: ").next().unwrap_or_default();
+    let mut plain = message.replace("Internal error: ", "").replace("Error during planning: ", "");
+    // Marks of columns, in the names of types.
+    while let Some(begin) = plain.find(", metadata: {")
+        && let Some(length) = plain.get(begin..).and_then(|rest| rest.find('}'))
+    {
+        plain.replace_range(begin..=begin + length, "");
+    }
+    shortened(&plain)
+}
+
+/// What the query asks for that the planner has no operator for.
+fn unserved(message: &str) -> String {
+    match message.starts_with("Physical plan does not support logical expression") {
+        true => "a subquery that refers to the query around it must do so by = alone, as in WHERE b.k = a.k".to_owned(),
+        false => without_internals(message),
+    }
 }
 
 fn fault(error: &DataFusionError) -> Problem {

@@ -54,7 +54,7 @@ pub(super) const PLAN_COLUMNS_MAX: usize = 10_000;
 pub(super) const WILDCARDS_MAX: usize = crate::filter::WILDCARDS_MAX;
 /// The most patterns of `~` and the `regexp_` functions.
 pub(super) const PATTERNS_MAX: usize = 16;
-/// The longest such pattern, in bytes; and the longest text that another is looked for in.
+/// The longest such pattern, in bytes; and the longest text that is looked for in others.
 pub(super) const PATTERN_BYTES_MAX: usize = 1_024;
 /// The most columns of `CUBE`, which groups by each of their subsets.
 pub(super) const CUBE_MAX: usize = 5;

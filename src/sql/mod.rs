@@ -12,6 +12,7 @@ mod functions;
 mod growing;
 mod guard;
 mod limits;
+mod literals;
 mod made;
 mod marks;
 mod patterns;

@@ -31,6 +31,7 @@ use crate::sql::functions::FUNCTIONS;
 use crate::sql::growing::{Concatenation, grows};
 use crate::sql::guard::guarded;
 use crate::sql::limits::{GROWING_CALLS_MAX, LITERAL_BYTES_MAX, PLAN_COLUMNS_MAX, PLAN_NODES_MAX, QueryLimits};
+use crate::sql::literals::typed;
 use crate::sql::marks;
 use crate::sql::rules::watched;
 use crate::sql::scan::TopicTable;
@@ -80,6 +81,7 @@ pub(super) async fn plan(
             .verify_plan(&plan)?;
         check_names(&plan)?;
         check_size(&plan)?;
+        let plan = typed(plan)?;
         let marks = marks::kept(&plan);
         let plan = match room.rows_max {
             Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows))?.build()?,

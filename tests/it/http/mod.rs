@@ -40,6 +40,7 @@ mod short;
 mod sql;
 mod sql_limits;
 mod sql_rows;
+mod sql_values;
 mod stream;
 mod topics;
 mod travel;
