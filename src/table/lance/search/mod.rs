@@ -13,12 +13,14 @@ use arrow_array::types::{Float32Type, UInt64Type};
 use datafusion::logical_expr::{Expr, col, lit};
 use lance::Dataset;
 use lance::dataset::scanner::Scanner;
+use lance_core::datatypes::format_field_path;
 use lance_table::format::IndexMetadata;
 use tokio::runtime::Handle;
 
 pub(super) use self::text::text_index;
 pub(super) use self::vector::vector_index;
 use super::error::foreign;
+use super::index::name_of;
 use super::offsets::Layout;
 use super::open::Version;
 use super::pins::Pin;
@@ -38,7 +40,9 @@ pub(super) struct Indexed {
     runtime: Handle,
     dataset: Arc<Dataset>,
     layout: Arc<Layout>,
-    /// The column, as Lance names it.
+    /// The names that lead to the column.
+    names: Vec<String>,
+    /// The same as one, as Lance has it.
     column: String,
     segments: Vec<IndexMetadata>,
     coverage: Coverage,
@@ -53,24 +57,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The column of a path, if the version has it in the form of the columns of now.
-    fn column(&self, columns: &Columns, path: &FieldPath) -> Result<Option<String>, TableError> {
+    /// The names that lead to the column of a path, if the version has it in the form of the columns of now.
+    fn column(&self, columns: &Columns, path: &FieldPath) -> Result<Option<Vec<String>>, TableError> {
         if !pending_steps(&self.version.dataset, columns)?.is_empty() {
             return Ok(None);
         }
         let names: Vec<String> = path.0.iter().enumerate().map(|(level, key)| column_name(key, level == 0)).collect();
-        // Names that Lance would have to have in quotes are left to those who look at every row.
-        let is_plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !names.iter().all(is_plain) {
-            return Ok(None);
-        }
-        let name = names.join(".");
-        Ok(self.version.dataset.schema().field(&name).map(|_| name))
+        Ok(self.version.dataset.schema().field(&as_one(&names)).map(|_| names))
     }
 
-    fn indexed(self, column: String, segments: Vec<IndexMetadata>) -> Option<Indexed> {
-        let name = segments.first()?.name.clone();
+    fn indexed(self, names: Vec<String>, segments: Vec<IndexMetadata>) -> Option<Indexed> {
         let Version { dataset, layout } = self.version;
+        let name = name_of(dataset.manifest(), segments.first()?).to_owned();
         let mut uncovered: Vec<Range<Offset>> = Vec::new();
         let mut is_covered_at_all = false;
         for placed in &layout.fragments {
@@ -83,9 +81,14 @@ impl Place {
             }
         }
         let coverage = Coverage { name, next: layout.next, uncovered };
-        let (runtime, pin) = (self.runtime, self.pin);
-        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, column, segments, coverage, _pin: pin })
+        let (runtime, pin, column) = (self.runtime, self.pin, as_one(&names));
+        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, names, column, segments, coverage, _pin: pin })
     }
+}
+
+/// Names that lead to a column as one name, with quotes where Lance wants them.
+fn as_one(names: &[String]) -> String {
+    format_field_path(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 impl Indexed {

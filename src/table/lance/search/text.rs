@@ -11,7 +11,7 @@ use lance_index::scalar::inverted::query::{BooleanQuery, FtsQuery, MatchQuery, O
 use lance_index::scalar::inverted::{DocumentGranularity, InvertedIndex};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Indexed, Place};
+use super::{Indexed, Place, as_one};
 use crate::schema::{Columns, FieldPath};
 use crate::table::TableError;
 use crate::table::lance::error::{foreign, joined};
@@ -34,7 +34,8 @@ pub(in crate::table::lance) async fn text_index(
     columns: &Columns,
     path: &FieldPath,
 ) -> Result<FoundTextIndex, TableError> {
-    let Some(column) = place.column(columns, path)? else { return Ok(None) };
+    let Some(names) = place.column(columns, path)? else { return Ok(None) };
+    let column = as_one(&names);
     let dataset = Arc::clone(&place.version.dataset);
     let wanted = IndexCriteria::default().for_column(&column).supports_fts();
     let wanted = wanted.with_fts_document_granularity(DocumentGranularity::Row);
