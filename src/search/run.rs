@@ -182,6 +182,9 @@ impl Cut {
             return self.nearest_of_all(neighbours, k).await;
         };
         let neighbours = Neighbours::new(ask, neighbours.column, index.metric())?;
+        if !index.knows(&self.admitted()) {
+            return self.nearest_of_all(neighbours, k).await;
+        }
         let coverage = index.coverage();
         let ranges = self.rest(coverage);
         let rows_scanned = rows(&ranges);

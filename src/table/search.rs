@@ -91,6 +91,9 @@ pub trait VectorIndex: Send + Sync + fmt::Debug {
     /// What it answers for.
     fn coverage(&self) -> &Coverage;
 
+    /// Whether it can tell which of its rows may be candidates: a filter may be on columns that the version does not have yet.
+    fn knows(&self, admitted: &Admitted) -> bool;
+
     /// How it measures.
     fn metric(&self) -> Metric;
 
@@ -145,6 +148,9 @@ impl TextLookup {
 pub trait TextIndex: Send + Sync + fmt::Debug {
     /// What it answers for.
     fn coverage(&self) -> &Coverage;
+
+    /// Whether it can tell which of its rows may be candidates: a filter may be on columns that the version does not have yet.
+    fn knows(&self, admitted: &Admitted) -> bool;
 
     /// How it cuts text, as JSON of Lance's own parameters.
     fn parameters(&self) -> &str;

@@ -36,6 +36,44 @@ fn sorted(answer: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
+async fn a_filter_on_a_column_that_an_index_does_not_know_yet_is_judged_by_the_records() {
+    let fields = json!([
+        {"name": "v", "type": "vector", "dim": 2}, {"name": "t", "type": "string"},
+        {"name": "o", "type": "struct", "fields": [{"name": "y", "type": "int64"}]},
+    ]);
+    let record = |n: u64| json!({"v": [n, 0], "t": format!("fox number{n}"), "o": {"y": n}});
+    let topic = committed(fields, (0..20).map(record)).await;
+    let of_vectors = index(&topic, json!({"column": "v", "type": "ivf_flat"})).await;
+    let of_texts = index(&topic, json!({"column": "t", "type": "inverted"})).await;
+    topic.append(json!({"v": [20, 0], "t": "fox", "m": 5, "o": {"y": 20, "x": true}}).to_string()).await;
+    topic.wait_for_tail(21).await;
+    let vector = json!({"column": "v", "query": [0, 0]});
+    let text = json!({"columns": ["t"], "query": "fox"});
+    let judged = async |filter: &str, expected: Vec<u64>| {
+        for ask in [json!({"vector": vector}), json!({"text": text}), json!({"vector": vector, "text": text})] {
+            let mut ask = ask;
+            ask["filter"] = json!(filter);
+            ask["k"] = json!(30);
+            assert_eq!(sorted(&search(&topic, ask.clone()).await), expected, "{ask}");
+        }
+    };
+    judged("m = 5", vec![20]).await;
+    judged("m is null", (0..20).collect()).await;
+    judged("o.x = true", vec![20]).await;
+    judged("o.y > 17 and m is null", vec![18, 19]).await;
+    let change = json!({"changes": [{"op": "add", "path": "p", "to": {"type": "int64"}}]});
+    topic.post("schemas", change.to_string()).await.expect(201);
+    judged("p is not null", vec![]).await;
+    // What they know of they still judge.
+    for (ask, name) in [(json!({"vector": vector}), of_vectors), (json!({"text": text}), of_texts)] {
+        let mut ask = ask;
+        ask["filter"] = json!("o.y = 3");
+        let answer = search(&topic, ask).await;
+        assert_eq!((offsets(&answer), &answer["index"]), (vec![3], &json!(name)));
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_used_and_named_as_it_was_made_whatever_its_columns_are_called() {
     let columns = ["\u{e9}.t", "\"a b\".t", "a.t"];
     let inner = json!([{"name": "t", "type": "string"}, {"name": "v", "type": "vector", "dim": 2}]);

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 
 pub(super) use self::text::text_index;
 pub(super) use self::vector::vector_index;
+use super::candidates::has_columns;
 use super::error::foreign;
 use super::index::name_of;
 use super::offsets::Layout;
@@ -106,6 +107,11 @@ impl Indexed {
     /// How many rows the version has, deleted ones among them.
     fn rows(&self) -> usize {
         usize::try_from(self.layout.next.since(self.layout.base)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the version has what a filter is on.
+    fn knows(&self, admitted: &Admitted) -> bool {
+        admitted.filter.as_ref().is_none_or(|filter| has_columns(&self.dataset, filter))
     }
 
     /// What rows have to fulfil, if anything.

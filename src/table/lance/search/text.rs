@@ -109,6 +109,10 @@ impl TextIndex for Texts {
         &self.indexed.coverage
     }
 
+    fn knows(&self, admitted: &Admitted) -> bool {
+        self.indexed.knows(admitted)
+    }
+
     fn parameters(&self) -> &str {
         &self.parameters
     }

@@ -159,6 +159,10 @@ impl VectorIndex for Vectors {
         &self.indexed.coverage
     }
 
+    fn knows(&self, admitted: &Admitted) -> bool {
+        self.indexed.knows(admitted)
+    }
+
     fn metric(&self) -> Metric {
         self.metric
     }
