@@ -74,6 +74,36 @@ async fn a_filter_on_a_column_that_an_index_does_not_know_yet_is_judged_by_the_r
 }
 
 #[tokio::test]
+async fn whatever_cuts_an_indexed_text_finds_what_the_texts_have() {
+    let texts = ["fox", "hare", "red fox", "fox red", "red foxes run", "a red hare", "foxtrot"];
+    for (params, queries) in [
+        (
+            json!({"base_tokenizer": "raw"}),
+            vec!["fox hare", "+fox +fox", "hare -fox", "\"red fox\" fox", "\"a red hare\""],
+        ),
+        (
+            json!({"base_tokenizer": "ngram"}),
+            vec!["fox -\"red fox\"", "+red +fox", "\"red fox\"", "fox hare", "+foxes -hare"],
+        ),
+        (json!({"base_tokenizer": "whitespace"}), vec!["fox hare", "+red +fox", "fox -\"red fox\""]),
+    ] {
+        let fields = json!([{"name": "t", "type": "string"}]);
+        let topic = committed(fields, texts.iter().map(|text| json!({"t": text}))).await;
+        let name = index(&topic, json!({"column": "t", "type": "inverted", "params": params})).await;
+        for query in queries {
+            let ask = |query: &str| json!({"text": {"columns": ["t"], "query": query}});
+            let with = search(&topic, ask(query)).await;
+            // A word that is misspelt by nothing is looked for in every text.
+            let without = search(&topic, ask(&format!("{query} zzzzzz~1"))).await;
+            assert_eq!((&with["hits"], &without["index"]), (&without["hits"], &Value::Null), "{params} {query}");
+            assert_ne!(with["hits"], json!([]), "{params} {query}");
+            let reads_texts = params["base_tokenizer"] == "ngram" && query.contains('"');
+            assert_eq!(with["index"], if reads_texts { Value::Null } else { json!(name) }, "{params} {query}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_used_and_named_as_it_was_made_whatever_its_columns_are_called() {
     let columns = ["\u{e9}.t", "\"a b\".t", "a.t"];
     let inner = json!([{"name": "t", "type": "string"}, {"name": "v", "type": "vector", "dim": 2}]);
