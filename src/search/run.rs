@@ -195,9 +195,8 @@ impl Cut {
         let mut candidates = self.within(candidates);
         candidates.retain(|found| found.measure.is_finite());
         if candidates.len() < k && ask.effort.nprobes.is_none() {
-            let passing = index.passing(self.admitted()).await;
-            let passing = passing.map_err(|error| failed("the rows of an index cannot be counted", &error))?;
-            if passing > candidates.len() as u64 {
+            let has_more = index.has_more_than(candidates.len() as u64, self.admitted()).await;
+            if has_more.map_err(|error| failed("the rows of an index cannot be counted", &error))? {
                 return self.nearest_of_all(neighbours, k).await;
             }
         }

@@ -97,11 +97,11 @@ pub trait VectorIndex: Send + Sync + fmt::Debug {
     /// How it measures.
     fn metric(&self) -> Metric;
 
-    /// How many of its rows may be candidates, those without a vector among them.
+    /// Whether more than so many of its rows with a vector may be candidates.
     ///
     /// # Errors
     /// [`TableError`] when it could not be read.
-    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError>;
+    async fn has_more_than(&self, rows: u64, admitted: Admitted) -> Result<bool, TableError>;
 
     /// The `k` nearest of the rows that it has, about: nearest first.
     ///

@@ -104,6 +104,25 @@ async fn whatever_cuts_an_indexed_text_finds_what_the_texts_have() {
 }
 
 #[tokio::test]
+async fn an_index_answers_alone_where_few_records_have_a_vector() {
+    let inner = json!({"name": "in", "type": "struct", "fields": [{"name": "v", "type": "vector", "dim": 2}]});
+    let fields = json!([{"name": "n", "type": "int64"}, {"name": "v", "type": "vector", "dim": 2}, inner]);
+    let record = |n: u64| {
+        if n.is_multiple_of(100) { json!({"n": n, "v": [n, 0], "in": {"v": [n, 0]}}) } else { json!({"n": n}) }
+    };
+    let topic = committed(fields, (0..300).map(record)).await;
+    for column in ["v", "in.v"] {
+        let name = index(&topic, json!({"column": column, "type": "ivf_flat"})).await;
+        let ask = |filter: &str| json!({"vector": {"column": column, "query": [0, 0]}, "k": 10, "filter": filter});
+        for (filter, expected) in [("n >= 0", vec![0, 100, 200]), ("n > 50", vec![100, 200]), ("n = 7", vec![])] {
+            let answer = search(&topic, ask(filter)).await;
+            assert_eq!((offsets(&answer), &answer["rows_scanned"]), (expected, &json!(0)), "{column} {filter}");
+            assert_eq!(answer["index"], json!(name), "{column} {filter}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_used_and_named_as_it_was_made_whatever_its_columns_are_called() {
     let columns = ["\u{e9}.t", "\"a b\".t", "a.t"];
     let inner = json!([{"name": "t", "type": "string"}, {"name": "v", "type": "vector", "dim": 2}]);

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
+use datafusion::common::Column;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, col, lit};
 use lance::Dataset;
 use lance::dataset::scanner::Scanner;
@@ -122,8 +124,19 @@ impl Indexed {
         from.into_iter().chain(filter).reduce(Expr::and)
     }
 
+    /// Whether more than so many rows of the index's fragments pass that have something in its column.
+    async fn has_more_than(&self, rows: u64, admitted: &Admitted) -> Result<bool, TableError> {
+        let mut names = self.names.iter();
+        let first = Expr::Column(Column::new_unqualified(names.next().cloned().unwrap_or_default()));
+        let is_there = names.fold(first, |parent, name| get_field(parent, name.as_str())).is_not_null();
+        let condition = self.condition(admitted);
+        // The column is looked into only where there is something to be found by that.
+        Ok(self.passing(condition.clone()).await? > rows
+            && self.passing(condition.into_iter().chain([is_there]).reduce(Expr::and)).await? > rows)
+    }
+
     /// How many rows of the index's fragments pass.
-    async fn passing(&self, admitted: &Admitted) -> Result<u64, TableError> {
+    async fn passing(&self, condition: Option<Expr>) -> Result<u64, TableError> {
         let has = |id: u64| {
             let covers =
                 |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
@@ -132,7 +145,7 @@ impl Indexed {
         let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| has(fragment.id)).cloned().collect();
         let mut scanner = self.dataset.scan();
         scanner.with_fragments(fragments);
-        if let Some(condition) = self.condition(admitted) {
+        if let Some(condition) = condition {
             scanner.filter_expr(condition);
         }
         Ok(scanner.count_rows().await?)

@@ -167,10 +167,10 @@ impl VectorIndex for Vectors {
         self.metric
     }
 
-    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError> {
+    async fn has_more_than(&self, rows: u64, admitted: Admitted) -> Result<bool, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        let passing = async move { this.indexed.passing(&admitted).await };
-        joined(AbortOnDropHandle::new(runtime.spawn(passing)).await)
+        let counting = async move { this.indexed.has_more_than(rows, &admitted).await };
+        joined(AbortOnDropHandle::new(runtime.spawn(counting)).await)
     }
 
     async fn nearest(
