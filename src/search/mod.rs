@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::table::search::{Effort, Metric};
-pub use ask::{EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk};
+pub use ask::{
+    EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TEXT_COLUMNS_MAX, TextAsk, VectorAsk,
+};
 pub use hits::{Found, Hit};
 pub use run::refused_filter;
 
