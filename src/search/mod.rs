@@ -5,6 +5,7 @@
 
 mod ask;
 mod columns;
+mod few;
 mod fuse;
 mod hits;
 mod kernel;
