@@ -31,7 +31,7 @@ pub use hits::{Found, Hit};
 pub use run::refused_filter;
 
 use crate::model::{ErrorCode, Problem};
-use crate::search::run::Served;
+use crate::search::run::{Asker, Served};
 use crate::search::scan::failed;
 use crate::topic::Topic;
 
@@ -82,6 +82,7 @@ impl Searches {
             ));
         };
         let served = Arc::new(Served::default());
+        let _asker = Asker(Arc::clone(&served));
         let (topic, served_by) = (Arc::clone(topic), Arc::clone(&served));
         let search = async move {
             // The turn is over when the work is.
