@@ -18,8 +18,8 @@ use crate::model::Problem;
 use crate::schema::FieldPath;
 use crate::search::text::TextQuery;
 use crate::search::{
-    EFFORT_MAX, Effort, Found, HITS, HITS_MAX, Metric, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk,
-    refused_filter,
+    EFFORT_MAX, Effort, Found, HITS, HITS_MAX, Metric, REFINE_MAX, REFINED_MAX, SearchRequest, TEXT_COLUMNS_MAX,
+    TextAsk, VectorAsk, refused_filter,
 };
 use crate::topic::{Moment, Topic};
 
@@ -104,6 +104,10 @@ fn text(members: serde_json::Map<String, Value>) -> Result<TextAsk, Problem> {
     let bad_columns = || invalid_body("The member \"text.columns\" is an array with the names of columns.");
     let columns = match members.value("columns") {
         None => Vec::new(),
+        Some(Value::Array(names)) if names.len() > TEXT_COLUMNS_MAX => {
+            let detail = format!("The member \"text.columns\" has at most {TEXT_COLUMNS_MAX} names.");
+            return Err(invalid(detail).with_limit(TEXT_COLUMNS_MAX as u64));
+        }
         Some(Value::Array(names)) if !names.is_empty() => {
             let one = |name: &Value| path(name.as_str().ok_or_else(bad_columns)?);
             names.iter().map(one).collect::<Result<Vec<_>, Problem>>()?

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::schema::nameable::is_nameable;
 use crate::schema::{DataType, FieldPath, Schema};
 
 /// The kinds of index.
@@ -329,6 +330,14 @@ impl IndexSpec {
         if kind.is_vector() && path.0.last().is_some_and(|key| NAMES_TAKEN.contains(&key.as_str())) {
             let detail =
                 format!("Indexes of vectors have a column {path} of their own: the column is to be renamed first.");
+            return Err(InvalidIndex { detail, allowed: Vec::new() });
+        }
+        if !kind.is_vector() && !is_nameable(path) {
+            let detail = format!(
+                "An index of type {} cannot be built of the column {path}: one of its names is a word of SQL, or no name in \
+                 it. The column is to be renamed first.",
+                kind.as_str()
+            );
             return Err(InvalidIndex { detail, allowed: Vec::new() });
         }
         if let (DataType::Vector { dim, .. }, Some(parts)) = (column, self.params.integer("num_sub_vectors"))

@@ -7,6 +7,7 @@ mod indexing;
 mod json;
 mod lineage;
 mod moves;
+mod nameable;
 pub mod names;
 mod path;
 mod shape;

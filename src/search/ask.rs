@@ -18,6 +18,9 @@ pub const REFINE_MAX: u64 = 1_000;
 /// The most candidates of an index that are measured exactly: `k` times `refine_factor`.
 pub const REFINED_MAX: u64 = 1_000_000;
 
+/// The most names of text columns.
+pub const TEXT_COLUMNS_MAX: usize = 1_000;
+
 /// A search over a topic: by vector, by text, or by both.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {

@@ -1,5 +1,7 @@
 //! The columns that are searched: found by their paths in the schema, and in batches.
 
+use std::collections::HashSet;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array as _, ArrayRef, RecordBatch, StructArray};
 use arrow_buffer::NullBuffer;
@@ -79,7 +81,7 @@ pub(super) fn vector_column(schema: &Schema, path: &FieldPath) -> Result<VectorC
     }
 }
 
-/// The text columns at some paths, or all of them.
+/// The text columns at some paths, each once, or all of them.
 ///
 /// # Errors
 /// `invalid_parameter` with the text columns that there are.
@@ -92,7 +94,8 @@ pub(super) fn text_columns(schema: &Schema, asked: &[FieldPath]) -> Result<Vec<F
             return Err(refuse(schema, path, "text", is_text));
         }
     }
-    Ok(asked.to_vec())
+    let mut seen = HashSet::new();
+    Ok(asked.iter().filter(|path| seen.insert(*path)).cloned().collect())
 }
 
 /// The column of a batch at a path: a row is null where it or a struct around it is.

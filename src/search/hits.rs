@@ -5,12 +5,11 @@ use std::sync::Arc;
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::{Offset, Problem};
 use crate::search::bad;
+use crate::search::few::Groups;
 use crate::search::fuse::Fused;
 use crate::search::scan::failed;
 use crate::topic::{Topic, View};
 
-/// How many records are taken at a time.
-const TAKEN_AT_ONCE: usize = 256;
 /// The most text that the hits of one search have.
 const HITS_BYTES_MAX: usize = 64 << 20;
 
@@ -52,8 +51,11 @@ pub(super) async fn fetch(
     let offsets: Vec<Offset> = offsets.into_iter().filter_map(Offset::new).collect();
     let mut records: Vec<Chunk> = Vec::with_capacity(offsets.len());
     let mut bytes = 0;
-    for some in offsets.chunks(TAKEN_AT_ONCE) {
+    let mut groups = Groups::new(&offsets);
+    while let Some(some) = groups.next() {
+        let mut taken = 0;
         for record in topic.take_in(view, some, fields).await? {
+            taken += record.values().bytes();
             let record = match fields {
                 Some(fields) => fields.apply(&record),
                 None => record.compacted(),
@@ -61,6 +63,7 @@ pub(super) async fn fetch(
             bytes += record.values().bytes();
             records.push(record);
         }
+        groups.had(taken);
         if bytes > HITS_BYTES_MAX {
             let detail =
                 format!("The hits have more than {HITS_BYTES_MAX} bytes; ask for fewer of them or for fewer fields.");

@@ -5,6 +5,7 @@
 
 mod ask;
 mod columns;
+mod few;
 mod fuse;
 mod hits;
 mod kernel;
@@ -23,12 +24,14 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::table::search::{Effort, Metric};
-pub use ask::{EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TextAsk, VectorAsk};
+pub use ask::{
+    EFFORT_MAX, HITS, HITS_MAX, REFINE_MAX, REFINED_MAX, SearchRequest, TEXT_COLUMNS_MAX, TextAsk, VectorAsk,
+};
 pub use hits::{Found, Hit};
 pub use run::refused_filter;
 
 use crate::model::{ErrorCode, Problem};
-use crate::search::run::Served;
+use crate::search::run::{Asker, Served};
 use crate::search::scan::failed;
 use crate::topic::Topic;
 
@@ -79,6 +82,7 @@ impl Searches {
             ));
         };
         let served = Arc::new(Served::default());
+        let _asker = Asker(Arc::clone(&served));
         let (topic, served_by) = (Arc::clone(topic), Arc::clone(&served));
         let search = async move {
             // The turn is over when the work is.

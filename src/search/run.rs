@@ -33,16 +33,37 @@ pub(super) struct Cut {
     pub(super) served: Arc<Served>,
 }
 
-/// Whether indexes serve a search, for who has to say why it takes long.
+/// What a search and who asked for it tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Served {
     lacks_index: AtomicBool,
+    is_left: AtomicBool,
+}
+
+/// Who waits for a search, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Asker(pub(super) Arc<Served>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 impl Served {
     /// A column has no index that could be used.
     pub(super) fn lacks_index(&self) {
         self.lacks_index.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits for it any more: what takes long without letting others run looks at this on its way.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
     }
 
     /// What to do about a search that takes too long.
@@ -182,6 +203,9 @@ impl Cut {
             return self.nearest_of_all(neighbours, k).await;
         };
         let neighbours = Neighbours::new(ask, neighbours.column, index.metric())?;
+        if !index.knows(&self.admitted()) {
+            return self.nearest_of_all(neighbours, k).await;
+        }
         let coverage = index.coverage();
         let ranges = self.rest(coverage);
         let rows_scanned = rows(&ranges);
@@ -192,9 +216,8 @@ impl Cut {
         let mut candidates = self.within(candidates);
         candidates.retain(|found| found.measure.is_finite());
         if candidates.len() < k && ask.effort.nprobes.is_none() {
-            let passing = index.passing(self.admitted()).await;
-            let passing = passing.map_err(|error| failed("the rows of an index cannot be counted", &error))?;
-            if passing > candidates.len() as u64 {
+            let has_more = index.has_more_than(candidates.len() as u64, self.admitted()).await;
+            if has_more.map_err(|error| failed("the rows of an index cannot be counted", &error))? {
                 return self.nearest_of_all(neighbours, k).await;
             }
         }

@@ -12,13 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::codec::ColumnSet;
 use crate::codec::columns::OFFSET_COLUMN;
 use crate::filter::{BoundFilter, Reach};
-use crate::model::{Offset, Problem};
+use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::{PULL_COLUMN_BYTES, Topic, View};
 
 /// Fewer rows than this are not worth a task of their own.
 const TASK_ROWS: u64 = 16_384;
 /// The most tasks of one scan.
-const TASKS_MAX: u64 = 8;
+const TASKS_MAX: usize = 8;
 /// About so much is looked at before others run: text is cut at some megabytes a second.
 const SLICE_BYTES: usize = 256 << 10;
 
@@ -38,18 +38,23 @@ pub(super) trait Fold: Send + 'static {
     /// Takes a batch; beside it its offsets, and which of its rows can be hits (all, for none).
     ///
     /// # Errors
-    /// `internal` for a column of another type than its schema says.
+    /// `internal` for a column of another type than its schema says; [`left`].
     fn take(&mut self, batch: &RecordBatch, offsets: &[u64], mask: Option<&BooleanArray>) -> Result<(), Problem>;
 }
 
 impl Scan {
+    /// How many tasks there are at a time, at most.
+    pub(super) fn workers(&self) -> usize {
+        self.runtime.metrics().num_workers().clamp(1, TASKS_MAX)
+    }
+
     /// Reads the records of ranges; each task folds its rows into a fold of its own. Folds come in the order of their rows.
     /// Dropping the future ends the tasks.
     ///
     /// # Errors
     /// `offset_expired` where records have expired meanwhile; `internal`.
     pub(super) async fn run<F: Fold>(&self, ranges: &[Range<Offset>], fold: impl Fn() -> F) -> Result<Vec<F>, Problem> {
-        let workers = (self.runtime.metrics().num_workers() as u64).clamp(1, TASKS_MAX);
+        let workers = self.workers() as u64;
         let mut folds = Vec::new();
         for range in ranges {
             let rows = range.end.since(range.start);
@@ -116,6 +121,11 @@ pub(super) async fn fold_in_slices<F: Fold>(
 pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
     let of_column = |column: &ArrayRef| column.to_data().get_slice_memory_size();
     batch.columns().iter().map(|column| of_column(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
+}
+
+/// The end of a search that nobody waits for, which nobody is told.
+pub(super) fn left() -> Problem {
+    Problem::new(ErrorCode::Overloaded, "The search was left.")
 }
 
 /// A fault of ours, with its cause in the log.

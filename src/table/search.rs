@@ -91,14 +91,17 @@ pub trait VectorIndex: Send + Sync + fmt::Debug {
     /// What it answers for.
     fn coverage(&self) -> &Coverage;
 
+    /// Whether it can tell which of its rows may be candidates: a filter may be on columns that the version does not have yet.
+    fn knows(&self, admitted: &Admitted) -> bool;
+
     /// How it measures.
     fn metric(&self) -> Metric;
 
-    /// How many of its rows may be candidates, those without a vector among them.
+    /// Whether more than so many of its rows with a vector may be candidates.
     ///
     /// # Errors
     /// [`TableError`] when it could not be read.
-    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError>;
+    async fn has_more_than(&self, rows: u64, admitted: Admitted) -> Result<bool, TableError>;
 
     /// The `k` nearest of the rows that it has, about: nearest first.
     ///
@@ -145,6 +148,9 @@ impl TextLookup {
 pub trait TextIndex: Send + Sync + fmt::Debug {
     /// What it answers for.
     fn coverage(&self) -> &Coverage;
+
+    /// Whether it can tell which of its rows may be candidates: a filter may be on columns that the version does not have yet.
+    fn knows(&self, admitted: &Admitted) -> bool;
 
     /// How it cuts text, as JSON of Lance's own parameters.
     fn parameters(&self) -> &str;

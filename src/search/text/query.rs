@@ -5,9 +5,13 @@ use crate::model::Problem;
 use crate::search::bad;
 
 /// The most characters of a text query.
-pub(super) const QUERY_CHARS_MAX: usize = 4_096;
+const QUERY_CHARS_MAX: usize = 4_096;
 /// The most words and phrases of a text query.
-pub(super) const CLAUSES_MAX: usize = 64;
+const CLAUSES_MAX: usize = 64;
+/// The most tokens that they are cut into, together.
+pub(super) const TOKENS_MAX: usize = 64;
+/// The most characters of a word that may be misspelt.
+const MISSPELT_CHARS_MAX: usize = 64;
 /// The most edits that a misspelt word may be away.
 const EDITS_MAX: u8 = 2;
 
@@ -99,6 +103,10 @@ fn clause(text: &str) -> Result<(Clause, &str), Problem> {
         }
         _ => (word, 0),
     };
+    if edits > 0 && text.chars().count() > MISSPELT_CHARS_MAX {
+        let detail = format!("A word that may be edits away has at most {MISSPELT_CHARS_MAX} characters.");
+        return Err(bad(detail).with_limit(MISSPELT_CHARS_MAX as u64));
+    }
     Ok((Clause { occur, words: Words::Word { text: text.to_owned(), edits } }, behind))
 }
 
@@ -156,5 +164,11 @@ mod tests {
         assert!(TextQuery::parse(&"a ".repeat(CLAUSES_MAX)).is_ok());
         assert_eq!(TextQuery::parse(&"a ".repeat(CLAUSES_MAX + 1)).unwrap_err().limit, Some(64));
         assert_eq!(TextQuery::parse(&"a".repeat(QUERY_CHARS_MAX + 1)).unwrap_err().limit, Some(4_096));
+        let long = "a".repeat(MISSPELT_CHARS_MAX + 1);
+        for edits in ["~", "~1", "~2"] {
+            assert_eq!(TextQuery::parse(&format!("{long}{edits}")).unwrap_err().limit, Some(64));
+            assert!(TextQuery::parse(&format!("{}{edits}", &long[1..])).is_ok());
+        }
+        assert!(TextQuery::parse(&long).is_ok());
     }
 }

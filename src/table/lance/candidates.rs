@@ -61,7 +61,7 @@ pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Resul
 }
 
 /// Whether the dataset has the filter's columns, in the types that the filter is bound to.
-fn has_columns(dataset: &Dataset, filter: &BoundFilter) -> bool {
+pub(super) fn has_columns(dataset: &Dataset, filter: &BoundFilter) -> bool {
     filter.reads().all(|(names, data_type)| {
         let mut names = names.iter();
         let first = names.next().and_then(|name| dataset.schema().fields.iter().find(|field| field.name == *name));

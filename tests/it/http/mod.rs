@@ -35,6 +35,7 @@ mod schema_version;
 mod search;
 mod search_far;
 mod search_indexed;
+mod search_kinds;
 mod search_refused;
 mod short;
 mod sql;

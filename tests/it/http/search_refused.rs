@@ -71,6 +71,19 @@ async fn what_cannot_be_searched_is_refused_with_what_can() {
     ] {
         topic.post("search", ask.clone()).await.problem(400, code);
     }
+    let quoted = |text: String| format!("\"{text}\"");
+    for (text, limit) in [
+        (json!({"query": format!("{}~2", "a".repeat(65))}), 64),
+        (json!({"query": quoted("a ".repeat(65))}), 64),
+        (json!({"query": "a-".repeat(65)}), 64),
+        (json!({"columns": vec!["text"; 1_001], "query": "x"}), 1_000),
+    ] {
+        let problem = topic.post("search", json!({"text": text}).to_string()).await.problem(400, "invalid_parameter");
+        assert_eq!(problem["limit"], limit, "{text}");
+    }
+    let many = json!({"text": {"columns": vec!["text"; 1_000], "query": "quick"}});
+    let once = json!({"text": {"columns": ["text"], "query": "quick"}});
+    assert_eq!(search(&topic, many).await, search(&topic, once).await);
     topic.post("search?k=3", "{}").await.problem(400, "unknown_parameter");
     let memory = shared().await.topic("memory").await;
     let problem = memory.post("search", "{\"text\":{\"query\":\"x\"}}").await.problem(400, "unsupported_by_backend");

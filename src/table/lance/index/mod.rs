@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
 use self::survey::Part;
+pub(super) use self::survey::name_of;
 use super::open::Version;
 use crate::model::{IndexId, Offset};
 use crate::table::{Cause, IndexDefinition};

@@ -4,7 +4,7 @@ use arrow_schema::DataType as ArrowType;
 use lance::Dataset;
 use lance::index::DatasetIndexExt as _;
 use lance_core::datatypes::Schema as LanceSchema;
-use lance_table::format::{Fragment, IndexMetadata};
+use lance_table::format::{Fragment, IndexMetadata, Manifest};
 use uuid::Uuid;
 
 use super::build::Column;
@@ -71,6 +71,13 @@ fn part_name(definition: &IndexDefinition, place: usize) -> String {
         1 => definition.name.to_string(),
         _ => format!("{}/{place}", definition.name),
     }
+}
+
+/// The name by which a client knows a segment's index.
+pub(in crate::table::lance) fn name_of<'s>(manifest: &Manifest, segment: &'s IndexMetadata) -> &'s str {
+    let is_ours = Notes::of(manifest).get(segment.uuid).is_some();
+    let of_part = segment.name.rsplit_once('/').filter(|_| is_ours);
+    of_part.map_or(segment.name.as_str(), |(name, _)| name)
 }
 
 fn part<'d>(

@@ -10,15 +10,20 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
+use datafusion::common::Column;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, col, lit};
 use lance::Dataset;
 use lance::dataset::scanner::Scanner;
+use lance_core::datatypes::format_field_path;
 use lance_table::format::IndexMetadata;
 use tokio::runtime::Handle;
 
 pub(super) use self::text::text_index;
 pub(super) use self::vector::vector_index;
+use super::candidates::has_columns;
 use super::error::foreign;
+use super::index::name_of;
 use super::offsets::Layout;
 use super::open::Version;
 use super::pins::Pin;
@@ -38,7 +43,9 @@ pub(super) struct Indexed {
     runtime: Handle,
     dataset: Arc<Dataset>,
     layout: Arc<Layout>,
-    /// The column, as Lance names it.
+    /// The names that lead to the column.
+    names: Vec<String>,
+    /// The same as one, as Lance has it.
     column: String,
     segments: Vec<IndexMetadata>,
     coverage: Coverage,
@@ -53,24 +60,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The column of a path, if the version has it in the form of the columns of now.
-    fn column(&self, columns: &Columns, path: &FieldPath) -> Result<Option<String>, TableError> {
+    /// The names that lead to the column of a path, if the version has it in the form of the columns of now.
+    fn column(&self, columns: &Columns, path: &FieldPath) -> Result<Option<Vec<String>>, TableError> {
         if !pending_steps(&self.version.dataset, columns)?.is_empty() {
             return Ok(None);
         }
         let names: Vec<String> = path.0.iter().enumerate().map(|(level, key)| column_name(key, level == 0)).collect();
-        // Names that Lance would have to have in quotes are left to those who look at every row.
-        let is_plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !names.iter().all(is_plain) {
-            return Ok(None);
-        }
-        let name = names.join(".");
-        Ok(self.version.dataset.schema().field(&name).map(|_| name))
+        Ok(self.version.dataset.schema().field(&as_one(&names)).map(|_| names))
     }
 
-    fn indexed(self, column: String, segments: Vec<IndexMetadata>) -> Option<Indexed> {
-        let name = segments.first()?.name.clone();
+    fn indexed(self, names: Vec<String>, segments: Vec<IndexMetadata>) -> Option<Indexed> {
         let Version { dataset, layout } = self.version;
+        let name = name_of(dataset.manifest(), segments.first()?).to_owned();
         let mut uncovered: Vec<Range<Offset>> = Vec::new();
         let mut is_covered_at_all = false;
         for placed in &layout.fragments {
@@ -83,9 +84,14 @@ impl Place {
             }
         }
         let coverage = Coverage { name, next: layout.next, uncovered };
-        let (runtime, pin) = (self.runtime, self.pin);
-        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, column, segments, coverage, _pin: pin })
+        let (runtime, pin, column) = (self.runtime, self.pin, as_one(&names));
+        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, names, column, segments, coverage, _pin: pin })
     }
+}
+
+/// Names that lead to a column as one name, with quotes where Lance wants them.
+fn as_one(names: &[String]) -> String {
+    format_field_path(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 impl Indexed {
@@ -105,6 +111,11 @@ impl Indexed {
         usize::try_from(self.layout.next.since(self.layout.base)).unwrap_or(usize::MAX)
     }
 
+    /// Whether the version has what a filter is on.
+    fn knows(&self, admitted: &Admitted) -> bool {
+        admitted.filter.as_ref().is_none_or(|filter| has_columns(&self.dataset, filter))
+    }
+
     /// What rows have to fulfil, if anything.
     fn condition(&self, admitted: &Admitted) -> Option<Expr> {
         let from = admitted.from.filter(|from| *from > self.layout.base);
@@ -113,8 +124,19 @@ impl Indexed {
         from.into_iter().chain(filter).reduce(Expr::and)
     }
 
+    /// Whether more than so many rows of the index's fragments pass that have something in its column.
+    async fn has_more_than(&self, rows: u64, admitted: &Admitted) -> Result<bool, TableError> {
+        let mut names = self.names.iter();
+        let first = Expr::Column(Column::new_unqualified(names.next().cloned().unwrap_or_default()));
+        let is_there = names.fold(first, |parent, name| get_field(parent, name.as_str())).is_not_null();
+        let condition = self.condition(admitted);
+        // The column is looked into only where there is something to be found by that.
+        Ok(self.passing(condition.clone()).await? > rows
+            && self.passing(condition.into_iter().chain([is_there]).reduce(Expr::and)).await? > rows)
+    }
+
     /// How many rows of the index's fragments pass.
-    async fn passing(&self, admitted: &Admitted) -> Result<u64, TableError> {
+    async fn passing(&self, condition: Option<Expr>) -> Result<u64, TableError> {
         let has = |id: u64| {
             let covers =
                 |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
@@ -123,7 +145,7 @@ impl Indexed {
         let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| has(fragment.id)).cloned().collect();
         let mut scanner = self.dataset.scan();
         scanner.with_fragments(fragments);
-        if let Some(condition) = self.condition(admitted) {
+        if let Some(condition) = condition {
             scanner.filter_expr(condition);
         }
         Ok(scanner.count_rows().await?)

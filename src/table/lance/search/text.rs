@@ -9,9 +9,10 @@ use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::scalar::FullTextSearchQuery;
 use lance_index::scalar::inverted::query::{BooleanQuery, FtsQuery, MatchQuery, Occur, Operator, PhraseQuery};
 use lance_index::scalar::inverted::{DocumentGranularity, InvertedIndex};
+use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Indexed, Place};
+use super::{Indexed, Place, as_one};
 use crate::schema::{Columns, FieldPath};
 use crate::table::TableError;
 use crate::table::lance::error::{foreign, joined};
@@ -26,6 +27,8 @@ struct Texts {
     indexed: Indexed,
     parameters: String,
     has_places: bool,
+    /// Whether words with blanks between them are cut as each of them is.
+    cuts_at_blanks: bool,
 }
 
 /// The index of a text column.
@@ -34,24 +37,30 @@ pub(in crate::table::lance) async fn text_index(
     columns: &Columns,
     path: &FieldPath,
 ) -> Result<FoundTextIndex, TableError> {
-    let Some(column) = place.column(columns, path)? else { return Ok(None) };
+    let Some(names) = place.column(columns, path)? else { return Ok(None) };
+    let column = as_one(&names);
     let dataset = Arc::clone(&place.version.dataset);
     let wanted = IndexCriteria::default().for_column(&column).supports_fts();
     let wanted = wanted.with_fts_document_granularity(DocumentGranularity::Row);
     let Some(index) = dataset.load_scalar_index(wanted).await? else { return Ok(None) };
     let segments = dataset.load_indices_by_name(&index.name).await?;
-    let Some(indexed) = place.indexed(column, segments) else { return Ok(None) };
-    let mut parameters = None;
+    let Some(indexed) = place.indexed(names, segments) else { return Ok(None) };
+    let mut parameters = Value::Null;
     let mut has_places = true;
     for segment in &indexed.segments {
         let opened = dataset.open_scalar_index(&indexed.column, &segment.uuid, &NoOpMetricsCollector).await?;
         let Some(inverted) = opened.as_any().downcast_ref::<InvertedIndex>() else { return Ok(None) };
         // Segments of one index cut text alike.
-        parameters = serde_json::to_string(inverted.params()).ok();
+        let read = serde_json::to_value(inverted.params());
+        parameters =
+            read.map_err(|error| foreign(format!("the parameters of a text index cannot be told: {error}")))?;
         has_places &= inverted.params().has_positions();
     }
-    let Some(parameters) = parameters else { return Ok(None) };
-    Ok(Some(Arc::new(Texts { indexed, parameters, has_places })))
+    let tokenizer = parameters.get("base_tokenizer").and_then(Value::as_str).unwrap_or_default();
+    // Runs of letters all stand at one place, where Lance looks for them one after the other.
+    has_places &= tokenizer != "ngram";
+    let cuts_at_blanks = matches!(tokenizer, "simple" | "whitespace");
+    Ok(Some(Arc::new(Texts { indexed, parameters: parameters.to_string(), has_places, cuts_at_blanks })))
 }
 
 impl Texts {
@@ -73,12 +82,14 @@ impl Texts {
     async fn search(self, lookup: TextLookup, limit: usize, admitted: Admitted) -> Result<Vec<Candidate>, TableError> {
         let column = &self.indexed.column;
         let queries = |Wanted { words, phrases }: Wanted, operator: Operator| {
-            let words = (!words.is_empty()).then(|| {
-                let query = MatchQuery::new(words.join(" ")).with_operator(operator);
+            // As few questions as there can be.
+            let words = if self.cuts_at_blanks && !words.is_empty() { vec![words.join(" ")] } else { words };
+            let word = |word| {
+                let query = MatchQuery::new(word).with_operator(operator);
                 FtsQuery::Match(query.with_column(Some(column.clone())))
-            });
+            };
             let phrase = |phrase| FtsQuery::Phrase(PhraseQuery::new(phrase).with_column(Some(column.clone())));
-            words.into_iter().chain(phrases.into_iter().map(phrase)).collect::<Vec<_>>()
+            words.into_iter().map(word).chain(phrases.into_iter().map(phrase)).collect::<Vec<_>>()
         };
         let mut must = queries(lookup.must, Operator::And);
         let mut should = queries(lookup.should, Operator::Or);
@@ -106,6 +117,10 @@ impl Texts {
 impl TextIndex for Texts {
     fn coverage(&self) -> &Coverage {
         &self.indexed.coverage
+    }
+
+    fn knows(&self, admitted: &Admitted) -> bool {
+        self.indexed.knows(admitted)
     }
 
     fn parameters(&self) -> &str {

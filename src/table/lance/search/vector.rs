@@ -11,7 +11,7 @@ use lance_index::vector::v3::subindex::SubIndexType;
 use lance_linalg::distance::DistanceType;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Indexed, Place};
+use super::{Indexed, Place, as_one};
 use crate::schema::{Columns, FieldPath};
 use crate::table::TableError;
 use crate::table::lance::error::joined;
@@ -66,7 +66,8 @@ pub(in crate::table::lance) async fn vector_index(
     path: &FieldPath,
     metric: Option<Metric>,
 ) -> Result<FoundVectorIndex, TableError> {
-    let Some(column) = place.column(columns, path)? else { return Ok(None) };
+    let Some(names) = place.column(columns, path)? else { return Ok(None) };
+    let column = as_one(&names);
     let dataset = Arc::clone(&place.version.dataset);
     let field = dataset.schema().field_id(&column)?;
     let indices = dataset.load_indices().await?;
@@ -94,7 +95,7 @@ pub(in crate::table::lance) async fn vector_index(
             let opened = dataset.open_vector_index(&column, &segment.uuid, &NoOpMetricsCollector).await?;
             vectors.add(opened.sub_index_type(), opened.ivf_model().num_partitions());
         }
-        let Some(indexed) = place.indexed(column, segments) else { return Ok(None) };
+        let Some(indexed) = place.indexed(names, segments) else { return Ok(None) };
         return Ok(Some(Arc::new(Vectors { indexed, metric: of_index, kind: vectors })));
     }
     Ok(None)
@@ -158,14 +159,18 @@ impl VectorIndex for Vectors {
         &self.indexed.coverage
     }
 
+    fn knows(&self, admitted: &Admitted) -> bool {
+        self.indexed.knows(admitted)
+    }
+
     fn metric(&self) -> Metric {
         self.metric
     }
 
-    async fn passing(&self, admitted: Admitted) -> Result<u64, TableError> {
+    async fn has_more_than(&self, rows: u64, admitted: Admitted) -> Result<bool, TableError> {
         let (this, runtime) = (self.clone(), self.indexed.runtime.clone());
-        let passing = async move { this.indexed.passing(&admitted).await };
-        joined(AbortOnDropHandle::new(runtime.spawn(passing)).await)
+        let counting = async move { this.indexed.has_more_than(rows, &admitted).await };
+        joined(AbortOnDropHandle::new(runtime.spawn(counting)).await)
     }
 
     async fn nearest(
