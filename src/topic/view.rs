@@ -79,6 +79,9 @@ impl Puller {
                 chunks.map(|chunks| Passing { next: chunks.last().map_or(from, Chunk::next), chunks })
             }
         };
+        if let Some(filter) = &self.filter {
+            topic.check_unchanged(seen, |now| filter.has_changed(now))?;
+        }
         found.map_err(|err| topic.storage_problem(&err))
     }
 }
