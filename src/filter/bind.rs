@@ -54,7 +54,7 @@ pub(super) fn bind(root: &Node, schema: &Schema, moved: Option<Moved<'_>>, stric
     let physical = prepared(&flat, &slots).map_err(failed)?;
     let expr = named(flat, &slots).map_err(failed)?;
     let columns: Vec<FieldPath> = columns.into_iter().flatten().collect();
-    Ok(BoundFilter { columns, expr, slots, physical })
+    Ok(BoundFilter { columns, expr, slots, physical, tests: root.tests() })
 }
 
 /// The same over the columns as they are named instead of slots.

@@ -186,12 +186,18 @@ pub struct BoundFilter {
     slots: Vec<Slot>,
     /// Over the slots, each a column of its own.
     physical: Arc<dyn PhysicalExpr>,
+    tests: usize,
 }
 
 impl BoundFilter {
     /// The fields that it reads, besides `_offset` and `_timestamp`.
     pub fn columns(&self) -> &[FieldPath] {
         &self.columns
+    }
+
+    /// How many tests it has, which is about what a look at one record costs.
+    pub const fn tests(&self) -> usize {
+        self.tests
     }
 
     /// The condition over the columns as Arrow names them, members of structs by `get_field`. It is never null where it

@@ -122,3 +122,13 @@ async fn a_page_waits_for_what_its_filter_meant() {
     world.topic.append(r#"{"b":8}"#).await;
     assert_changed(&page.await.unwrap_err());
 }
+
+#[tokio::test]
+async fn a_read_that_nothing_passes_lets_others_run() {
+    let world = World::of("{\"a\":1}\n".repeat(100)).await;
+    let mut page = pin!(world.inner.read(ask("a = 2", None)));
+    assert!(poll!(page.as_mut()).is_pending(), "others have their turn");
+    let mut all = world.inner.read_all(ask("a = 2", None)).await.unwrap();
+    assert!(poll!(all.next()).is_pending(), "others have their turn");
+    assert_eq!(page.await.unwrap().next_offset.get(), 100);
+}
