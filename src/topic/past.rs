@@ -192,10 +192,11 @@ impl Topic {
         })
     }
 
-    /// Whether the topic's columns were changed by what was posted since.
-    pub(crate) fn has_moved_on(&self, columns: &Columns) -> bool {
-        let now = self.backend.columnar().map(|source| source.columns());
-        now.is_some_and(|now| now.lineage.newest() != columns.lineage.newest())
+    /// Whether the topic's columns were changed by what was posted since a view was had; those of the past never are.
+    pub(crate) fn has_moved_on(&self, view: &View, columns: &Columns) -> bool {
+        let newest = |now: Columns| now.lineage.newest();
+        !matches!(view, View::Version { .. })
+            && self.backend.columnar().is_some_and(|now| newest(now.columns()) != columns.lineage.newest())
     }
 
     /// Refuses what was read of a view if columns that it needs have been changed, so that it would be right no more. To be
@@ -301,7 +302,7 @@ pub(super) fn unknown_tag(name: &TagName) -> Problem {
 }
 
 /// That a read would be right no more.
-pub(super) fn columns_changed() -> Problem {
+pub(crate) fn columns_changed() -> Problem {
     let detail = "The topic's columns were changed while they were read; ask again.";
     Problem::new(ErrorCode::ColumnsChanged, detail).worth_asking_again()
 }

@@ -1,4 +1,4 @@
-//! Reads under which columns are changed: they are right, or say that they would not be.
+//! Reads and searches under which columns are changed: they are right, or say that they would not be.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,8 +7,11 @@ use std::time::Duration;
 use futures::{StreamExt, poll};
 use persisting::filter::Filter;
 use persisting::model::{ErrorCode, Problem, TopicName};
+use persisting::search::text::TextQuery;
+use persisting::search::{SearchLimits, SearchRequest, Searches, TextAsk};
 use persisting::topic::{ReadRequest, Start, Topic as Inner};
 use serde_json::{Value, json};
+use tokio::runtime::Builder;
 
 use crate::support::api::{NDJSON, Topic};
 use crate::support::local::{Local, Setup};
@@ -131,4 +134,30 @@ async fn a_read_that_nothing_passes_lets_others_run() {
     let mut all = world.inner.read_all(ask("a = 2", None)).await.unwrap();
     assert!(poll!(all.next()).is_pending(), "others have their turn");
     assert_eq!(page.await.unwrap().next_offset.get(), 100);
+}
+
+#[tokio::test]
+async fn a_search_whose_column_goes_while_it_reads_misses_no_record() {
+    let world = World::of("{\"text\":\"needle\",\"n\":1}\n".repeat(10)).await;
+    // A runtime that runs when it is told to, one step at a time.
+    let stepwise = Builder::new_current_thread().event_interval(1).enable_all().build().unwrap();
+    let searches = Searches::new(SearchLimits::default(), stepwise.handle().clone());
+    let query = TextQuery::parse("needle").unwrap();
+    let text = Some(TextAsk { columns: Vec::new(), query });
+    let filter = Some(Filter::parse("n = 1").unwrap());
+    let ask = SearchRequest { vector: None, text, k: 10, filter, fields: None, at: None };
+    let mut search = pin!(searches.search(&world.inner, ask));
+    assert!(poll!(search.as_mut()).is_pending());
+    let step = move || {
+        stepwise.block_on(tokio::task::yield_now());
+        stepwise
+    };
+    let stepwise = tokio::task::spawn_blocking(step).await.unwrap();
+    world.change(json!({"op": "drop", "path": "n"})).await;
+    let (running, ended) = tokio::sync::oneshot::channel::<()>();
+    let driving = tokio::task::spawn_blocking(move || stepwise.block_on(ended).is_err());
+    let refused = search.await.unwrap_err();
+    drop(running);
+    assert!(driving.await.unwrap());
+    assert_eq!(refused.code, ErrorCode::InvalidParameter, "the filter has no column any more: {refused:?}");
 }
