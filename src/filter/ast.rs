@@ -16,6 +16,17 @@ pub(super) enum Node {
     Test(Test),
 }
 
+impl Node {
+    /// How many tests it has.
+    pub(super) fn tests(&self) -> usize {
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(Node::tests).sum(),
+            Node::Not(node) => node.tests(),
+            Node::Test(_) => 1,
+        }
+    }
+}
+
 /// A test of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Test {

@@ -17,20 +17,44 @@ use super::tested::{Found, Tested, applied, tested};
 use super::values;
 use super::{BoundFilter, Fault, fault, refused};
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, column_type};
-use crate::schema::{DataType, Field, FieldPath, IntType, Schema, names};
+use crate::model::SchemaVersion;
+use crate::schema::{Columns, DataType, Field, FieldPath, IntType, Schema, names};
 
 /// The most columns that a refusal names.
 const NAMES_MAX: usize = 50;
 
-pub(super) fn bind(root: &Node, schema: &Schema, strict: bool) -> Result<BoundFilter, Fault> {
-    let mut binder = Binder { schema, strict, columns: Vec::new(), slots: Vec::new() };
+/// Columns of now, for names that are those of columns of before.
+#[derive(Clone, Copy)]
+pub(super) struct Moved<'s> {
+    /// The newest posted version of before.
+    pub(super) since: Option<SchemaVersion>,
+    pub(super) now: &'s Columns,
+}
+
+impl<'s> Moved<'s> {
+    /// Where a field of before is now; none where it was dropped.
+    fn find(&self, keys: Vec<String>) -> Option<(Vec<String>, &'s Field)> {
+        let FieldPath(keys) = self.now.lineage.followed(&FieldPath(keys), self.since)?;
+        let (first, rest) = keys.split_first()?;
+        let mut found = self.now.schema.field(first)?;
+        for key in rest {
+            let DataType::Struct(members) = &found.data_type else { return None };
+            found = members.iter().find(|field| field.name == *key)?;
+        }
+        Some((keys, found))
+    }
+}
+
+/// A filter on a schema, or on what has become of it.
+pub(super) fn bind(root: &Node, schema: &Schema, moved: Option<Moved<'_>>, strict: bool) -> Result<BoundFilter, Fault> {
+    let mut binder = Binder { schema, moved, strict, columns: Vec::new(), slots: Vec::new() };
     let flat = binder.node(root, false)?;
     let Binder { columns, slots, .. } = binder;
     let failed = |error: DataFusionError| refused(0, format!("The filter cannot be evaluated: {error}."));
     let physical = prepared(&flat, &slots).map_err(failed)?;
     let expr = named(flat, &slots).map_err(failed)?;
     let columns: Vec<FieldPath> = columns.into_iter().flatten().collect();
-    Ok(BoundFilter { columns, expr, slots, physical })
+    Ok(BoundFilter { columns, expr, slots, physical, tests: root.tests() })
 }
 
 /// The same over the columns as they are named instead of slots.
@@ -57,6 +81,7 @@ fn nested(slot: &Slot) -> Expr {
 
 struct Binder<'s> {
     schema: &'s Schema,
+    moved: Option<Moved<'s>>,
     strict: bool,
     /// The fields by slot; none for the service's own columns.
     columns: Vec<Option<FieldPath>>,
@@ -146,7 +171,6 @@ impl<'s> Binder<'s> {
             None if self.strict => return Err(missing(&self.schema.fields, None)),
             None => return Ok(None),
         };
-        let mut names = vec![names::column_name(&found.name).into_owned()];
         let mut keys = vec![found.name.clone()];
         for name in rest {
             let DataType::Struct(members) = &found.data_type else {
@@ -159,10 +183,13 @@ impl<'s> Binder<'s> {
                 None if self.strict => return Err(missing(members, Some(&found.name))),
                 None => return Ok(None),
             };
-            names.push(names::member_name(&found.name).into_owned());
             keys.push(found.name.clone());
         }
-        let slot = self.slot(names, Some(FieldPath(keys)), &found.data_type);
+        if let Some(moved) = self.moved {
+            let Some(now) = moved.find(keys) else { return Ok(None) };
+            (keys, found) = now;
+        }
+        let slot = self.slot(slot_names(&keys), Some(FieldPath(keys)), &found.data_type);
         Ok(Some(Found { column: slot, data_type: Cow::Borrowed(&found.data_type) }))
     }
 
@@ -177,6 +204,12 @@ impl<'s> Binder<'s> {
         };
         Expr::Column(Column::new_unqualified(slot_name(at)))
     }
+}
+
+/// The names of columns that lead to a field.
+fn slot_names(keys: &[String]) -> Vec<String> {
+    let name = |(at, key)| if at == 0 { names::column_name(key) } else { names::member_name(key) };
+    keys.iter().map(String::as_str).enumerate().map(name).map(Cow::into_owned).collect()
 }
 
 /// The field that a name means: a key, or else the name of a column as other tools see it. The keys that are named as the

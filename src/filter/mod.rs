@@ -11,6 +11,7 @@ mod bind;
 mod compare;
 mod eval;
 mod lex;
+mod live;
 mod number;
 mod parse;
 mod sieve;
@@ -28,9 +29,11 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::Expr;
 
 use self::ast::Node;
+use self::bind::Moved;
 pub use self::eval::MaskError;
 use self::eval::Slot;
-pub use self::sieve::{Candidates, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
+pub use self::live::LiveFilter;
+pub use self::sieve::{Candidates, Passing, PassingRows, Reach, Sieve, SieveError};
 pub(crate) use self::sieve::{LOOK_BYTES, LOOK_RECORDS_MAX};
 use crate::model::{ErrorCode, Problem};
 use crate::schema::{Columns, FieldPath, Schema};
@@ -141,7 +144,7 @@ impl Filter {
     /// # Errors
     /// [`FilterError`] for a column that the schema lacks, and a test that its type does not have.
     pub fn bind(&self, schema: &Schema) -> Result<BoundFilter, FilterError> {
-        bind::bind(&self.root, schema, true).map_err(|fault| fault.in_text(&self.text))
+        bind::bind(&self.root, schema, None, true).map_err(|fault| fault.in_text(&self.text))
     }
 
     /// On the columns that a read sees. Before the first schema every column is null.
@@ -161,7 +164,17 @@ impl Filter {
     /// # Errors
     /// [`FilterError`] where the expression could not be built, which is a fault of this server.
     pub fn bind_to_what_is_there(&self, schema: &Schema) -> Result<BoundFilter, FilterError> {
-        bind::bind(&self.root, schema, false).map_err(|fault| fault.in_text(&self.text))
+        bind::bind(&self.root, schema, None, false).map_err(|fault| fault.in_text(&self.text))
+    }
+
+    /// The same on the columns of now, where the names are those of columns of before: what was renamed since is found under
+    /// its new name.
+    ///
+    /// # Errors
+    /// As [`Filter::bind_to_what_is_there`].
+    pub fn bind_moved(&self, named: &Columns, now: &Columns) -> Result<BoundFilter, FilterError> {
+        let moved = Moved { since: named.lineage.newest(), now };
+        bind::bind(&self.root, &named.schema, Some(moved), false).map_err(|fault| fault.in_text(&self.text))
     }
 }
 
@@ -173,12 +186,18 @@ pub struct BoundFilter {
     slots: Vec<Slot>,
     /// Over the slots, each a column of its own.
     physical: Arc<dyn PhysicalExpr>,
+    tests: usize,
 }
 
 impl BoundFilter {
     /// The fields that it reads, besides `_offset` and `_timestamp`.
     pub fn columns(&self) -> &[FieldPath] {
         &self.columns
+    }
+
+    /// How many tests it has, which is about what a look at one record costs.
+    pub const fn tests(&self) -> usize {
+        self.tests
     }
 
     /// The condition over the columns as Arrow names them, members of structs by `get_field`. It is never null where it

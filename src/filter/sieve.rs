@@ -1,4 +1,4 @@
-//! Filters at work: on batches, on text, and on columns that change while a read goes on.
+//! Filters at work: on batches and on text.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use parking_lot::Mutex;
 
-use super::{BoundFilter, Filter, MaskError};
+use super::{BoundFilter, MaskError};
 use crate::codec::encode::offsets_of;
 use crate::codec::reshape::ReshapeError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
@@ -230,40 +230,6 @@ fn cut(run: &Chunk, records_left: &mut usize, bytes_left: &mut Option<usize>, is
         kept += 1;
     }
     (kept > 0).then(|| run.slice(0, kept))
-}
-
-/// A filter that follows a topic's columns.
-#[derive(Debug)]
-pub struct LiveFilter {
-    filter: Filter,
-    /// As it is bound now.
-    bound: Mutex<(Columns, Arc<Sieve>)>,
-}
-
-impl LiveFilter {
-    /// A filter that is bound to the columns of now. Where they change, what it names and is gone is null.
-    pub fn new(filter: Filter, columns: Columns, bound: BoundFilter) -> Self {
-        let sieve = Arc::new(Sieve::new(bound, &columns));
-        Self { filter, bound: Mutex::new((columns, sieve)) }
-    }
-
-    /// What was asked for.
-    pub const fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
-    /// The filter on these columns.
-    ///
-    /// # Errors
-    /// [`SieveError`] where it cannot be bound, which is a fault of this server.
-    pub fn on(&self, columns: &Columns) -> Result<Arc<Sieve>, SieveError> {
-        let mut bound = self.bound.lock();
-        if bound.0 != *columns {
-            let again = self.filter.bind_to_what_is_there(&columns.schema).map_err(MaskError::from)?;
-            *bound = (columns.clone(), Arc::new(Sieve::new(again, columns)));
-        }
-        Ok(Arc::clone(&bound.1))
-    }
 }
 
 #[cfg(test)]

@@ -47,42 +47,48 @@ impl Lineage {
         self.0.get(at..).unwrap_or_default()
     }
 
+    /// Whether fields that were there under `version` were renamed, dropped or took another type since.
+    pub fn has_moved(&self, version: Option<SchemaVersion>) -> bool {
+        self.after(version).iter().any(|posted| !posted.moves.is_empty())
+    }
+
     /// Where the field of a path stands today that stood there under `version`; none where it was dropped since.
     pub fn followed(&self, path: &FieldPath, version: Option<SchemaVersion>) -> Option<FieldPath> {
         let mut path = path.clone();
-        for step in self.after(version).iter().flat_map(|posted| &posted.moves) {
-            let FieldPath(moved) = step.path();
-            if moved.is_empty() || !path.0.starts_with(moved) {
-                continue;
-            }
-            match step {
-                Move::Drop { .. } => return None,
-                Move::Rename { to, .. } => {
-                    if let Some(name) = path.0.get_mut(moved.len() - 1) {
-                        name.clone_from(to);
-                    }
-                }
-                Move::Retype { .. } => {}
-            }
+        for step in self.steps(version) {
+            path = follow(path, step)?;
         }
         Some(path)
     }
 
-    /// Whether values of the field that had this name under `version`, or of one in it, were dropped or took another type since.
-    pub fn has_changed(&self, name: &str, version: Option<SchemaVersion>) -> bool {
-        let mut name = name.to_owned();
-        for step in self.after(version).iter().flat_map(|posted| &posted.moves) {
-            let FieldPath(path) = step.path();
-            if path.first() != Some(&name) {
-                continue;
+    /// Whether values of the field that had this path under `version`, or of one in it, were dropped or took another type
+    /// since.
+    pub fn has_changed(&self, path: &FieldPath, version: Option<SchemaVersion>) -> bool {
+        self.any_step_on(path, version, |step| !matches!(step, Move::Rename { .. }))
+    }
+
+    /// Whether values of the field that had this path under `version`, or of one in it, were dropped since.
+    pub fn has_dropped(&self, path: &FieldPath, version: Option<SchemaVersion>) -> bool {
+        self.any_step_on(path, version, |step| matches!(step, Move::Drop { .. }))
+    }
+
+    fn any_step_on(&self, path: &FieldPath, version: Option<SchemaVersion>, is_it: fn(&Move) -> bool) -> bool {
+        let mut path = path.clone();
+        for step in self.steps(version) {
+            let FieldPath(moved) = step.path();
+            if is_it(step) && (path.0.starts_with(moved) || moved.starts_with(&path.0)) {
+                return true;
             }
-            match step {
-                Move::Drop { .. } | Move::Retype { .. } => return true,
-                Move::Rename { to, .. } if path.len() == 1 => name.clone_from(to),
-                Move::Rename { .. } => {}
+            match follow(path, step) {
+                Some(followed) => path = followed,
+                None => return false,
             }
         }
         false
+    }
+
+    fn steps(&self, version: Option<SchemaVersion>) -> impl Iterator<Item = &Move> {
+        self.after(version).iter().flat_map(|posted| &posted.moves)
     }
 
     /// The steps that lead from the newest columns back to those of `version`, for whoever reads on as before. A field that
@@ -91,6 +97,24 @@ impl Lineage {
         let posted = self.after(version).iter().rev();
         posted.flat_map(|posted| posted.moves.iter().rev()).flat_map(Move::undone).collect()
     }
+}
+
+/// Where the field of a path stands after a step; none where that drops it.
+fn follow(mut path: FieldPath, step: &Move) -> Option<FieldPath> {
+    let FieldPath(moved) = step.path();
+    if moved.is_empty() || !path.0.starts_with(moved) {
+        return Some(path);
+    }
+    match step {
+        Move::Drop { .. } => return None,
+        Move::Rename { to, .. } => {
+            if let Some(name) = path.0.get_mut(moved.len() - 1) {
+                name.clone_from(to);
+            }
+        }
+        Move::Retype { .. } => {}
+    }
+    Some(path)
 }
 
 /// The columns that a topic's records are read and committed under.

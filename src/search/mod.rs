@@ -72,7 +72,8 @@ impl Searches {
     ///
     /// # Errors
     /// `invalid_parameter` for what cannot be searched so, with what is allowed; `not_found`, `version_expired` for a moment
-    /// that is not kept; `overloaded` where no turn comes or the search takes too long; `internal`.
+    /// that is not kept; `overloaded` where no turn comes or the search takes too long; `columns_changed` and `offset_expired`
+    /// where the topic changes under every try; `internal`.
     pub async fn search(&self, topic: &Arc<Topic>, ask: SearchRequest) -> Result<Found, Problem> {
         let turn = tokio::time::timeout(TURN_PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {

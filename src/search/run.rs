@@ -18,9 +18,9 @@ use crate::search::top::Ranked;
 use crate::search::vector::{Nearest, Neighbours};
 use crate::search::{Metric, SearchRequest, VectorAsk, bad};
 use crate::table::search::{Admitted, Candidate, Coverage};
-use crate::topic::{Bounds, Topic, View};
+use crate::topic::{Bounds, Topic, View, columns_changed};
 
-/// How often a search begins anew because records that it was to look at have expired.
+/// How often a search is tried whose records expire or whose columns are changed under it.
 const TRIES_MAX: usize = 5;
 
 /// What a search sees.
@@ -95,14 +95,15 @@ async fn until_steady(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Serv
     loop {
         let cut = Cut::of(topic, ask, served).await?;
         let outcome = once(&cut, ask).await;
-        let Err(problem) = &outcome else { return outcome };
-        // What was posted meanwhile may have changed columns under the reader.
-        let is_overtaken = problem.code == ErrorCode::OffsetExpired
-            || (problem.code == ErrorCode::Internal && topic.has_moved_on(&cut.columns));
-        if !is_overtaken || tries == TRIES_MAX {
-            return outcome;
+        // Whatever has come of it: what was dropped under the reader was read as nothing.
+        let has_moved = topic.has_moved_on(&cut.view, &cut.columns);
+        let has_expired = matches!(&outcome, Err(problem) if problem.code == ErrorCode::OffsetExpired);
+        match (has_moved, has_expired) {
+            (false, false) => return outcome,
+            _ if tries < TRIES_MAX => tries += 1,
+            (true, _) => return Err(columns_changed()),
+            (false, true) => return outcome.map_err(Problem::worth_asking_again),
         }
-        tries += 1;
     }
 }
 

@@ -6,8 +6,9 @@ use arrow_array::{RecordBatch, UInt64Array};
 use arrow_select::take::take_record_batch;
 use futures::stream::BoxStream;
 
+use crate::backend::StorageError;
 use crate::codec::ColumnSet;
-use crate::model::{ErrorCode, Offset, Problem, Timestamp};
+use crate::model::{Offset, Problem, Timestamp};
 use crate::schema::{Columns, Schema};
 use crate::topic::Topic;
 use crate::topic::past::View;
@@ -173,16 +174,11 @@ impl Cut {
     ) -> Result<Vec<RecordBatch>, Problem> {
         let rows = usize::try_from(end.since(from)).unwrap_or(usize::MAX).min(step.rows);
         let found = self.topic.columns_from(set, from, rows, step.bytes).await;
-        // Looked at after the read: what was dropped until then reads as nothing.
-        let now = self.topic.backend.columnar().ok_or_else(Problem::internal)?.columns();
-        if set.has_changed(&now) {
-            let detail = "The topic's columns were changed while the query read; ask again.";
-            return Err(Problem::new(ErrorCode::ColumnsChanged, detail).worth_asking_again());
-        }
-        let found = found.map_err(|problem| match problem.code {
+        self.topic.check_unchanged(&View::Now, |now| set.has_changed(now))?;
+        let found = found.map_err(|err| match &err {
             // The next query begins behind what has expired.
-            ErrorCode::OffsetExpired => problem.worth_asking_again(),
-            _ => problem,
+            StorageError::Expired { .. } => self.topic.storage_problem(&err).worth_asking_again(),
+            _ => self.topic.storage_problem(&err),
         })?;
         if rows_of(&found) == 0 {
             // What a cut has stays readable until it has expired: an answer would be short of records.

@@ -52,7 +52,7 @@ pub(crate) use decode::check_first;
 pub use epoch::Epochs;
 pub use indexes::{CreateIndex, INDEXES_MAX, IndexListing};
 pub use past::Moment;
-pub(crate) use past::{Bounds, View};
+pub(crate) use past::{Bounds, View, columns_changed};
 pub(crate) use post::{follow_all, schema_etag};
 pub(crate) use quarantine::{Quarantines, quarantine_schema};
 pub use read::ColumnRead;

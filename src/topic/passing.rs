@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::backend::StorageError;
+use crate::backend::{Columnar, StorageError};
 use crate::codec::{ColumnSet, FieldSelection};
-use crate::filter::{Filter, LiveFilter, Passing, PassingRows, Reach, Sieve};
+use crate::filter::{BoundFilter, Filter, LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::{Offset, Problem};
+use crate::schema::Columns;
 use crate::topic::Topic;
 use crate::topic::past::View;
 use crate::topic::view::Puller;
@@ -18,11 +19,17 @@ pub(super) const PAGE_LOOKED_AT_MAX: u64 = 4_000_000;
 pub(super) const LOOKED_AT_ONCE: usize = 65_536;
 
 impl Topic {
-    /// A filter on the columns that a view has; for none, none. Before the first schema every column is null.
+    /// A filter on the columns that a view has, as a read that ends has it or a stream; for none, none. Before the first
+    /// schema every column is null.
     ///
     /// # Errors
     /// `invalid_parameter` for a column that is not there, and a test that its type does not have; `unsupported_by_backend`.
-    pub(super) fn live_filter(&self, filter: Option<&Filter>, view: &View) -> Result<Option<Arc<LiveFilter>>, Problem> {
+    pub(super) fn live_filter(
+        &self,
+        filter: Option<&Filter>,
+        view: &View,
+        live: fn(Filter, Columns, BoundFilter) -> LiveFilter,
+    ) -> Result<Option<Arc<LiveFilter>>, Problem> {
         let Some(filter) = filter else { return Ok(None) };
         let able = self.factory.capabilities().filter;
         let Some(columnar) = self.backend.columnar().filter(|_| able) else {
@@ -34,7 +41,13 @@ impl Topic {
             View::Now | View::Until(_) => columnar.columns(),
         };
         let bound = filter.bind_under(&columns).map_err(|err| err.to_problem())?;
-        Ok(Some(Arc::new(LiveFilter::new(filter.clone(), columns, bound))))
+        Ok(Some(Arc::new(live(filter.clone(), columns, bound))))
+    }
+
+    /// The backend's columns, where a look has found that there are some.
+    pub(super) fn columnar(&self) -> Result<&dyn Columnar, StorageError> {
+        let none = || StorageError::Failed { cause: "the backend has no columns".to_owned() };
+        self.backend.columnar().ok_or_else(none)
     }
 
     /// The records of a view from `from` on that pass, as far as the reach goes. Nothing is looked at past the view's tail.
@@ -63,8 +76,7 @@ impl Topic {
             let found = past.view.read_passing(&columns, &sieve, from, reach).await;
             return found.map_err(|err| StorageError::from(&err));
         }
-        let none = || StorageError::Failed { cause: "the backend has no columns".to_owned() };
-        self.backend.columnar().ok_or_else(none)?.get_passing(filter, fields, from, reach).await
+        self.columnar()?.get_passing(filter, fields, from, reach).await
     }
 
     /// The same in the columns of a set, by a filter that began with it.
@@ -83,8 +95,7 @@ impl Topic {
             let found = past.view.read_passing_batches(set, columns, sieve, from, reach).await;
             return found.map_err(|err| StorageError::from(&err));
         }
-        let none = || StorageError::Failed { cause: "the backend has no columns".to_owned() };
-        self.backend.columnar().ok_or_else(none)?.get_passing_batches(set, sieve, from, reach).await
+        self.columnar()?.get_passing_batches(set, sieve, from, reach).await
     }
 
     /// Where the first record stands that passes, from `from` on; waits for one until `deadline`. Where none came, the first

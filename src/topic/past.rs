@@ -192,10 +192,25 @@ impl Topic {
         })
     }
 
-    /// Whether the topic's columns were changed by what was posted since.
-    pub(crate) fn has_moved_on(&self, columns: &Columns) -> bool {
-        let now = self.backend.columnar().map(|source| source.columns());
-        now.is_some_and(|now| now.lineage.newest() != columns.lineage.newest())
+    /// Whether the topic's columns were changed by what was posted since a view was had; those of the past never are.
+    pub(crate) fn has_moved_on(&self, view: &View, columns: &Columns) -> bool {
+        let newest = |now: Columns| now.lineage.newest();
+        !matches!(view, View::Version { .. })
+            && self.backend.columnar().is_some_and(|now| newest(now.columns()) != columns.lineage.newest())
+    }
+
+    /// Refuses what was read of a view if columns that it needs have been changed, so that it would be right no more. To be
+    /// called after the read, whatever that has come to: what was dropped until then reads as nothing.
+    ///
+    /// # Errors
+    /// `columns_changed`, which is worth asking again.
+    pub(crate) fn check_unchanged(
+        &self,
+        view: &View,
+        has_changed: impl FnOnce(&Columns) -> bool,
+    ) -> Result<(), Problem> {
+        let now = self.backend.columnar().filter(|_| !matches!(view, View::Version { .. }));
+        if now.is_some_and(|now| has_changed(&now.columns())) { Err(columns_changed()) } else { Ok(()) }
     }
 
     /// That the topic was deleted, where it was; else this.
@@ -284,4 +299,10 @@ impl Topic {
 
 pub(super) fn unknown_tag(name: &TagName) -> Problem {
     Problem::new(ErrorCode::NotFound, format!("The topic has no tag \"{name}\"."))
+}
+
+/// That a read would be right no more.
+pub(crate) fn columns_changed() -> Problem {
+    let detail = "The topic's columns were changed while they were read; ask again.";
+    Problem::new(ErrorCode::ColumnsChanged, detail).worth_asking_again()
 }

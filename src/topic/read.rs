@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
-use crate::filter::{PassingRows, Reach, Sieve};
+use crate::filter::{LiveFilter, PassingRows, Reach, Sieve};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::log::topic_gone;
 use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX};
@@ -38,11 +38,12 @@ impl Topic {
     /// A page of records.
     ///
     /// # Errors
-    /// `epoch_changed`, `offset_expired`, `offset_out_of_range`, `internal`.
+    /// `epoch_changed`, `offset_expired`, `offset_out_of_range`, `internal`; `columns_changed` where a column of the filter was
+    /// dropped or took another type meanwhile.
     pub async fn read(&self, ask: ReadRequest) -> Result<Page, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view, LiveFilter::of_read)?;
         let from = self.begin_read(&ask, &view).await?;
         let deadline = ask.wait.map(|patience| Instant::now() + patience);
         if let Some(deadline) = deadline {
@@ -109,7 +110,8 @@ impl Topic {
         Ok(self.page(&View::Now, chunks, offset.saturating_after(1)))
     }
 
-    /// All records from the request's start up to the tail found now, some at a time.
+    /// All records from the request's start up to the tail found now, some at a time, each under the columns that there are
+    /// when it is read.
     ///
     /// # Errors
     /// As [`Topic::read`] before the first record; later ones end the stream.
@@ -119,7 +121,7 @@ impl Topic {
     ) -> Result<BoxStream<'static, Result<Vec<Chunk>, Problem>>, Problem> {
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view, LiveFilter::of_read)?;
         let mut puller = Puller::new(ask.version.clone(), filter.clone(), ask.fields.clone());
         let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         let until = self.bounds(&view).tail;
@@ -156,15 +158,16 @@ impl Topic {
     }
 
     /// The same in columns, those that the topic has now; records that were appended under later versions are not among
-    /// them, and what is changed meanwhile changes nothing for this read.
+    /// them, and what is renamed or takes another type meanwhile changes nothing for this read.
     ///
     /// # Errors
-    /// As [`Topic::read_all`], and `unsupported_by_backend` where there are no columns.
+    /// As [`Topic::read_all`]; `columns_changed` also for what is shown and dropped meanwhile; `unsupported_by_backend` where
+    /// there are no columns.
     pub async fn read_columns(self: &Arc<Self>, ask: ReadRequest) -> Result<ColumnRead, Problem> {
         self.check_arrow()?;
         self.check_epoch(&ask)?;
         let view = self.view(ask.at.as_ref()).await?;
-        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view, LiveFilter::of_read)?;
         let mut puller = Puller::new(None, filter.clone(), ask.fields.clone());
         let mut next = self.begin_all(&ask, &view, filter.is_some(), &mut puller).await?;
         // The end first: whatever lies before it was written under these columns or earlier ones.
@@ -174,6 +177,9 @@ impl Topic {
             View::Version { columns, .. } => columns.clone(),
             View::Now | View::Until(_) => self.backend.columnar().ok_or_else(Problem::internal)?.columns(),
         };
+        if let Some(filter) = &filter {
+            self.check_unchanged(&view, |_| filter.has_changed(&columns))?;
+        }
         let set = ColumnSet::new(&columns, ask.fields.as_ref());
         let schema = Arc::clone(set.arrow());
         let sieve = match filter.map(|filter| filter.on(&columns)).transpose() {
@@ -204,7 +210,7 @@ impl Topic {
     /// Rows from an offset on, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them, of a view.
     ///
     /// # Errors
-    /// `offset_expired`, `version_expired`, `internal`.
+    /// `offset_expired`, `version_expired`, `columns_changed`, `internal`.
     pub(crate) async fn batches_in(
         &self,
         view: &View,
@@ -213,19 +219,31 @@ impl Topic {
         from: Offset,
         reach: Reach,
     ) -> Result<PassingRows, Problem> {
-        if let Some(sieve) = sieve {
-            let found = self.get_passing_batches_in(view, set, sieve, from, reach).await;
-            return found.map_err(|err| self.storage_problem(&err));
-        }
+        let found = match sieve {
+            Some(sieve) => self.get_passing_batches_in(view, set, sieve, from, reach).await,
+            None => self.all_batches_in(view, set, from, reach).await,
+        };
+        self.check_unchanged(view, |now| set.has_lost(now) || sieve.is_some_and(|sieve| sieve.set().has_changed(now)))?;
+        found.map_err(|err| self.storage_problem(&err))
+    }
+
+    async fn all_batches_in(
+        &self,
+        view: &View,
+        set: &ColumnSet,
+        from: Offset,
+        reach: Reach,
+    ) -> Result<PassingRows, StorageError> {
         let left = usize::try_from(reach.until.since(from)).unwrap_or(usize::MAX);
         let rows = left.min(reach.records).min(reach.looked_at);
         let batches = match view {
-            View::Version { past, columns } => {
-                let found = past.view.read_batches(set, columns, from, rows, reach.bytes).await;
-                found.map_err(|err| self.storage_problem(&StorageError::from(&err)))?
-            }
-            View::Now | View::Until(_) => self.columns_from(set, from, rows, reach.bytes).await?,
-        };
+            View::Version { past, columns } => past
+                .view
+                .read_batches(set, columns, from, rows, reach.bytes)
+                .await
+                .map_err(|err| StorageError::from(&err)),
+            View::Now | View::Until(_) => self.columns_from(set, from, rows, reach.bytes).await,
+        }?;
         let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
         Ok(PassingRows { batches, next: from.saturating_after(count as u64) })
     }
@@ -237,9 +255,8 @@ impl Topic {
         from: Offset,
         rows: usize,
         bytes: usize,
-    ) -> Result<Vec<RecordBatch>, Problem> {
-        let source = self.backend.columnar().ok_or_else(Problem::internal)?;
-        source.get_batches(set, from, rows, bytes).await.map_err(|err| self.storage_problem(&err))
+    ) -> Result<Vec<RecordBatch>, StorageError> {
+        self.columnar()?.get_batches(set, from, rows, bytes).await
     }
 
     /// Records from the backend, failures as problems.

@@ -79,6 +79,11 @@ impl Puller {
                 chunks.map(|chunks| Passing { next: chunks.last().map_or(from, Chunk::next), chunks })
             }
         };
+        if let Some(filter) = &self.filter {
+            topic.check_unchanged(seen, |now| filter.has_changed(now))?;
+            // Where nothing passes, a read goes on without waiting for anything.
+            tokio::task::yield_now().await;
+        }
         found.map_err(|err| topic.storage_problem(&err))
     }
 }

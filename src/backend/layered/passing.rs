@@ -13,6 +13,15 @@ use crate::table::Table;
 
 /// Text that is looked at in place: handing it over would cost more.
 const IN_PLACE_BYTES: usize = 64 << 10;
+/// The same of tests: records are small, and a filter may have a thousand.
+const IN_PLACE_TESTS: usize = 50_000;
+
+/// Whether a look is so small that it holds up nobody.
+fn is_small(chunks: &[Chunk], tests: usize) -> bool {
+    let bytes: usize = chunks.iter().map(|chunk| chunk.values().bytes()).sum();
+    let records: usize = chunks.iter().map(Chunk::len).sum();
+    bytes <= IN_PLACE_BYTES && records.saturating_mul(tests) <= IN_PLACE_TESTS
+}
 
 /// Where the next records lie.
 enum Source {
@@ -70,7 +79,7 @@ impl Layered {
                 let now = self.lane.columns();
                 let sieve = filter.on(&now).map_err(failed)?;
                 sieve.forget_candidates();
-                let is_small = chunks.iter().map(|chunk| chunk.values().bytes()).sum::<usize>() <= IN_PLACE_BYTES;
+                let is_small = is_small(&chunks, sieve.bound().tests());
                 let sift = move || sieve.sift(&chunks, &now, reach);
                 let found = if is_small { sift() } else { aside(sift).await }.map_err(failed)?;
                 let chunks = found.chunks.into_iter().map(Chunk::printed).collect();
@@ -114,4 +123,24 @@ impl Layered {
 
 fn failed(error: SieveError) -> StorageError {
     StorageError::Failed { cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Values;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn a_look_in_place_is_small_in_bytes_and_in_tests() {
+        let chunk = |text: &str, count: usize| {
+            Chunk::new(Offset::ZERO, Timestamp::default(), Values::from_text(text.repeat(count).into()).unwrap())
+        };
+        let long = format!("{{\"a\":\"{}\"}}\n", "a".repeat(IN_PLACE_BYTES));
+        let short = [chunk("{}\n", 1_000), chunk("{}\n", 1_000)];
+        let one = short.get(..1).unwrap();
+        assert!(is_small(one, 50) && !is_small(one, 51));
+        assert!(is_small(&short, 25) && !is_small(&short, 26));
+        assert!(!is_small(&[chunk(&long, 1)], 1));
+    }
 }

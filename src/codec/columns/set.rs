@@ -9,7 +9,7 @@ use super::{arrow_schema, to_batch_of};
 use crate::codec::reshape::{ReshapeError, recast, reshape};
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::SchemaVersion;
-use crate::schema::{Columns, Field, Schema};
+use crate::schema::{Columns, Field, FieldPath, Schema};
 
 /// The columns of one long read.
 #[derive(Clone, Debug)]
@@ -41,11 +41,21 @@ impl ColumnSet {
         now.lineage.newest() == self.posted
     }
 
-    /// Whether values of these columns were dropped or took another type by what was posted since: they cannot be had as they
+    /// Whether values of these columns were dropped or took another type by what was posted since: they may not be had as they
     /// were.
     #[must_use]
     pub fn has_changed(&self, now: &Columns) -> bool {
-        self.schema.fields.iter().any(|field| now.lineage.has_changed(&field.name, self.posted))
+        self.paths().any(|path| now.lineage.has_changed(&path, self.posted))
+    }
+
+    /// Whether values of these columns were dropped since: of what took another type, [`ColumnSet::take`] makes what it was.
+    #[must_use]
+    pub fn has_lost(&self, now: &Columns) -> bool {
+        self.paths().any(|path| now.lineage.has_dropped(&path, self.posted))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = FieldPath> {
+        self.schema.fields.iter().map(|field| FieldPath(vec![field.name.clone()]))
     }
 
     /// What must be read to have them, with the topic's columns of now. All that there is where a version was posted since:

@@ -83,7 +83,7 @@ impl Topic {
     pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
         let levels = self.backend.levels().subscribe();
         let view = self.view(ask.at.as_ref()).await?;
-        let filter = self.live_filter(ask.filter.as_ref(), &view)?;
+        let filter = self.live_filter(ask.filter.as_ref(), &view, LiveFilter::of_stream)?;
         let version = self.schema.load().as_ref().map(|versioned| versioned.version);
         let Bounds { earliest, tail } = self.bounds(&view);
         let resumption = match (ask.resume, &ask.start) {

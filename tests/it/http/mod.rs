@@ -18,6 +18,7 @@ mod lacking;
 mod load;
 mod manners;
 mod metrics;
+mod moved;
 mod origins;
 mod outcomes;
 mod patch;
