@@ -314,6 +314,28 @@ impl IndexSpec {
         Ok(())
     }
 
+    /// Checks that a search finds the index by the names of its columns, which it takes as Lance does.
+    ///
+    /// # Errors
+    /// [`InvalidIndex`] that names a column.
+    pub fn check_names(&self, columns: &[FieldPath]) -> Result<(), InvalidIndex> {
+        if !self.kind.is_vector() && self.kind != IndexType::Inverted {
+            return Ok(());
+        }
+        let is_plain = |key: &String| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_number = |key: &String| key.starts_with(|c: char| c.is_ascii_digit());
+        let is_odd = |path: &&FieldPath| {
+            !path.0.iter().all(is_plain)
+                || (self.kind == IndexType::Inverted && path.0.len() > 1 && path.0.iter().any(is_number))
+        };
+        let Some(path) = columns.iter().find(is_odd) else { return Ok(()) };
+        let detail = format!(
+            "An index that is searched is over columns whose names are letters without accents, digits and \"_\", those of \
+             members beginning with no digit: the column {path} is to be renamed first."
+        );
+        Err(InvalidIndex { detail, allowed: Vec::new() })
+    }
+
     fn check_column(&self, path: &FieldPath, column: &DataType) -> Result<(), InvalidIndex> {
         let kind = self.kind;
         if !kind.takes(column) {
@@ -336,6 +358,16 @@ impl IndexSpec {
         {
             let detail = format!("\"num_sub_vectors\" divides the {dim} dimensions of the column {path} evenly.");
             return Err(InvalidIndex { detail, allowed: Vec::new() });
+        }
+        // Two codes of four bits share a byte.
+        let is_odd = |number: usize| !number.is_multiple_of(2);
+        if let DataType::Vector { dim, .. } = column
+            && self.params.integer("num_bits") == Some(4)
+            && (usize::try_from(*dim).is_ok_and(is_odd) || self.params.integer("num_sub_vectors").is_some_and(is_odd))
+        {
+            let detail =
+                "\"num_bits\" is 4 only where \"num_sub_vectors\" and the vectors' dimensions are even.".to_owned();
+            return Err(InvalidIndex { detail, allowed: vec!["8".to_owned()] });
         }
         Ok(())
     }

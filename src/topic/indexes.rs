@@ -112,6 +112,7 @@ impl Topic {
         let spec = IndexSpec::new(ask.kind, ask.params).map_err(refused)?;
         let schema = self.schema.load_full();
         spec.check(schema.as_ref().map(|schema| &*schema.schema), &ask.columns).map_err(refused)?;
+        spec.check_names(&ask.columns).map_err(refused)?;
         let rows = self.indexes.load_full();
         let there = present(&rows, schema.as_deref());
         let is_same = |it: &&Present<'_>| it.row.spec == spec && it.columns == ask.columns;

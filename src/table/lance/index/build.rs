@@ -194,8 +194,8 @@ fn vector_params(
     let ivf = IvfBuildParams { num_partitions: partitions(spec, rows), ..IvfBuildParams::default() };
     Ok(match spec.kind {
         IndexType::IvfPq if !makeshift => {
-            let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim));
             let num_bits = params.integer("num_bits").unwrap_or(8);
+            let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim, num_bits));
             let pq = PQBuildParams {
                 num_sub_vectors,
                 num_bits,
@@ -226,10 +226,12 @@ fn partitions(spec: &IndexSpec, rows: u64) -> Option<usize> {
     if least > 1 { Some(asked.unwrap_or(0).max(least)) } else { asked }
 }
 
-/// How many codes stand for a vector: one for each few dimensions, as evenly as these can be cut.
-fn codes(dim: usize) -> usize {
-    let wanted = (dim / DIMENSIONS_A_CODE).max(1);
-    (1..=wanted).rev().find(|codes| dim.is_multiple_of(*codes)).unwrap_or(1)
+/// How many codes stand for a vector: one for each few dimensions, as evenly as these can be cut; of four bits, whole bytes of
+/// them.
+fn codes(dim: usize, bits: usize) -> usize {
+    let step = if bits == 4 { 2 } else { 1 };
+    let wanted = (dim / DIMENSIONS_A_CODE).max(step);
+    (1..=wanted).rev().find(|codes| dim.is_multiple_of(*codes) && codes.is_multiple_of(step)).unwrap_or(step)
 }
 
 fn text_params(spec: &IndexSpec) -> ScalarIndexParams {
@@ -271,7 +273,10 @@ mod tests {
     #[test]
     fn codes_cut_dimensions_evenly() {
         for (dim, expected) in [(128, 32), (768, 192), (1, 1), (3, 1), (8, 2), (7, 1), (10, 2), (1_536, 384)] {
-            assert_eq!(codes(dim), expected, "{dim}");
+            assert_eq!(codes(dim, 8), expected, "{dim}");
+        }
+        for (dim, expected) in [(128, 32), (100, 20), (2, 2), (6, 2), (10, 2), (1_536, 384)] {
+            assert_eq!(codes(dim, 4), expected, "{dim}, of four bits");
         }
     }
 }
