@@ -126,6 +126,7 @@ impl Topic {
             None => {
                 let name =
                     ask.name.or_else(|| free_name(&there, &ask.columns, spec.kind)).ok_or_else(Problem::internal)?;
+                self.forget_gone(&rows, &there).await?;
                 let from = self.backend.levels().now().readable;
                 let index = IndexRow {
                     id: IndexId::fresh(),
@@ -154,6 +155,15 @@ impl Topic {
         };
         drop(alone);
         self.index(&name).await
+    }
+
+    /// Deletes the definitions whose columns are gone, which nobody sees: they would count.
+    async fn forget_gone(&self, rows: &[IndexRow], there: &[Present<'_>]) -> Result<(), Problem> {
+        for row in rows.iter().filter(|row| there.iter().all(|it| it.row.id != row.id)) {
+            let gone = self.services.catalog.delete_index(self.id, row.name.clone()).await;
+            gone.map_err(|err| self.catalog_problem(&err))?;
+        }
+        Ok(())
     }
 
     /// Has the topic have an index no more, durably; the dataset lets go of it in the background. Dropping the future undoes

@@ -204,6 +204,21 @@ async fn an_index_follows_its_column_and_goes_with_it() {
 }
 
 #[tokio::test]
+async fn an_index_whose_column_is_gone_counts_no_more() {
+    let topic = filled("persisting", 1).await;
+    for _ in 0..2 {
+        let add: Vec<Value> =
+            (0..40).map(|at| json!({"op": "add", "path": format!("c{at}"), "to": {"type": "int64"}})).collect();
+        topic.post("schemas", json!({"changes": add}).to_string()).await.expect(201);
+        for at in 0..40 {
+            create(&topic, json!({"column": format!("c{at}"), "type": "btree"})).await;
+        }
+        let drop: Vec<Value> = (0..40).map(|at| json!({"op": "drop", "path": format!("c{at}")})).collect();
+        topic.post("schemas", json!({"changes": drop}).to_string()).await.expect(201);
+    }
+}
+
+#[tokio::test]
 async fn a_fork_has_the_indexes_of_its_source_built_anew() {
     for backend in COLUMNAR {
         let topic = filled(backend, 40).await;
