@@ -201,6 +201,7 @@ impl Topic {
     pub(crate) fn tell_indexes(&self) {
         let Some(lane) = self.backend.lane() else { return };
         let (rows, schema) = (self.indexes.load_full(), self.schema.load_full());
+        let lineage = schema.as_ref().map(|schema| Arc::clone(&schema.lineage)).unwrap_or_default();
         let fit = present(&rows, schema.as_deref()).into_iter().filter(|present| present.unfit.is_none());
         // Records that an unclean stop has lost do not come.
         let next = self.backend.levels().now().readable;
@@ -208,6 +209,7 @@ impl Topic {
             id: row.id,
             name: row.name.clone(),
             columns,
+            lineage: Arc::clone(&lineage),
             spec: row.spec.clone(),
             from: row.from.min(next),
         });

@@ -15,6 +15,7 @@ use crate::model::Offset;
 use crate::schema::FieldPath;
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::Version;
+use crate::table::lance::posted::followed;
 use crate::table::{IndexDefinition, TableError};
 
 /// One column of a definition.
@@ -52,8 +53,9 @@ pub(super) async fn survey<'d>(version: &Version, wanted: &'d [IndexDefinition])
     let notes = Notes::of(version.dataset.manifest());
     let mut survey = Survey { parts: Vec::new(), unwanted: Vec::new() };
     for definition in wanted {
+        let followed = followed(&version.dataset, &definition.lineage)?;
         for (place, path) in definition.columns.iter().enumerate() {
-            let column = column_of(version.dataset.schema(), path);
+            let column = field_of(&followed, path).and_then(|field| column_of(version.dataset.schema(), field));
             survey.parts.push(part(version, &present, &notes, definition, place, column));
         }
     }
@@ -143,20 +145,26 @@ impl Part<'_> {
     }
 }
 
-/// The column at a path, through structs.
-fn column_of(schema: &LanceSchema, path: &FieldPath) -> Option<Column> {
+/// The number of the field at a path, through structs.
+fn field_of(schema: &LanceSchema, path: &FieldPath) -> Option<i32> {
     let (first, rest) = path.0.split_first()?;
-    let mut names = vec![column_name(first, true)];
-    let mut field = schema.fields.iter().find(|field| Some(&field.name) == names.first())?;
+    let name = column_name(first, true);
+    let mut field = schema.fields.iter().find(|field| field.name == name)?;
     for key in rest {
         if !matches!(field.data_type(), ArrowType::Struct(_)) {
             return None;
         }
         let name = column_name(key, false);
         field = field.children.iter().find(|child| child.name == name)?;
-        names.push(name);
     }
-    Some(Column { field: field.id, names, data_type: field.data_type() })
+    Some(field.id)
+}
+
+/// The column of a field, under the names that the dataset has now.
+fn column_of(schema: &LanceSchema, field: i32) -> Option<Column> {
+    let path = schema.field_ancestry_by_id(field)?;
+    let names = path.iter().map(|field| field.name.clone()).collect();
+    Some(Column { field, names, data_type: path.last()?.data_type() })
 }
 
 /// Whether fragments that a segment was made of are there with other rows than then.
