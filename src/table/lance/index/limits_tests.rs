@@ -108,25 +108,6 @@ fn a_client_is_told_of_values_that_are_too_long_to_be_sorted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_in_which_the_process_has_ended_rests_as_if_it_had_failed() {
-    let mut bench = bench();
-    let table = inside(&bench).await;
-    append(&table, 0, 20).await;
-    let wanted = [definition("n", IndexType::BTree, 20), definition("k", IndexType::BTree, 20)];
-    let dataset = bench.place().dataset;
-    marker::mark(&*bench.disk, &dataset, Some((wanted[0].id, 30)));
-    drop(table);
-    drop(bench.reopened().await.unwrap());
-    let table = inside(&bench).await;
-    want(&table, &wanted);
-    settled(&bench, &table).await;
-    let now = standing(&table).await;
-    assert_eq!((now[0].state, now[1].state), (IndexState::Failed, IndexState::Ready));
-    assert!(table.inner().indexes.rest_of(wanted[0].id, Instant::now()).unwrap() > REST_MAX / 2);
-    assert_eq!(marker::left(&dataset), None, "a build that ends takes the note along");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_column_keeps_its_segments_before_the_dataset_has_followed_and_after() {
     let bench = bench();
     let table = inside(&bench).await;

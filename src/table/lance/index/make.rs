@@ -12,12 +12,10 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::build;
-use super::marker::mark;
 use super::notes::{Note, Notes};
 use super::progress::Progress;
 use super::survey::{Part, is_overtaken};
 use crate::io::point;
-use crate::model::IndexId;
 use crate::table::TableError;
 use crate::table::lance::candidates::{VALUES_BYTES_MAX, values_bytes};
 use crate::table::lance::commit::INDICES_FOLDER;
@@ -65,9 +63,7 @@ impl Inner {
             hollow: self.indexes.hollow_to(part),
             progress,
         };
-        self.mark_build(Some((definition.id, self.indexes.tries(definition.id) + 1))).await;
         let ended = self.run_build(order, abort).await;
-        self.mark_build(None).await;
         drop(pin);
         let Some(build::Outcome { built, unfit }) = ended? else { return Ok(()) };
         if !unfit.is_empty() {
@@ -117,18 +113,6 @@ impl Inner {
             self.forget_unbuilt(uuid).await;
         }
         built
-    }
-
-    /// Notes beside the dataset that a build begins, or has ended.
-    async fn mark_build(&self, build: Option<(IndexId, u32)>) {
-        let (disk, dataset) = (Arc::clone(&self.shared.disk), self.place.dataset.clone());
-        let marking = move || -> Result<(), TableError> {
-            mark(&*disk, &dataset, build);
-            Ok(())
-        };
-        if let Err(error) = blocking(marking).await {
-            warn!(dataset = %self.place.dataset.display(), %error, "that an index is built could not be noted");
-        }
     }
 
     async fn commit_built(

@@ -8,7 +8,6 @@ mod build;
 mod cells;
 mod keep;
 mod make;
-mod marker;
 mod notes;
 mod plan;
 mod progress;
@@ -18,7 +17,6 @@ mod vectors;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
@@ -124,17 +122,6 @@ impl Trouble {
 }
 
 impl State {
-    /// Of a dataset that is opened. A build in which the process has ended rests like one that has failed: it may end this one
-    /// too.
-    pub(super) fn of(dataset: &Path) -> Self {
-        let state = Self::default();
-        if let Some((id, tries)) = marker::left(dataset) {
-            let error = "The server's process has ended while the index was built; it is tried again.".to_owned();
-            state.with(id, |known| known.trouble = Some(Trouble::after(tries, error)));
-        }
-        state
-    }
-
     /// Says which indexes there are to be.
     pub(super) fn want(&self, wanted: &Arc<[IndexDefinition]>) {
         // First, so that who begins a build is either told to stop or sees that it is not wanted.
@@ -222,12 +209,6 @@ impl State {
             let tries = known.trouble.as_ref().map_or(0, |trouble| trouble.tries).saturating_add(1);
             known.trouble = Some(Trouble::after(tries, error));
         });
-    }
-
-    /// How often an index has failed in a row.
-    fn tries(&self, id: IndexId) -> u32 {
-        let known = self.known.lock();
-        known.get(&id).and_then(|known| known.trouble.as_ref()).map_or(0, |trouble| trouble.tries)
     }
 
     /// Notes fragments that an index of a column cannot have.

@@ -98,7 +98,6 @@ impl LanceTable {
         let fence = Arc::new(Fence::new(Arc::clone(&shared.disk), place.dataset.clone()));
         let empty = TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None };
         let policy = shared.upkeep_policy;
-        let indexes = index::State::of(&place.dataset);
         let inner = Inner {
             session: ArcSwap::new(Arc::clone(&shared.session)),
             shared,
@@ -110,7 +109,7 @@ impl LanceTable {
             unsettled: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             upkeep: upkeep::State::new(policy),
-            indexes,
+            indexes: index::State::default(),
             compression: ArcSwap::default(),
             raw_bytes: AtomicU64::new(0),
             row_bytes: AtomicU64::new(ROW_BYTES_AT_FIRST),
