@@ -181,7 +181,7 @@ def make_index_outside(uri: str, kind: str, count: int, dim: int) -> None:
     """The same by pylance."""
     options = {"num_partitions": count, "name": "by_vector", "replace": True, "metric": "l2"}
     if kind == "IVF_PQ":
-        options["num_sub_vectors"] = dim // 4
+        options["num_sub_vectors"] = dim // 8
     lance.dataset(uri).create_index("v", kind, **options)
 
 

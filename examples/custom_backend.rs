@@ -121,7 +121,9 @@ fn main() -> ExitCode {
     if let Err(error) = cli::start_logging(config.log_format) {
         return ExitCode::from(error.report());
     }
-    match server::serve(&config, vec![Arc::new(ChunksFactory)]) {
+    let served =
+        server::Claim::take(&config).and_then(|claim| server::serve(&config, claim, vec![Arc::new(ChunksFactory)]));
+    match served {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the server cannot serve");

@@ -1,10 +1,11 @@
 //! The program: reads what it is told, then serves, or measures one that serves.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use persisting::cli::{self, Command};
 use persisting::config::Config;
-use persisting::server::ServeError;
+use persisting::server::{Claim, ServeError};
 use persisting::{bench, runtime, server};
 
 /// Requests allocate and free much on many threads, and records live from an append to a commit: the system's allocator takes
@@ -39,7 +40,12 @@ fn serve(config: &Config) -> ExitCode {
     }
     let open_files = runtime::raise_open_files();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
-    match server::serve(config, Vec::new()) {
+    let claim = match Claim::take(config) {
+        Ok(claim) => claim,
+        Err(error) => return failed(&error),
+    };
+    set_temporary(claim.scratch());
+    match server::serve(config, claim, Vec::new()) {
         Ok(outcome) if outcome.unflushed_records > 0 => ExitCode::from(EXIT_LOST),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -74,4 +80,14 @@ fn set_environment() {
             unsafe { std::env::set_var(name, value) };
         }
     }
+}
+
+/// Has everything in this process make its temporary files in a folder: the system's may be small, in memory, or not there.
+#[expect(
+    unsafe_code,
+    reason = "the environment is set before the runtimes are started, where no other thread exists that could read it"
+)]
+fn set_temporary(folder: &Path) {
+    // SAFETY: until `server::serve` is called, which comes after, nothing has started a thread.
+    unsafe { std::env::set_var("TMPDIR", folder) };
 }

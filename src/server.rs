@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,15 +75,40 @@ fn with_cause(error: &LockError) -> String {
     }
 }
 
+/// A data folder that is this process's alone, for as long as it serves.
+#[derive(Debug)]
+pub struct Claim {
+    lock: DataDirLock,
+    scratch: PathBuf,
+}
+
+impl Claim {
+    /// Takes the data folder. Starts no thread.
+    ///
+    /// # Errors
+    /// [`ServeError::Lock`], [`ServeError::Folder`].
+    pub fn take(config: &Config) -> Result<Self, ServeError> {
+        let lock = DataDirLock::acquire(&config.data_dir)?;
+        let folder = || config.data_dir.display().to_string();
+        let scratch = lock.scratch().map_err(|cause| ServeError::Folder { folder: folder(), cause })?;
+        Ok(Self { lock, scratch })
+    }
+
+    /// Where temporary files are to be: beside the data, where there is room for them if anywhere. Lance makes its own where the
+    /// environment says so.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+}
+
 /// Serves until the process is told to stop (SIGTERM or SIGINT; the second one ends it at once), with backends beside the
 /// built-in ones. Prints `listening on http://ADDR` on stdout when connections are taken, which is before recovery has
 /// ended.
 ///
 /// # Errors
 /// [`ServeError`]: nothing was served, or recovery failed.
-pub fn serve(config: &Config, backends: Vec<Arc<dyn BackendFactory>>) -> Result<Outcome, ServeError> {
+pub fn serve(config: &Config, claim: Claim, backends: Vec<Arc<dyn BackendFactory>>) -> Result<Outcome, ServeError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let lock = DataDirLock::acquire(&config.data_dir)?;
     lay_out(&*disk, &config.data_dir)?;
     let runtimes = Runtimes::for_this_machine().map_err(ServeError::Process)?;
     let tables = LanceTables::new(
@@ -104,7 +129,7 @@ pub fn serve(config: &Config, backends: Vec<Arc<dyn BackendFactory>>) -> Result<
     };
     let outcome = runtimes.block_on(run(config, parts, runtimes.queries().clone()));
     runtimes.shut_down(LAST_PATIENCE);
-    drop(lock);
+    drop(claim.lock);
     outcome
 }
 

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The name of the lock file in a data folder.
 const LOCK_FILE: &str = "LOCK";
 
+/// The folder in a data folder for what is worked on, which nobody misses after the process has ended.
+const SCRATCH_FOLDER: &str = "scratch";
+
 /// The longest process id in digits, and a newline.
 const PID_BYTES_MAX: usize = 11;
 
@@ -66,6 +69,21 @@ impl DataDirLock {
         Ok(Self { folder: folder.to_path_buf(), file })
     }
 
+    /// Makes the folder for what is worked on, without what an earlier process has left there; where it is, from the root on.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn scratch(&self) -> io::Result<PathBuf> {
+        let scratch = self.folder.join(SCRATCH_FOLDER);
+        fs::create_dir_all(&scratch)?;
+        // One by one: a folder that is there needs no room on the disk.
+        for entry in fs::read_dir(&scratch)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+        }
+        scratch.canonicalize()
+    }
+
     /// The folder that is held.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -121,6 +139,17 @@ mod tests {
         drop(DataDirLock::acquire(root.path()).unwrap());
         assert_eq!(fs::read(root.path().join(LOCK_FILE)).unwrap(), b"");
         DataDirLock::acquire(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_process_was_working_on_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::acquire(root.path()).unwrap();
+        let left = lock.scratch().unwrap().join(".tmpABC");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("pages"), "x").unwrap();
+        let scratch = lock.scratch().unwrap();
+        assert!(scratch.is_absolute() && scratch.is_dir() && !left.exists());
     }
 
     #[test]

@@ -346,6 +346,16 @@ impl IndexSpec {
             let detail = format!("\"num_sub_vectors\" divides the {dim} dimensions of the column {path} evenly.");
             return Err(InvalidIndex { detail, allowed: Vec::new() });
         }
+        // Two codes of four bits share a byte.
+        let is_odd = |number: usize| !number.is_multiple_of(2);
+        if let DataType::Vector { dim, .. } = column
+            && self.params.integer("num_bits") == Some(4)
+            && (usize::try_from(*dim).is_ok_and(is_odd) || self.params.integer("num_sub_vectors").is_some_and(is_odd))
+        {
+            let detail =
+                "\"num_bits\" is 4 only where \"num_sub_vectors\" and the vectors' dimensions are even.".to_owned();
+            return Err(InvalidIndex { detail, allowed: vec!["8".to_owned()] });
+        }
         Ok(())
     }
 }

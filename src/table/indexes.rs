@@ -1,9 +1,11 @@
 //! Indexes of a table: which it is to have, and how far they are.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::model::{IndexId, IndexName, Offset};
-use crate::schema::{FieldPath, IndexSpec};
+use crate::schema::{FieldPath, IndexSpec, Lineage};
 use crate::table::TableError;
 
 /// An index that a table is to have.
@@ -15,6 +17,8 @@ pub struct IndexDefinition {
     pub name: IndexName,
     /// The columns under their names of today.
     pub columns: Vec<FieldPath>,
+    /// How earlier names became those: the dataset may not have followed yet.
+    pub lineage: Arc<Lineage>,
     /// Its kind and parameters.
     pub spec: IndexSpec,
     /// It is complete for the first time when it has the records before this offset.

@@ -125,6 +125,7 @@ impl Topic {
             None => {
                 let name =
                     ask.name.or_else(|| free_name(&there, &ask.columns, spec.kind)).ok_or_else(Problem::internal)?;
+                self.forget_gone(&rows, &there).await?;
                 let from = self.backend.levels().now().readable;
                 let index = IndexRow {
                     id: IndexId::fresh(),
@@ -153,6 +154,15 @@ impl Topic {
         };
         drop(alone);
         self.index(&name).await
+    }
+
+    /// Deletes the definitions whose columns are gone, which nobody sees: they would count.
+    async fn forget_gone(&self, rows: &[IndexRow], there: &[Present<'_>]) -> Result<(), Problem> {
+        for row in rows.iter().filter(|row| there.iter().all(|it| it.row.id != row.id)) {
+            let gone = self.services.catalog.delete_index(self.id, row.name.clone()).await;
+            gone.map_err(|err| self.catalog_problem(&err))?;
+        }
+        Ok(())
     }
 
     /// Has the topic have an index no more, durably; the dataset lets go of it in the background. Dropping the future undoes
@@ -190,6 +200,7 @@ impl Topic {
     pub(crate) fn tell_indexes(&self) {
         let Some(lane) = self.backend.lane() else { return };
         let (rows, schema) = (self.indexes.load_full(), self.schema.load_full());
+        let lineage = schema.as_ref().map(|schema| Arc::clone(&schema.lineage)).unwrap_or_default();
         let fit = present(&rows, schema.as_deref()).into_iter().filter(|present| present.unfit.is_none());
         // Records that an unclean stop has lost do not come.
         let next = self.backend.levels().now().readable;
@@ -197,6 +208,7 @@ impl Topic {
             id: row.id,
             name: row.name.clone(),
             columns,
+            lineage: Arc::clone(&lineage),
             spec: row.spec.clone(),
             from: row.from.min(next),
         });

@@ -7,7 +7,9 @@ use arrow_array::types::Int64Type;
 use lance::dataset::Dataset;
 use serde_json::json;
 
+use crate::support::api::Api;
 use crate::support::local::Local;
+use crate::support::process::Launch;
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -74,4 +76,25 @@ async fn a_topic_is_a_dataset_that_lance_opens_in_place() {
         let fragments = topic.get("stats").await.json()["fragments"].as_u64();
         assert_eq!(fragments, Some(dataset.count_fragments() as u64));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_indexes_are_built_of_lies_in_the_data_folder_and_no_longer_than_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("scratch");
+    std::fs::create_dir_all(scratch.join(".tmpLEFT")).unwrap();
+    let launch = Launch::new(folder.path()).setting("TMPDIR", "/nonexistent");
+    let server = launch.start_ready().await;
+    assert!(names(&scratch).is_empty());
+    let api = Api::new(server.base());
+    let declared = json!({"fields": [{"name": "v", "type": "vector", "dim": 4}]});
+    let topic = api.make(json!({"backend": "persisting", "schema": declared})).await;
+    topic.append("{\"v\":[1,2,3,4]}".repeat(20)).await;
+    topic.post("indexes", json!({"column": "v", "type": "ivf_flat", "name": "near"}).to_string()).await.expect(202);
+    crate::support::api::until("the index has everything", async || {
+        let index = topic.get("indexes/near").await.expect(200).json();
+        assert_ne!(index["state"], "failed", "{index}");
+        index["rows_indexed"] == 20
+    })
+    .await;
 }

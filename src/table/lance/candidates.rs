@@ -1,9 +1,10 @@
 //! The rows that an index of the dataset lets pass, so that the others need not be looked at.
 
 use lance::Dataset;
-use lance::index::DatasetIndexInternalExt as _;
+use lance::index::{DatasetIndexExt as _, DatasetIndexInternalExt as _};
 use lance_index::metrics::NoOpMetricsCollector;
 use lance_index::scalar::expression::{ScalarIndexExpr, apply_scalar_indices};
+use lance_table::format::IndexMetadata;
 use tokio::sync::Semaphore;
 
 use super::offsets::{Layout, Placed};
@@ -18,6 +19,10 @@ const CANDIDATES_MAX: usize = 1_000_000;
 const INDEX_TESTS_MAX: usize = 16;
 const ASKED_AT_ONCE: usize = 2;
 static ASKING: Semaphore = Semaphore::const_new(ASKED_AT_ONCE);
+/// An index that has a set of rows for each value reads all of them into memory when it is asked: no more than this.
+pub(super) const VALUES_BYTES_MAX: u64 = if cfg!(test) { 1 << 20 } else { 32 << 20 };
+/// The kinds of these, as Lance names what it knows of one.
+const KINDS_OF_VALUES: [&str; 2] = ["BitmapIndexDetails", "LabelListIndexDetails"];
 /// Of the rows that the index knows, one in so many may be a candidate.
 const SPARSE: u64 = 4;
 
@@ -31,6 +36,9 @@ pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Resul
     let known = dataset.scalar_index_info().await?;
     let Some(query) = apply_scalar_indices(filter.expr().clone(), &known)?.scalar_query else { return Ok(None) };
     if tests(&query) > INDEX_TESTS_MAX {
+        return Ok(None);
+    }
+    if has_too_many_values(dataset, &query).await? {
         return Ok(None);
     }
     let covered: Vec<Placed> =
@@ -58,6 +66,36 @@ pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Resul
         return Ok(None);
     }
     Ok(Some(Candidates::new(covered.iter().map(|placed| (placed.first, placed.next)), offsets)))
+}
+
+/// How many bytes the segments of one index read into memory when it is asked.
+pub(super) fn values_bytes<'s>(segments: impl Iterator<Item = &'s IndexMetadata>) -> u64 {
+    let is_of_values = |segment: &&IndexMetadata| {
+        let details = segment.index_details.as_ref();
+        details.is_some_and(|details| KINDS_OF_VALUES.iter().any(|kind| details.type_url.ends_with(kind)))
+    };
+    segments.filter(is_of_values).flat_map(|segment| segment.files.iter().flatten()).map(|file| file.size_bytes).sum()
+}
+
+/// Whether an index that a query asks is too large to be asked.
+async fn has_too_many_values(dataset: &Dataset, query: &ScalarIndexExpr) -> Result<bool, TableError> {
+    let indices = dataset.load_indices().await?;
+    let mut asked = Vec::new();
+    names(query, &mut asked);
+    let bytes = |name: &str| values_bytes(indices.iter().filter(|segment| segment.name == name));
+    Ok(asked.into_iter().any(|name| bytes(name) > VALUES_BYTES_MAX))
+}
+
+/// The indexes that a query asks.
+fn names<'q>(query: &'q ScalarIndexExpr, asked: &mut Vec<&'q str>) {
+    match query {
+        ScalarIndexExpr::Not(inner) => names(inner, asked),
+        ScalarIndexExpr::And(left, right) | ScalarIndexExpr::Or(left, right) => {
+            names(left, asked);
+            names(right, asked);
+        }
+        ScalarIndexExpr::Query(search) => asked.push(&search.index_name),
+    }
 }
 
 /// Whether the dataset has the filter's columns, in the types that the filter is bound to.

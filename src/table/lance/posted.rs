@@ -23,7 +23,7 @@ use super::offsets::POSTED_KEY;
 use crate::codec::columns::column_name;
 use crate::codec::reshape::reshape;
 use crate::model::SchemaVersion;
-use crate::schema::{Columns, Move};
+use crate::schema::{Columns, Lineage, Move};
 use crate::table::TableError;
 
 /// How far a dataset has followed: all versions before this one, and so many steps of it.
@@ -102,6 +102,15 @@ fn pending(dataset: &Dataset, columns: &Columns) -> Result<Vec<Pending>, TableEr
 /// [`TableError`] where it has taken some that these columns do not know.
 pub(super) fn pending_steps(dataset: &Dataset, columns: &Columns) -> Result<Vec<Move>, TableError> {
     Ok(pending(dataset, columns)?.into_iter().map(|pending| pending.step).collect())
+}
+
+/// The fields of a dataset as they will be named, and be there, when it has followed a lineage.
+///
+/// # Errors
+/// [`TableError`] where it has taken steps that the lineage does not know.
+pub(super) fn followed(dataset: &Dataset, lineage: &Arc<Lineage>) -> Result<LanceSchema, TableError> {
+    let columns = Columns { lineage: Arc::clone(lineage), ..Columns::default() };
+    Ok(edited(dataset.schema(), &pending_steps(dataset, &columns)?))
 }
 
 /// The fields of a dataset after steps: under their new names, without those that go.

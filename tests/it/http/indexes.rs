@@ -44,7 +44,9 @@ fn declared() -> Value {
         {"name": "id", "type": "int64"}, {"name": "kind", "type": "string"},
         {"name": "tags", "type": "list", "items": {"type": "string"}}, {"name": "text", "type": "string"},
         {"name": "v", "type": "vector", "dim": 4},
-        {"name": "nested", "type": "struct", "fields": [{"name": "odd name", "type": "int64"}]}
+        {"name": "nested", "type": "struct", "fields": [{"name": "odd name", "type": "int64"}]},
+        {"name": "odd", "type": "vector", "dim": 3},
+        {"name": "1a", "type": "struct", "fields": [{"name": "t", "type": "string"}, {"name": "é", "type": "string"}]}
     ]})
 }
 
@@ -148,7 +150,7 @@ async fn what_cannot_be_indexed_is_refused_with_what_can() {
         let vector = ["ivf_flat", "ivf_pq", "ivf_hnsw_sq"];
         assert_eq!(allowed(&refused(json!({"column": "v", "type": "btree"})).await), vector);
         assert_eq!(allowed(&refused(json!({"column": "id", "type": "ivf_pq"})).await), ["btree", "bitmap"]);
-        let columns = ["id", "kind", "tags", "text", "v", "nested"];
+        let columns = ["id", "kind", "tags", "text", "v", "nested", "odd", "1a"];
         assert_eq!(allowed(&refused(json!({"column": "nobody", "type": "btree"})).await), columns);
         assert_eq!(allowed(&refused(json!({"column": "id", "type": "hash"})).await).len(), 7);
         let params = json!({"column": "v", "type": "ivf_flat", "params": {"m": 3}});
@@ -158,6 +160,10 @@ async fn what_cannot_be_indexed_is_refused_with_what_can() {
         for body in [
             json!({"column": "v", "type": "ivf_pq", "params": {"num_sub_vectors": 3}}),
             json!({"column": "v", "type": "ivf_pq", "params": {"num_bits": 5}}),
+            json!({"column": "v", "type": "ivf_pq", "params": {"num_bits": 4, "num_sub_vectors": 1}}),
+            json!({"column": "odd", "type": "ivf_pq", "params": {"num_bits": 4}}),
+            json!({"column": "1a.t", "type": "inverted"}),
+            json!({"column": "1a.é", "type": "inverted"}),
             json!({"column": "v", "type": "ivf_pq", "params": {"num_partitions": 0}}),
             json!({"column": "v", "type": "ivf_hnsw_sq", "params": {"m": 65}}),
             json!({"column": "v", "type": "ivf_hnsw_sq", "params": {"ef_construction": 513}}),
@@ -195,6 +201,21 @@ async fn an_index_follows_its_column_and_goes_with_it() {
     topic.call("DELETE", "indexes/kinds", &[], "").await.problem(404, "not_found");
     let listed = topic.get("indexes").await.expect(200).json();
     assert_eq!(listed["indexes"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test]
+async fn an_index_whose_column_is_gone_counts_no_more() {
+    let topic = filled("persisting", 1).await;
+    for _ in 0..2 {
+        let add: Vec<Value> =
+            (0..40).map(|at| json!({"op": "add", "path": format!("c{at}"), "to": {"type": "int64"}})).collect();
+        topic.post("schemas", json!({"changes": add}).to_string()).await.expect(201);
+        for at in 0..40 {
+            create(&topic, json!({"column": format!("c{at}"), "type": "btree"})).await;
+        }
+        let drop: Vec<Value> = (0..40).map(|at| json!({"op": "drop", "path": format!("c{at}")})).collect();
+        topic.post("schemas", json!({"changes": drop}).to_string()).await.expect(201);
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! One segment of an index, built beside commits and readers; nothing is committed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::{Array as _, ArrayRef, RecordBatch, cast::AsArray as _};
 use arrow_schema::DataType as ArrowType;
-use futures::TryStreamExt as _;
 use lance::Dataset;
 use lance::index::DatasetIndexExt as _;
 use lance::index::vector::VectorIndexParams;
@@ -20,13 +19,14 @@ use lance_table::format::IndexMetadata;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::cells::{Cells, bytes_sample};
 use super::progress::Progress;
+use super::vectors::{self, Seen};
 use crate::model::Offset;
 use crate::schema::{IndexSpec, IndexType, NGRAM_MAX, NGRAM_MIN};
 use crate::table::TableError;
 use crate::table::lance::error::foreign;
 use crate::table::lance::offsets::Placed;
-use crate::table::lance::read::part;
 
 /// A product quantizer of 8 bits is trained on at least so many vectors.
 const QUANTIZER_ROWS: usize = 256;
@@ -34,13 +34,13 @@ const QUANTIZER_ROWS: usize = 256;
 /// and finds next to nothing more: what is found is refined by the vectors themselves.
 const QUANTIZER_SAMPLE: usize = 64;
 const QUANTIZER_ROUNDS: usize = 20;
-/// How many rows a cell with a graph has on average, at most: a graph is built in one go, which nothing can stop. Cells differ, so
-/// that this is half of what is bearable.
-const GRAPH_ROWS: u64 = 100_000;
 /// How much memory the build of an inverted index takes, in MiB.
 const TEXT_MEMORY_MIB: u64 = 256;
 /// The dimensions that one code of a product quantizer stands for, unless it is said otherwise.
-const DIMENSIONS_A_CODE: usize = 4;
+const DIMENSIONS_A_CODE: usize = 8;
+/// As many codes at least where each has so many dimensions: few codes tell near vectors apart too badly.
+const CODES_MIN: usize = 16;
+const DIMENSIONS_A_CODE_MIN: usize = 4;
 
 /// A column of a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,17 @@ pub(super) struct Built {
     pub(super) step: Option<IndexMetadata>,
     /// Whether it stands in for what could not be made of so few rows.
     pub(super) makeshift: bool,
+    /// How many rows it was made of.
+    pub(super) rows: u64,
+}
+
+/// What came of a build.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The segment; none where its rows have nothing that could be indexed.
+    pub(super) built: Option<Built>,
+    /// Fragments that were left out, as no index of the kind can have them.
+    pub(super) unfit: BTreeSet<u64>,
 }
 
 /// A segment that is to be built.
@@ -79,20 +90,22 @@ pub(super) struct Order {
     pub(super) progress: Arc<Progress>,
 }
 
-/// Builds a segment; none where its rows have nothing that could be indexed.
-pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
-    let Order { mut dataset, uuid, name, column, spec, over, hollow, progress } = order;
-    let mut makeshift = false;
+/// Builds a segment.
+pub(super) async fn segment(order: Order) -> Result<Outcome, TableError> {
+    let Order { mut dataset, uuid, name, column, spec, mut over, hollow, progress } = order;
+    let mut seen = Seen::default();
     if spec.kind.is_vector() {
         let past: Vec<Placed> = over.iter().filter(|placed| placed.next > hollow).copied().collect();
-        let vectors = count_vectors(&dataset, &column, &past, QUANTIZER_ROWS).await?;
-        if vectors == 0 {
-            return Ok(None);
+        seen = vectors::look(&dataset, &column, &past, metric(&spec)).await?;
+        over.retain(|placed| !seen.unfit.contains(&placed.id));
+        if seen.vectors == 0 {
+            return Ok(Outcome { built: None, unfit: seen.unfit });
         }
-        makeshift = spec.kind == IndexType::IvfPq && vectors < QUANTIZER_ROWS;
     }
+    let Seen { vectors, unfit } = seen;
+    let makeshift = spec.kind == IndexType::IvfPq && vectors < QUANTIZER_ROWS;
     let rows = over.iter().map(Placed::rows).sum();
-    let (kind, params) = prepared(&spec, &column, rows, makeshift)?;
+    let (kind, params) = prepared(&spec, &column, (rows, vectors), makeshift)?;
     let names: Vec<&str> = column.names.iter().map(String::as_str).collect();
     let path = format_field_path(&names);
     let ids = over.iter().map(|placed| u32::try_from(placed.id)).collect::<Result<Vec<u32>, _>>();
@@ -105,11 +118,11 @@ pub(super) async fn segment(order: Order) -> Result<Option<Built>, TableError> {
     }
     let segment = builder.execute_uncommitted().await?;
     if spec.kind != IndexType::Inverted {
-        return Ok(Some(Built { segment, step: None, makeshift }));
+        return Ok(Outcome { built: Some(Built { segment, step: None, makeshift, rows }), unfit });
     }
     // What is written of some fragments' text is parts for a later merge, also where these are all.
     let merged = dataset.merge_existing_index_segments(vec![segment.clone()]).await?;
-    Ok(Some(Built { segment: merged, step: Some(segment), makeshift }))
+    Ok(Outcome { built: Some(Built { segment: merged, step: Some(segment), makeshift, rows }), unfit })
 }
 
 /// Whether the number of a segment over some fragments can be said; Lance keeps it to itself for the others.
@@ -117,58 +130,26 @@ const fn takes_uuid(kind: IndexType) -> bool {
     !matches!(kind, IndexType::BTree | IndexType::LabelList)
 }
 
-/// How many rows of fragments have a vector, as far as `enough`.
-async fn count_vectors(
-    dataset: &Dataset,
-    column: &Column,
-    over: &[Placed],
-    enough: usize,
-) -> Result<usize, TableError> {
-    let schema = dataset.schema().project_by_ids(&[column.field], true);
-    let mut found = 0;
-    for placed in over {
-        let batches = part(dataset, &schema, *placed, 0, placed.rows()).await?;
-        futures::pin_mut!(batches);
-        while let Some(batch) = batches.try_next().await? {
-            let values = leaf(&batch, &column.names).ok_or_else(|| foreign("a column was not read"))?;
-            found += values.len() - values.null_count();
-            if found >= enough {
-                return Ok(found);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The values at the end of a path.
-fn leaf(batch: &RecordBatch, names: &[String]) -> Option<ArrayRef> {
-    let (first, rest) = names.split_first()?;
-    let mut values = Arc::clone(batch.column_by_name(first)?);
-    for name in rest {
-        values = Arc::clone(values.as_struct_opt()?.column_by_name(name)?);
-    }
-    Some(values)
-}
-
+/// How Lance is to build it, of so many rows with so many vectors.
 fn prepared(
     spec: &IndexSpec,
     column: &Column,
-    rows: u64,
+    counts: (u64, usize),
     makeshift: bool,
 ) -> Result<(LanceType, Box<dyn LanceParams>), TableError> {
     let scalar = |kind, builtin: BuiltinIndexType| -> (LanceType, Box<dyn LanceParams>) {
         (kind, Box::new(ScalarIndexParams::for_builtin(builtin)))
     };
-    Ok(match spec.kind {
-        IndexType::BTree => scalar(LanceType::BTree, BuiltinIndexType::BTree),
-        IndexType::Bitmap => scalar(LanceType::Bitmap, BuiltinIndexType::Bitmap),
-        IndexType::LabelList => scalar(LanceType::LabelList, BuiltinIndexType::LabelList),
-        IndexType::Inverted => (LanceType::Inverted, Box::new(text_params(spec))),
-        IndexType::IvfFlat => (LanceType::IvfFlat, Box::new(vector_params(spec, column, rows, false)?)),
-        IndexType::IvfPq if makeshift => (LanceType::IvfFlat, Box::new(vector_params(spec, column, rows, true)?)),
-        IndexType::IvfPq => (LanceType::IvfPq, Box::new(vector_params(spec, column, rows, false)?)),
-        IndexType::IvfHnswSq => (LanceType::IvfHnswSq, Box::new(vector_params(spec, column, rows, false)?)),
-    })
+    let kind = match spec.kind {
+        IndexType::BTree => return Ok(scalar(LanceType::BTree, BuiltinIndexType::BTree)),
+        IndexType::Bitmap => return Ok(scalar(LanceType::Bitmap, BuiltinIndexType::Bitmap)),
+        IndexType::LabelList => return Ok(scalar(LanceType::LabelList, BuiltinIndexType::LabelList)),
+        IndexType::Inverted => return Ok((LanceType::Inverted, Box::new(text_params(spec)))),
+        IndexType::IvfPq if !makeshift => LanceType::IvfPq,
+        IndexType::IvfFlat | IndexType::IvfPq => LanceType::IvfFlat,
+        IndexType::IvfHnswSq => LanceType::IvfHnswSq,
+    };
+    Ok((kind, Box::new(vector_params(spec, column, counts, makeshift)?)))
 }
 
 /// The measure of distance that an index is for.
@@ -183,19 +164,22 @@ fn metric(spec: &IndexSpec) -> DistanceType {
 fn vector_params(
     spec: &IndexSpec,
     column: &Column,
-    rows: u64,
+    (rows, vectors): (u64, usize),
     makeshift: bool,
 ) -> Result<VectorIndexParams, TableError> {
     let params = &spec.params;
     let metric = metric(spec);
-    let ArrowType::FixedSizeList(_, dim) = &column.data_type else { return Err(foreign("a column holds no vectors")) };
+    let ArrowType::FixedSizeList(item, dim) = &column.data_type else {
+        return Err(foreign("a column holds no vectors"));
+    };
     let dim = usize::try_from(*dim).unwrap_or_default();
-    // What is not said goes by the number of rows: Lance knows how large a cell of each kind is best.
-    let ivf = IvfBuildParams { num_partitions: partitions(spec, rows), ..IvfBuildParams::default() };
+    let vector_bytes = dim * item.data_type().primitive_width().unwrap_or(size_of::<f64>());
+    let Cells { count, sample } = Cells::of(spec, makeshift, rows, vectors, vector_bytes);
+    let ivf = IvfBuildParams { num_partitions: Some(count), sample_rate: sample, ..IvfBuildParams::default() };
     Ok(match spec.kind {
         IndexType::IvfPq if !makeshift => {
-            let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim));
             let num_bits = params.integer("num_bits").unwrap_or(8);
+            let num_sub_vectors = params.integer("num_sub_vectors").unwrap_or_else(|| codes(dim, num_bits));
             let pq = PQBuildParams {
                 num_sub_vectors,
                 num_bits,
@@ -210,26 +194,20 @@ fn vector_params(
             let m = params.integer("m").unwrap_or(usual.m);
             let ef_construction = params.integer("ef_construction").unwrap_or(usual.ef_construction);
             let hnsw = HnswBuildParams { m, ef_construction, ..usual };
-            VectorIndexParams::with_ivf_hnsw_sq_params(metric, ivf, hnsw, SQBuildParams::default())
+            let sq = SQBuildParams { sample_rate: bytes_sample(vector_bytes), ..SQBuildParams::default() };
+            VectorIndexParams::with_ivf_hnsw_sq_params(metric, ivf, hnsw, sq)
         }
         _ => VectorIndexParams::with_ivf_flat_params(metric, ivf),
     })
 }
 
-/// How many cells there are, where that is not left to Lance.
-fn partitions(spec: &IndexSpec, rows: u64) -> Option<usize> {
-    let asked = spec.params.integer("num_partitions");
-    let least = match spec.kind {
-        IndexType::IvfHnswSq => usize::try_from(rows.div_ceil(GRAPH_ROWS)).unwrap_or(usize::MAX),
-        _ => 0,
-    };
-    if least > 1 { Some(asked.unwrap_or(0).max(least)) } else { asked }
-}
-
-/// How many codes stand for a vector: one for each few dimensions, as evenly as these can be cut.
-fn codes(dim: usize) -> usize {
-    let wanted = (dim / DIMENSIONS_A_CODE).max(1);
-    (1..=wanted).rev().find(|codes| dim.is_multiple_of(*codes)).unwrap_or(1)
+/// How many codes stand for a vector: one for each few dimensions, as evenly as these can be cut; of four bits, whole bytes of
+/// them.
+fn codes(dim: usize, bits: usize) -> usize {
+    let step = if bits == 4 { 2 } else { 1 };
+    let fewest = CODES_MIN.min(dim / DIMENSIONS_A_CODE_MIN);
+    let wanted = (dim / DIMENSIONS_A_CODE).max(fewest).max(step);
+    (1..=wanted).rev().find(|codes| dim.is_multiple_of(*codes) && codes.is_multiple_of(step)).unwrap_or(step)
 }
 
 fn text_params(spec: &IndexSpec) -> ScalarIndexParams {
@@ -258,20 +236,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_graph_is_over_more_rows_than_can_be_waited_for() {
-        let spec = |kind, params: serde_json::Value| IndexSpec::new(kind, params.as_object().unwrap().clone()).unwrap();
-        let graph = |params| spec(IndexType::IvfHnswSq, params);
-        assert_eq!(partitions(&graph(json!({})), 100_000), None);
-        assert_eq!(partitions(&graph(json!({})), 5_000_001), Some(51));
-        assert_eq!(partitions(&graph(json!({"num_partitions": 1})), 5_000_000), Some(50));
-        assert_eq!(partitions(&graph(json!({"num_partitions": 99})), 5_000_000), Some(99));
-        assert_eq!(partitions(&spec(IndexType::IvfFlat, json!({"num_partitions": 1})), 5_000_000), Some(1));
-    }
-
-    #[test]
     fn codes_cut_dimensions_evenly() {
-        for (dim, expected) in [(128, 32), (768, 192), (1, 1), (3, 1), (8, 2), (7, 1), (10, 2), (1_536, 384)] {
-            assert_eq!(codes(dim), expected, "{dim}");
+        for (dim, expected) in
+            [(128, 16), (768, 96), (1, 1), (3, 1), (8, 2), (7, 1), (10, 2), (64, 16), (96, 16), (1_536, 192)]
+        {
+            assert_eq!(codes(dim, 8), expected, "{dim}");
+        }
+        for (dim, expected) in [(128, 16), (100, 10), (2, 2), (6, 2), (10, 2), (1_536, 192)] {
+            assert_eq!(codes(dim, 4), expected, "{dim}, of four bits");
         }
     }
 }

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::REST_FIRST;
-use super::make::uuids;
+use super::make::{TOO_MANY_VALUES, uuids};
 use super::plan::Task;
 use super::survey::{Part, Survey, survey};
+use crate::schema::IndexType;
 use crate::table::TableError;
 use crate::table::lance::offsets::INDEXES_KEY;
 use crate::table::lance::open::Version;
@@ -37,9 +38,14 @@ pub(super) enum Step {
 }
 
 /// What a client is told of a build that failed: paths and causes go to the log.
-fn told(error: &TableError) -> String {
+pub(super) fn told(error: &TableError) -> String {
     match error {
         TableError::DiskFull => "The disk is too full to build the index.",
+        TableError::Failed { cause } if cause == TOO_MANY_VALUES => TOO_MANY_VALUES,
+        // What DataFusion says where it has no room to sort.
+        TableError::Failed { cause } if cause.contains("Resources exhausted") => {
+            "The column has values that are too long for an index of this type."
+        }
         _ => "The index could not be built; the server's log says why, and it is tried again.",
     }
     .to_owned()
@@ -118,7 +124,8 @@ impl Inner {
     async fn index_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<Next, TableError> {
         let wanted = self.indexes.wanted();
         let Some(version) = self.version().await? else { return Ok(Next::Later(None)) };
-        let found = survey(&version, &wanted).await?;
+        let mut found = survey(&version, &wanted).await?;
+        self.indexes.leave_out(&mut found, &version);
         if !found.unwanted.is_empty() {
             self.commit_indexes(None, found.unwanted.iter().map(|it| it.uuid).collect(), stop).await?;
             return Ok(Next::Again);
@@ -138,7 +145,8 @@ impl Inner {
         };
         let wanted = self.indexes.wanted();
         let Some(version) = self.version().await? else { return Ok(Next::Later(None)) };
-        let found = survey(&version, &wanted).await?;
+        let mut found = survey(&version, &wanted).await?;
+        self.indexes.leave_out(&mut found, &version);
         match self.next_step(&found, &version) {
             Step::Wait(pause) => Ok(Next::Later(pause)),
             Step::Build { part, task } => {
@@ -192,10 +200,15 @@ impl Inner {
     async fn take(self: &Arc<Self>, part: &Part<'_>, task: &Task, version: &Version, stop: &CancellationToken) {
         let began = Instant::now();
         let id = part.definition.id;
-        let stop = &self.indexes.begin(id, stop);
+        let all = stop;
+        let stop = &self.indexes.begin(id, all);
+        // A graph goes on being built when nobody waits for it any more, and the next one would be built beside it: they would have
+        // all of the threads that Lance writes with.
+        let is_waited_for = part.definition.spec.kind == IndexType::IvfHnswSq;
+        let abort = if is_waited_for { all } else { stop };
         let outcome = match task {
             Task::Remove(places) => self.commit_indexes(None, uuids(part, places), stop).await.map(drop),
-            Task::Build(places) => self.build(part, places, version, stop).await,
+            Task::Build(places) => self.build(part, places, version, (stop, abort)).await,
         };
         self.indexes.pace.lock().built = Some((Instant::now(), began.elapsed()));
         self.indexes.with_known(id, |known| {

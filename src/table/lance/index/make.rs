@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::Hollow;
 use super::build;
 use super::notes::{Note, Notes};
 use super::progress::Progress;
 use super::survey::{Part, is_overtaken};
 use crate::io::point;
 use crate::table::TableError;
+use crate::table::lance::candidates::{VALUES_BYTES_MAX, values_bytes};
 use crate::table::lance::commit::INDICES_FOLDER;
 use crate::table::lance::error::{blocking, joined};
 use crate::table::lance::offsets::Placed;
@@ -27,28 +27,34 @@ use crate::table::lance::upkeep::files_within;
 
 /// What stays free on the disk beside what is to be indexed.
 const ROOM_LEFT: u64 = 64 << 20;
+/// What a client is told of an index of a row set for each value that would be too large.
+pub(super) const TOO_MANY_VALUES: &str =
+    "The column has too many or too long distinct values: use an index of type btree.";
 
 impl Inner {
+    /// Builds a segment and commits it unless it is told to stop; it stops at once where it is told to abort.
     pub(super) async fn build(
         self: &Arc<Self>,
         part: &Part<'_>,
         places: &[usize],
         version: &Version,
-        stop: &CancellationToken,
+        (stop, abort): (&CancellationToken, &CancellationToken),
     ) -> Result<(), TableError> {
         let Some(column) = &part.column else { return Ok(()) };
-        let number = version.dataset.manifest().version;
         // Its files stay until they are read.
-        let pin = self.pins.pin(number);
+        let pin = self.pins.pin(version.dataset.manifest().version);
         let over = part.fragments_of(version, places);
         let rows: u64 = over.iter().map(Placed::rows).sum();
+        let is_new = |id: &u64| part.uncovered.iter().any(|placed| placed.id == *id);
+        let new: Vec<u64> = over.iter().map(|placed| placed.id).filter(is_new).collect();
         self.check_index_room(&over).await?;
         let definition = part.definition;
+        let is_left = |placed: &Placed| placed.first < definition.from && !new.contains(&placed.id);
+        let partial = !part.is_begun && part.uncovered.iter().any(is_left);
         let progress = Arc::new(Progress::new(definition.spec.kind, rows));
         self.indexes.with_known(definition.id, |known| known.progress = Some(Arc::clone(&progress)));
-        let uuid = Uuid::now_v7();
         let order = build::Order {
-            uuid,
+            uuid: Uuid::now_v7(),
             dataset: version.dataset.as_ref().clone(),
             name: part.name.clone(),
             column: column.clone(),
@@ -57,55 +63,87 @@ impl Inner {
             hollow: self.indexes.hollow_to(part),
             progress,
         };
+        let ended = self.run_build(order, abort).await;
+        drop(pin);
+        let Some(build::Outcome { built, unfit }) = ended? else { return Ok(()) };
+        if !unfit.is_empty() {
+            warn!(
+                dataset = %self.place.dataset.display(), index = %definition.name, fragments = ?unfit,
+                "fragments with vectors that are too long to be measured are not indexed"
+            );
+        }
+        self.indexes.leave_out_from_now_on(definition.id, column.field, unfit);
+        match built {
+            Some(built) => {
+                let mut note = Note::new(definition.id, part.place, built.rows);
+                (note.makeshift, note.partial) = (built.makeshift, partial);
+                self.commit_built(part, places, version, (built, note), stop).await
+            }
+            // The others are looked at next, without these.
+            None if !new.is_empty() && new.len() < part.uncovered.len() => {
+                self.indexes.leave_out_from_now_on(definition.id, column.field, new);
+                Ok(())
+            }
+            None => {
+                self.indexes.note_nothing(part, version);
+                Ok(())
+            }
+        }
+    }
+
+    /// Builds until it is told to stop; nothing has been built then.
+    async fn run_build(
+        &self,
+        order: build::Order,
+        abort: &CancellationToken,
+    ) -> Result<Option<build::Outcome>, TableError> {
+        let uuid = order.uuid;
         // On a task of its own: what Lance does not foresee ends that task and nothing else.
         let mut building = self.shared.runtime.spawn(build::segment(order));
         let built = tokio::select! {
-            built = &mut building => joined(built),
-            () = stop.cancelled() => {
+            built = &mut building => joined(built).map(Some),
+            () = abort.cancelled() => {
                 building.abort();
                 // Until then it may write.
                 drop(building.await);
-                self.forget_unbuilt(uuid).await;
-                return Ok(());
+                Ok(None)
             }
         };
-        drop(pin);
-        let built = match built {
-            Ok(built) => built,
-            Err(error) => {
-                self.forget_unbuilt(uuid).await;
-                return Err(error);
-            }
-        };
-        let Some(built) = built else {
-            self.indexes.with_known(definition.id, |known| {
-                let bare = Some(column.field).filter(|_| part.segments.is_empty());
-                known.hollow.insert(part.place, Hollow { version: number, bare, next: version.layout.next });
-            });
-            return Ok(());
-        };
-        if let Some(step) = &built.step {
-            let kept = segment_files(&self.place.dataset, &built.segment);
-            let mut files = segment_files(&self.place.dataset, step);
-            files.retain(|file| !kept.contains(file));
-            self.remove_index_files(files).await;
+        if !matches!(built, Ok(Some(_))) {
+            self.forget_unbuilt(uuid).await;
+        }
+        built
+    }
+
+    async fn commit_built(
+        self: &Arc<Self>,
+        part: &Part<'_>,
+        places: &[usize],
+        version: &Version,
+        (built, note): (build::Built, Note),
+        stop: &CancellationToken,
+    ) -> Result<(), TableError> {
+        let build::Built { segment, step, rows, .. } = built;
+        let files = segment_files(&self.place.dataset, &segment);
+        if let Some(step) = &step {
+            let mut step_files = segment_files(&self.place.dataset, step);
+            step_files.retain(|file| !files.contains(file));
+            self.remove_index_files(step_files).await;
         }
         point::passed("index", "written");
-        let note = Note::new(definition.id, part.place, rows, built.makeshift);
-        let files = segment_files(&self.place.dataset, &built.segment);
-        let committed = match self.sync_index(files).await {
+        let committed = match check_values(part, places, &segment).and(self.sync_index(files).await) {
             Ok(()) => {
                 let made_of = version.dataset.fragments();
-                self.commit_indexes(Some((&built.segment, note, made_of)), uuids(part, places), stop).await
+                self.commit_indexes(Some((&segment, note, made_of)), uuids(part, places), stop).await
             }
             Err(error) => Err(error),
         };
         if !matches!(committed, Ok(true)) {
-            self.forget_index(&built.segment).await;
+            self.forget_index(&segment).await;
         }
         debug!(
-            dataset = %self.place.dataset.display(), index = %definition.name, rows, replaced = places.len(), ?committed,
-            "an index was built"
+            dataset = %self.place.dataset.display(), index = %part.definition.name, rows, replaced = places.len(),
+            ?committed, "an index was built"
         );
         committed.map(drop)
     }
@@ -192,6 +230,15 @@ impl Inner {
             warn!(dataset = %self.place.dataset.display(), %error, "files of an index that came to nothing stay");
         }
     }
+}
+
+/// Refuses an index that would be read as a whole whenever it is asked, where it is too large for that.
+fn check_values(part: &Part<'_>, places: &[usize], segment: &IndexMetadata) -> Result<(), TableError> {
+    let kept = part.segments.iter().enumerate().filter(|(place, _)| !places.contains(place)).map(|(_, kept)| kept);
+    if values_bytes(kept.chain([segment])) > VALUES_BYTES_MAX {
+        return Err(TableError::Failed { cause: TOO_MANY_VALUES.to_owned() });
+    }
+    Ok(())
 }
 
 /// The segments at places, and what is replaced besides.

@@ -5,6 +5,7 @@
 //! dataset that is searched all the same, and the next process goes on from there. Only a manifest is committed in the lane.
 
 mod build;
+mod cells;
 mod keep;
 mod make;
 mod notes;
@@ -12,8 +13,10 @@ mod plan;
 mod progress;
 mod standing;
 mod survey;
+mod vectors;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
@@ -23,8 +26,9 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
-use self::survey::Part;
 pub(super) use self::survey::name_of;
+use self::survey::{Part, Survey};
+use super::offsets::Layout;
 use super::open::Version;
 use crate::model::{IndexId, Offset};
 use crate::table::{Cause, IndexDefinition};
@@ -34,6 +38,9 @@ const IDLE_SHARE: u32 = 10;
 /// How long a build that has failed rests before it is tried again, at first and at last.
 const REST_FIRST: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(15 * 60);
+/// How many fragments that an index cannot have are kept apart from merges.
+const APART_MAX: usize = 16;
+
 /// What is known of one table's indexes.
 #[derive(Debug)]
 pub(super) struct State {
@@ -70,6 +77,8 @@ struct Known {
     ended: HashMap<usize, Instant>,
     /// Columns that had nothing to index.
     hollow: HashMap<usize, Hollow>,
+    /// Fragments that no index of the kind can have, by column: what is in them is looked at row by row.
+    unfit: HashMap<i32, BTreeSet<u64>>,
 }
 
 /// Where a column had nothing to index.
@@ -102,6 +111,14 @@ impl Default for State {
             pace: Mutex::new(pace),
             known: Mutex::default(),
         }
+    }
+}
+
+impl Trouble {
+    /// After so many failures in a row.
+    fn after(tries: u32, error: String) -> Self {
+        let rest = REST_FIRST.saturating_mul(1 << tries.clamp(1, 16).saturating_sub(1)).min(REST_MAX);
+        Self { error, tries, until: Instant::now() + rest }
     }
 }
 
@@ -190,10 +207,53 @@ impl State {
 
     fn fail(&self, id: IndexId, error: String) {
         self.with(id, |known| {
-            let tries = known.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
-            let rest = REST_FIRST.saturating_mul(1 << tries.min(16).saturating_sub(1)).min(REST_MAX);
-            known.trouble = Some(Trouble { error, tries, until: Instant::now() + rest });
+            let tries = known.trouble.as_ref().map_or(0, |trouble| trouble.tries).saturating_add(1);
+            known.trouble = Some(Trouble::after(tries, error));
         });
+    }
+
+    /// Notes fragments that an index of a column cannot have.
+    fn leave_out_from_now_on(&self, id: IndexId, field: i32, unfit: impl IntoIterator<Item = u64>) {
+        self.with_known(id, |known| known.unfit.entry(field).or_default().extend(unfit));
+    }
+
+    /// Notes that a column has nothing to index.
+    fn note_nothing(&self, part: &Part<'_>, version: &Version) {
+        let number = version.dataset.manifest().version;
+        let field = part.column.as_ref().map(|column| column.field);
+        self.with_known(part.definition.id, |known| {
+            // What was left out may come again in other fragments, which are looked at then.
+            let has_unfit = field.and_then(|field| known.unfit.get(&field)).is_some_and(|unfit| !unfit.is_empty());
+            let bare = field.filter(|_| part.segments.is_empty() && !has_unfit);
+            known.hollow.insert(part.place, Hollow { version: number, bare, next: version.layout.next });
+        });
+    }
+
+    /// Leaves out the fragments that an index cannot have: nothing is due because of them.
+    fn leave_out(&self, found: &mut Survey<'_>, version: &Version) {
+        let mut known = self.known.lock();
+        for part in &mut found.parts {
+            let Some(column) = &part.column else { continue };
+            let known = known.get_mut(&part.definition.id);
+            let Some(unfit) = known.and_then(|known| known.unfit.get_mut(&column.field)) else { continue };
+            unfit.retain(|id| version.layout.fragments.binary_search_by_key(id, |placed| placed.id).is_ok());
+            part.leave_out(unfit);
+        }
+    }
+
+    /// The fragments as merges are to see them: what an index cannot have is left as large enough, or whatever was merged with it
+    /// would be in no index either. A few of these are; where there are many, merges matter more.
+    pub(super) fn for_merges<'l>(&self, layout: &'l Layout, whole_bytes: u64) -> Cow<'l, Layout> {
+        let known = self.known.lock();
+        let unfit: BTreeSet<u64> = known.values().flat_map(|known| known.unfit.values().flatten()).copied().collect();
+        if unfit.is_empty() || unfit.len() > APART_MAX {
+            return Cow::Borrowed(layout);
+        }
+        let mut layout = layout.clone();
+        for placed in layout.fragments.iter_mut().filter(|placed| unfit.contains(&placed.id)) {
+            placed.bytes = placed.bytes.max(whole_bytes);
+        }
+        Cow::Owned(layout)
     }
 
     fn hollow(&self, part: &Part<'_>) -> Option<Hollow> {
@@ -221,3 +281,6 @@ mod tests;
 
 #[cfg(test)]
 mod state_tests;
+
+#[cfg(test)]
+mod limits_tests;

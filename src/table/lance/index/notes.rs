@@ -21,11 +21,14 @@ pub(super) struct Note {
     /// Whether it stands in for what could not be made of so few rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) makeshift: bool,
+    /// Whether more of what the index is to begin with was still to come when it was made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) partial: bool,
 }
 
 impl Note {
-    pub(super) fn new(index: IndexId, column: usize, rows: u64, makeshift: bool) -> Self {
-        Self { index: index.to_string(), column, rows, makeshift }
+    pub(super) fn new(index: IndexId, column: usize, rows: u64) -> Self {
+        Self { index: index.to_string(), column, rows, makeshift: false, partial: false }
     }
 
     /// Whether it was made for a column of a definition.

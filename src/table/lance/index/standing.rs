@@ -33,7 +33,7 @@ impl Inner {
             // Where it had nothing of what it is to begin with, it is ready, whatever has come since.
             let has_been_seen =
                 || self.indexes.hollow_to(part) >= definition.from || self.indexes.is_hollow(part, version);
-            !part.segments.is_empty() || (version.layout.next >= definition.from && has_been_seen())
+            part.is_begun || (version.layout.next >= definition.from && has_been_seen())
         };
         // What it is to begin with may be nothing.
         let has_nothing = definition.from <= earliest;

@@ -1,5 +1,7 @@
 //! How the indexes that a table is to have lie over one version of its dataset.
 
+use std::collections::BTreeSet;
+
 use arrow_schema::DataType as ArrowType;
 use lance::Dataset;
 use lance::index::DatasetIndexExt as _;
@@ -8,13 +10,15 @@ use lance_table::format::{Fragment, IndexMetadata, Manifest};
 use uuid::Uuid;
 
 use super::build::Column;
+use super::cells::GRAPH_ROWS;
 use super::notes::{Note, Notes};
-use super::plan::{Coverage, SegmentRows, Task};
+use super::plan::{Coverage, SegmentRows, Task, which_fit};
 use crate::codec::columns::column_name;
 use crate::model::Offset;
-use crate::schema::FieldPath;
+use crate::schema::{FieldPath, IndexType};
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::Version;
+use crate::table::lance::posted::followed;
 use crate::table::{IndexDefinition, TableError};
 
 /// One column of a definition.
@@ -30,6 +34,8 @@ pub(super) struct Part<'d> {
     /// Its segments.
     pub(super) segments: Vec<IndexMetadata>,
     pub(super) coverage: Coverage,
+    /// Whether they have, or have had, all that the index is to begin with.
+    pub(super) is_begun: bool,
     /// The fragments that none of them has.
     pub(super) uncovered: Vec<Placed>,
     /// Segments over the column that another tool has made under its name, as optimizing does: they go when ours comes.
@@ -52,8 +58,9 @@ pub(super) async fn survey<'d>(version: &Version, wanted: &'d [IndexDefinition])
     let notes = Notes::of(version.dataset.manifest());
     let mut survey = Survey { parts: Vec::new(), unwanted: Vec::new() };
     for definition in wanted {
+        let followed = followed(&version.dataset, &definition.lineage)?;
         for (place, path) in definition.columns.iter().enumerate() {
-            let column = column_of(version.dataset.schema(), path);
+            let column = field_of(&followed, path).and_then(|field| column_of(version.dataset.schema(), field));
             survey.parts.push(part(version, &present, &notes, definition, place, column));
         }
     }
@@ -110,13 +117,15 @@ fn part<'d>(
     let segments: Vec<SegmentRows> = segments.collect();
     let is_covered = |placed: &Placed| noted.iter().any(|(segment, _)| has(segment, placed));
     let uncovered: Vec<Placed> = fragments.iter().filter(|placed| !is_covered(placed)).copied().collect();
-    let coverage = Coverage { segments, uncovered: uncovered.iter().map(Placed::rows).sum() };
+    let rows_max = (definition.spec.kind == IndexType::IvfHnswSq).then_some(GRAPH_ROWS);
+    let coverage = Coverage { segments, uncovered: uncovered.iter().map(Placed::rows).sum(), rows_max };
     let foreign = present.iter().filter(|segment| segment.name == name && notes.get(segment.uuid).is_none());
     let (replaced, others): (Vec<&IndexMetadata>, Vec<_>) = foreign.partition(|segment| is_of_column(segment));
     let replaced = replaced.into_iter().map(|segment| segment.uuid).collect();
     let is_name_taken = !others.is_empty();
+    let is_begun = noted.iter().any(|(_, note)| !note.partial);
     let segments = noted.into_iter().map(|(segment, _)| segment.clone()).collect();
-    Part { definition, place, name, column, segments, coverage, uncovered, replaced, is_name_taken }
+    Part { definition, place, name, column, segments, coverage, is_begun, uncovered, replaced, is_name_taken }
 }
 
 /// Whether a segment has the rows of a fragment. No two fragments ever have the same number, so those that it was made of and
@@ -133,11 +142,20 @@ impl Part<'_> {
         task.or_else(|| (!self.replaced.is_empty() && !self.coverage.is_behind()).then(|| Task::Remove(Vec::new())))
     }
 
-    /// The fragments of those segments, and those that none has, in order.
+    /// Takes some fragments for no concern of it.
+    pub(super) fn leave_out(&mut self, unfit: &BTreeSet<u64>) {
+        self.uncovered.retain(|placed| !unfit.contains(&placed.id));
+        self.coverage.uncovered = self.uncovered.iter().map(Placed::rows).sum();
+    }
+
+    /// The fragments of those segments, and of those that none has the first, as many as have room beside them, in order.
     pub(super) fn fragments_of(&self, version: &Version, places: &[usize]) -> Vec<Placed> {
         let chosen: Vec<&IndexMetadata> = places.iter().filter_map(|place| self.segments.get(*place)).collect();
+        let room = self.coverage.room_beside(places);
+        let taken = which_fit(self.uncovered.iter().map(Placed::rows), room, self.coverage.live(places) == 0);
         let is_in = |placed: &&Placed| {
-            chosen.iter().any(|segment| has(segment, placed)) || self.uncovered.iter().any(|it| it.id == placed.id)
+            let is_taken = || self.uncovered.iter().take(taken).any(|it| it.id == placed.id);
+            chosen.iter().any(|segment| has(segment, placed)) || is_taken()
         };
         version.layout.fragments.iter().filter(is_in).copied().collect()
     }
@@ -150,20 +168,26 @@ impl Part<'_> {
     }
 }
 
-/// The column at a path, through structs.
-fn column_of(schema: &LanceSchema, path: &FieldPath) -> Option<Column> {
+/// The number of the field at a path, through structs.
+fn field_of(schema: &LanceSchema, path: &FieldPath) -> Option<i32> {
     let (first, rest) = path.0.split_first()?;
-    let mut names = vec![column_name(first, true)];
-    let mut field = schema.fields.iter().find(|field| Some(&field.name) == names.first())?;
+    let name = column_name(first, true);
+    let mut field = schema.fields.iter().find(|field| field.name == name)?;
     for key in rest {
         if !matches!(field.data_type(), ArrowType::Struct(_)) {
             return None;
         }
         let name = column_name(key, false);
         field = field.children.iter().find(|child| child.name == name)?;
-        names.push(name);
     }
-    Some(Column { field: field.id, names, data_type: field.data_type() })
+    Some(field.id)
+}
+
+/// The column of a field, under the names that the dataset has now.
+fn column_of(schema: &LanceSchema, field: i32) -> Option<Column> {
+    let path = schema.field_ancestry_by_id(field)?;
+    let names = path.iter().map(|field| field.name.clone()).collect();
+    Some(Column { field, names, data_type: path.last()?.data_type() })
 }
 
 /// Whether fragments that a segment was made of are there with other rows than then.

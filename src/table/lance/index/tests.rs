@@ -76,6 +76,7 @@ pub(super) fn definition(name: &str, kind: IndexType, from: u64) -> IndexDefinit
         id: IndexId::fresh(),
         name: IndexName::parse(&format!("{name}_index")).unwrap(),
         columns: vec![FieldPath(vec![name.to_owned()])],
+        lineage: Arc::default(),
         spec: IndexSpec::new(kind, Map::new()).unwrap(),
         from: Offset::new(from).unwrap(),
     }

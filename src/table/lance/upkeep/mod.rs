@@ -26,6 +26,7 @@ use self::plan::{Zeal, expired_bytes};
 pub(super) use self::turns::{Turn, Turns};
 use super::commit::DATA_FOLDER;
 use super::error::blocking;
+use super::offsets::Layout;
 use super::open::Version;
 use super::table::Inner;
 use crate::io::{Disk, point};
@@ -142,16 +143,21 @@ impl Inner {
         self.upkeep.has_many_versions() || self.upkeep.heavier.load(Ordering::Relaxed)
     }
 
+    fn next_run(&self, layout: &Layout, expired: Offset, zeal: Zeal) -> Option<Range<usize>> {
+        let policy = self.upkeep.policy();
+        policy.next_run(&self.indexes.for_merges(layout, policy.whole_bytes), expired, zeal)
+    }
+
     fn is_upkeep_due(&self) -> bool {
         if self.upkeep.is_resting() {
             return false;
         }
         let is_merge_due = || {
-            let (policy, expired) = (self.upkeep.policy(), self.upkeep.expired());
+            let expired = self.upkeep.expired();
             let open = self.open_version();
             open.is_some_and(|version| {
                 let layout = &version.layout;
-                !layout.wholly_before(expired).is_empty() || policy.next_run(layout, expired, Zeal::Due).is_some()
+                !layout.wholly_before(expired).is_empty() || self.next_run(layout, expired, Zeal::Due).is_some()
             })
         };
         self.upkeep.asked.load(Ordering::Acquire) || self.is_clean_up_due() || is_merge_due()
@@ -254,7 +260,7 @@ impl Inner {
         let Some(version) = self.version().await? else { return Ok(None) };
         let next_run = |version: &Version| {
             let expired = self.upkeep.expired();
-            Some((self.upkeep.policy().next_run(&version.layout, expired, zeal)?, expired))
+            Some((self.next_run(&version.layout, expired, zeal)?, expired))
         };
         if next_run(&version).is_none() {
             return Ok(None);
