@@ -6,8 +6,11 @@ use crate::schema::{IndexSpec, IndexType};
 /// stop, on one of the threads that Lance writes with. Where there are several cells, Lance takes all of these threads for their
 /// graphs, and no table could commit meanwhile.
 pub(super) const GRAPH_ROWS: u64 = 100_000;
-/// So, a segment has one graph; or, of a fragment that has more rows, graphs of about so many, between which others come to write.
-const GRAPH_CELL_ROWS: u64 = 16_384;
+/// So, a segment has one graph; or, of a fragment that has more rows, two, which leave one of the three threads free
+/// (`LANCE_CPU_THREADS`).
+const GRAPHS_LARGE: usize = 2;
+/// More graphs than that are of so few rows each that others come to write between them.
+const GRAPH_SMALL_ROWS: u64 = 1_024;
 /// Vectors in a cell of the other kinds, unless it is said otherwise, and the most cells that this makes: what Lance itself takes.
 const FLAT_CELL_ROWS: u64 = 4_096;
 const CODED_CELL_ROWS: u64 = 8_192;
@@ -33,9 +36,9 @@ impl Cells {
         let usual = |cell_rows: u64| number((rows / cell_rows).clamp(1, CELLS_USUAL_MAX));
         let wanted = match spec.kind {
             IndexType::IvfHnswSq => {
-                let small = number(rows.div_ceil(GRAPH_CELL_ROWS));
-                let least = if rows > GRAPH_ROWS { small } else { 1 };
-                asked.filter(|asked| *asked >= small).unwrap_or(least)
+                let small = number(rows.div_ceil(GRAPH_SMALL_ROWS));
+                let usual = if rows > GRAPH_ROWS { GRAPHS_LARGE } else { 1 };
+                asked.filter(|asked| *asked >= small).unwrap_or(usual)
             }
             IndexType::IvfPq if !is_makeshift => asked.unwrap_or_else(|| usual(CODED_CELL_ROWS)),
             _ => asked.unwrap_or_else(|| usual(FLAT_CELL_ROWS)),
@@ -67,10 +70,12 @@ mod tests {
         let count = |params, rows| cells(IndexType::IvfHnswSq, &params, rows, 32).count;
         assert_eq!(count(json!({}), 100_000), 1);
         assert_eq!(count(json!({"num_partitions": 2}), 100_000), 1);
-        assert_eq!(count(json!({"num_partitions": 7}), 100_000), 7);
-        assert_eq!(count(json!({}), 100_001), 7);
-        assert_eq!(count(json!({"num_partitions": 2}), 1_000_000), 62);
-        assert_eq!(count(json!({"num_partitions": 99}), 1_000_000), 99);
+        assert_eq!(count(json!({"num_partitions": 2}), 1_000), 2);
+        assert_eq!(count(json!({"num_partitions": 97}), 100_000), 1);
+        assert_eq!(count(json!({"num_partitions": 98}), 100_000), 98);
+        assert_eq!(count(json!({}), 100_001), 2);
+        assert_eq!(count(json!({"num_partitions": 99}), 1_000_000), 2);
+        assert_eq!(count(json!({"num_partitions": 1_000}), 1_000_000), 1_000);
         assert_eq!(cells(IndexType::IvfFlat, &json!({"num_partitions": 1}), 5_000_000, 32).count, 1);
     }
 
