@@ -26,7 +26,7 @@ use crate::http::query::StrictQuery;
 use crate::http::read::Midway;
 use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem};
-use crate::sql::{Ask, Batches, Form, Rows, bytes_of};
+use crate::sql::{Ask, Batches, Form, Rows, rows_bytes};
 use crate::topic::ColumnRead;
 
 /// The longest body: what the statement and its parameters may have, written with escapes.
@@ -146,7 +146,7 @@ fn too_long() -> Problem {
 
 /// Refuses a row that is too long by its values, of which copies are made while it is printed.
 fn check_row(rows: &RecordBatch) -> Result<(), Problem> {
-    if rows.num_rows() == 1 && bytes_of(rows) > UNPRINTED_ROW_BYTES { Err(too_long()) } else { Ok(()) }
+    if rows.num_rows() == 1 && rows_bytes(rows) > UNPRINTED_ROW_BYTES { Err(too_long()) } else { Ok(()) }
 }
 
 fn failed(error: &EncodeError) -> Problem {

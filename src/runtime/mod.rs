@@ -16,7 +16,7 @@ pub use tasks::Tasks;
 /// Environment variables that bound what Lance takes on a small machine. Lance reads some of them only once, and has no
 /// other way to be told, so they are set before any thread exists; one that the operator has set stays as it is.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
-    // One that a graph is built on, one for a graph that was to be built in a dataset that has gone, and one that commits go on.
+    // Two that graphs are built on, of a large fragment or in a dataset that has gone meanwhile, and one that commits go on.
     ("LANCE_CPU_THREADS", "3"),
     ("LANCE_IO_THREADS", "8"),
     ("LANCE_DEFAULT_IO_BUFFER_SIZE", "67108864"),

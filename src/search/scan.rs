@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array as _, ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{BooleanArray, RecordBatch};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::codec::ColumnSet;
-use crate::codec::columns::OFFSET_COLUMN;
+use crate::codec::columns::{OFFSET_COLUMN, batch_bytes};
 use crate::filter::{BoundFilter, Reach};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::{PULL_COLUMN_BYTES, Topic, View};
@@ -106,7 +106,7 @@ pub(super) async fn fold_in_slices<F: Fold>(
     offsets: &[u64],
     mask: Option<&BooleanArray>,
 ) -> Result<(), Problem> {
-    let slice_rows = (batch.num_rows() * SLICE_BYTES / bytes_of(batch).max(1)).max(1);
+    let slice_rows = (batch.num_rows() * SLICE_BYTES / batch_bytes(batch).max(1)).max(1);
     let mut first = 0;
     for offsets in offsets.chunks(slice_rows) {
         let mask = mask.map(|mask| mask.slice(first, offsets.len()));
@@ -115,12 +115,6 @@ pub(super) async fn fold_in_slices<F: Fold>(
         tokio::task::yield_now().await;
     }
     Ok(())
-}
-
-/// What the rows of a batch take.
-pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
-    let of_column = |column: &ArrayRef| column.to_data().get_slice_memory_size();
-    batch.columns().iter().map(|column| of_column(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
 }
 
 /// The end of a search that nobody waits for, which nobody is told.
@@ -138,7 +132,7 @@ pub(super) fn failed(what: &'static str, cause: &dyn std::fmt::Display) -> Probl
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::LargeStringArray;
+    use arrow_array::{ArrayRef, LargeStringArray};
 
     use super::*;
 
@@ -147,7 +141,7 @@ mod tests {
 
     impl Fold for Seen {
         fn take(&mut self, batch: &RecordBatch, offsets: &[u64], mask: Option<&BooleanArray>) -> Result<(), Problem> {
-            assert!(bytes_of(batch) <= SLICE_BYTES);
+            assert!(batch_bytes(batch) <= SLICE_BYTES);
             let texts = batch.column(0).as_string::<i64>();
             let row = |row: usize| (offsets[row], texts.value(row).to_owned(), mask.unwrap().value(row));
             self.0.extend((0..batch.num_rows()).map(row));

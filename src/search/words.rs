@@ -7,14 +7,14 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 
-use crate::codec::columns::OFFSET_COLUMN;
+use crate::codec::columns::{OFFSET_COLUMN, batch_bytes};
 use crate::model::{Offset, Problem};
 use crate::schema::FieldPath;
 use crate::search::TextAsk;
 use crate::search::columns::text_columns;
 use crate::search::few::Groups;
 use crate::search::run::{Cut, Ranking, rows};
-use crate::search::scan::{bytes_of, failed, fold_in_slices};
+use crate::search::scan::{failed, fold_in_slices};
 use crate::search::text::{Analyzer, Corpus, Reading, Room, Scale, Searched};
 use crate::search::top::{Ranked, Top};
 use crate::table::TableError;
@@ -189,7 +189,7 @@ impl Cut {
             let found = batch.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
             let found = found.ok_or_else(|| failed("rows have no offsets", &OFFSET_COLUMN))?;
             fold_in_slices(&mut reading, &batch, found.values(), None).await?;
-            groups.had(bytes_of(&batch));
+            groups.had(batch_bytes(&batch));
         }
         Ok(Reading::best(vec![reading], &scales, k))
     }

@@ -30,4 +30,4 @@ mod width;
 
 pub use limits::QueryLimits;
 pub use run::{Ask, Batches, Form, Queries, Rows};
-pub(crate) use width::rows_bytes as bytes_of;
+pub(crate) use width::rows_bytes;

@@ -10,7 +10,7 @@ mod wide;
 use std::sync::Arc;
 
 use arrow_array::builder::{TimestampMicrosecondBuilder, UInt64Builder};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef, TimeUnit};
 
 use self::cursor::Cursor;
@@ -197,6 +197,17 @@ pub fn to_batch_of(
     let data = data.iter().zip(is_wanted).filter(|(_, wanted)| *wanted).map(|(field, _)| field);
     let arrow = Arc::new(ArrowSchema::new(own.iter().chain(data).cloned().collect::<Fields>()));
     RecordBatch::try_new(arrow, columns).map_err(|error| ColumnsError::Shape(error.to_string()))
+}
+
+/// What the rows of a column take, whatever its buffers hold beside them: those may be parts of larger ones.
+pub fn column_bytes(column: &ArrayRef) -> usize {
+    let data = column.to_data();
+    data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
+}
+
+/// The same of all columns of a batch.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(column_bytes).sum()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use arrow_ipc::{MessageHeader, MetadataVersion, root_as_message};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use self::frames::{Frames, Message};
+use super::columns::column_bytes;
 use super::{DecodeError, Room};
 
 /// Bounds of a stream.
@@ -68,12 +69,7 @@ impl IpcReader {
 
     /// How many bytes the dictionaries have, roughly.
     pub fn dictionary_bytes(&self) -> u64 {
-        let bytes = |values: &ArrayRef| {
-            let data = values.to_data();
-            // Not the sum of the buffers: they may be parts of one.
-            data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size()) as u64
-        };
-        self.dictionaries.values().map(bytes).sum()
+        self.dictionaries.values().map(|values| column_bytes(values) as u64).sum()
     }
 
     /// Takes the stream's next bytes.

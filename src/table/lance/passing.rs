@@ -13,7 +13,8 @@ use super::error::foreign;
 use super::offsets::Placed;
 use super::open::Version;
 use super::posted::pending_steps;
-use super::read::{BATCH_BYTES, column_bytes, projection, prune, read_part};
+use super::read::{BATCH_BYTES, projection, prune, read_part};
+use crate::codec::columns::batch_bytes;
 use crate::codec::encode::{check_offsets, offsets_of, to_chunks};
 use crate::codec::reshape::reshape;
 use crate::codec::{Chunk, ColumnSet};
@@ -283,7 +284,7 @@ pub(super) async fn batches(
             let before = held;
             for batch in wanted.take(version, found.placed, some).await? {
                 let batch = set.take(&batch, columns)?;
-                held += usize::try_from(column_bytes(&batch)).unwrap_or(usize::MAX);
+                held += batch_bytes(&batch);
                 batches.push(batch);
             }
             at_once = (FETCH_BYTES / ((held - before) / some.len()).max(1)).clamp(1, FETCH_ROWS_MAX);

@@ -6,16 +6,16 @@ use lance::dataset::fragment::FragReadConfig;
 use lance_core::datatypes::{Field as LanceField, Schema as LanceSchema};
 use lance_file::reader::FileReaderOptions;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
-use arrow_array::{Array as _, ArrayRef, RecordBatch};
 
 use super::error::foreign;
 use super::offsets::{Layout, Placed};
 use super::open::Version;
 use super::posted::{edited, pending_steps};
 use crate::codec::Chunk;
-use crate::codec::columns::{ColumnSet, OFFSET_COLUMN, TIMESTAMP_COLUMN, column_name};
+use crate::codec::columns::{ColumnSet, OFFSET_COLUMN, TIMESTAMP_COLUMN, batch_bytes, column_name};
 use crate::codec::encode::{check_offsets, to_chunk};
 use crate::codec::reshape::reshape;
 use crate::model::{Offset, Timestamp};
@@ -231,7 +231,7 @@ pub(super) async fn batches(
             let batch = set.take(&batch, columns)?;
             at = at.saturating_after(batch.num_rows() as u64);
             read_rows += batch.num_rows() as u64;
-            read_bytes += column_bytes(&batch);
+            read_bytes += batch_bytes(&batch) as u64;
             found.push(batch);
             Ok(read_bytes < bytes_left)
         })
@@ -244,12 +244,6 @@ pub(super) async fn batches(
         *row_bytes = read_bytes.div_ceil(read_rows).max(1);
     }
     Ok(found)
-}
-
-/// What the rows of a batch take, whatever their buffers hold beside them.
-pub(super) fn column_bytes(batch: &RecordBatch) -> u64 {
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default() as u64;
-    batch.columns().iter().map(bytes).sum()
 }
 
 /// Leaves out the members that are not wanted; a struct of which nothing is there keeps all, so that its nulls are read.

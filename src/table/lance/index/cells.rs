@@ -3,7 +3,7 @@
 use crate::schema::{IndexSpec, IndexType};
 
 /// How many rows one segment with a graph has, at most, where fragments allow it: the graph is built in one go, which nothing can
-/// stop, on one of the threads that Lance writes with. Where there are several cells, Lance takes all of these threads for their
+/// stop, on one of the threads that Lance writes with. Where there are many cells, Lance takes all of these threads for their
 /// graphs, and no table could commit meanwhile.
 pub(super) const GRAPH_ROWS: u64 = 100_000;
 /// So, a segment has one graph; or, of a fragment that has more rows, two, which leave one of the three threads free
