@@ -49,6 +49,14 @@ impl Body {
         matches!(self, Body::Text { text, .. } if text.len() < bytes)
     }
 
+    /// How many bytes of text it has; none for rows of Arrow.
+    pub fn text_bytes(&self) -> Option<u64> {
+        match self {
+            Body::Text { text, .. } => Some(text.len() as u64),
+            _ => None,
+        }
+    }
+
     /// Decodes the records, whole or not at all. What rows of Arrow become is taken from `room` before they do.
     ///
     /// # Errors

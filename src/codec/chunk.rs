@@ -117,6 +117,25 @@ impl Values {
         Self { nonfinite: self.nonfinite, ..Self::new(Bytes::copy_from_slice(&self.text()), ends) }
     }
 
+    /// All of several runs of values, one after the other; none past 4 GiB of text.
+    fn joined(mut runs: Vec<Self>) -> Option<Self> {
+        if runs.len() < 2 {
+            return Some(runs.pop().unwrap_or_default());
+        }
+        let mut text = Vec::with_capacity(runs.iter().map(Self::bytes).sum());
+        let mut ends = Vec::with_capacity(runs.iter().map(Self::len).sum());
+        for run in &runs {
+            let begin = text.len();
+            text.extend_from_slice(&run.text());
+            let (from, to) = (run.begin_of(run.from), run.ends.get(run.from..run.to).unwrap_or_default());
+            for end in to {
+                ends.push(u32::try_from(begin + (*end as usize - from)).ok()?);
+            }
+        }
+        let nonfinite = runs.iter().any(|run| run.nonfinite);
+        Some(Self { nonfinite, ..Self::new(Bytes::from(text), ends) })
+    }
+
     /// The values from `from` on, at most `count`; shares the text.
     #[must_use]
     pub fn slice(&self, from: usize, count: usize) -> Self {
@@ -242,6 +261,16 @@ impl Chunk {
         Ok(Self { first: self.first, times: self.times.clone(), values: Values::new(Bytes::from(out), ends) })
     }
 
+    /// The chunk with other values, in runs that have one for each record together; offsets and times are kept.
+    ///
+    /// # Errors
+    /// [`Unmappable`] where they have fewer or more, or their text passes 4 GiB.
+    pub fn with_values(&self, runs: Vec<Values>) -> Result<Self, Unmappable> {
+        let values = Values::joined(runs).filter(|values| values.len() == self.len());
+        let values = values.ok_or(Unmappable { offset: self.first })?;
+        Ok(Self { first: self.first, times: self.times.clone(), values })
+    }
+
     /// The same records as everybody reads them.
     #[must_use]
     pub fn printed(self) -> Self {
@@ -289,6 +318,22 @@ mod tests {
         let own = whole.slice(1, 2).compacted();
         assert_eq!((own.value(0), own.value(1)), (&b"{}"[..], &b"{\"b\":\"x\"}"[..]));
         assert_eq!((own.first().get(), own.values().held_bytes()), (8, 13));
+    }
+
+    #[test]
+    fn runs_of_values_take_the_place_of_those_of_a_chunk() {
+        let whole = chunk();
+        let runs = vec![whole.slice(0, 2).values().clone(), whole.slice(2, 1).values().clone()];
+        let other = whole.slice(1, 2).with_values(vec![whole.slice(1, 2).values().clone()]).unwrap();
+        assert_eq!((other.first().get(), other.value(1)), (8, &b"{\"b\":\"x\"}"[..]));
+        let joined = whole.with_values(runs).unwrap();
+        assert_eq!(joined.values().text(), whole.values().text());
+        assert_eq!(
+            (0..3).map(|at| joined.value(at)).collect::<Vec<_>>(),
+            (0..3).map(|at| whole.value(at)).collect::<Vec<_>>()
+        );
+        assert_eq!(whole.with_values(Vec::new()).unwrap_err(), Unmappable { offset: whole.first() });
+        assert!(whole.with_values(vec![whole.values().clone(), whole.slice(0, 1).values().clone()]).is_err());
     }
 
     #[test]

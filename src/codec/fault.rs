@@ -104,6 +104,13 @@ impl Stop {
         Self::fault(ErrorCode::InvalidRecord, Wrong::Object(sentence))
     }
 
+    /// The lists of a record take more room in columns than they may.
+    pub(super) fn too_wide(bytes: u64) -> Self {
+        let sentence =
+            format!("has lists whose items would take more than {bytes} bytes as columns: declare them as `json`");
+        Self::fault(ErrorCode::InvalidRecord, Wrong::Object(sentence))
+    }
+
     /// The records up to this one ask for more columns than a topic can have.
     pub(super) fn too_many_columns() -> Self {
         let sentence = format!(

@@ -117,7 +117,7 @@ impl<'s> Observer<'s> {
         column: Option<&ValuePlan>,
         level: usize,
     ) -> Result<(), Malformed> {
-        let column = if let Some(ValuePlan::List(item)) = column { Some(item.as_ref()) } else { None };
+        let column = if let Some(ValuePlan::List(item, _)) = column { Some(item.as_ref()) } else { None };
         let mut item = reader.first_item()?;
         while let Some(peek) = item {
             self.value(reader, peek, items, column, level + 1)?;
@@ -133,14 +133,14 @@ fn members_of(column: Option<&ValuePlan>) -> Option<&StructPlan> {
 
 /// Whether no value changes the type.
 fn is_settled(column: &ValuePlan) -> bool {
-    !matches!(column, ValuePlan::Int(..) | ValuePlan::List(_) | ValuePlan::Struct(_))
+    !matches!(column, ValuePlan::Int(..) | ValuePlan::List(..) | ValuePlan::Struct(_))
 }
 
 /// Whether a value of this kind can change the type; others fit or are refused as they are.
 fn may_take(column: &ValuePlan, peek: Peek) -> bool {
     match column {
         ValuePlan::Int(..) => peek.is_num(),
-        ValuePlan::List(_) => peek == Peek::Array,
+        ValuePlan::List(..) => peek == Peek::Array,
         ValuePlan::Struct(_) => peek == Peek::Object,
         _ => false,
     }

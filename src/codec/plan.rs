@@ -86,8 +86,8 @@ pub(super) enum ValuePlan {
     Timestamp,
     /// `json`
     Json,
-    /// `list`
-    List(Box<ValuePlan>),
+    /// `list`, with what an item that is a struct or a vector takes in columns.
+    List(Box<ValuePlan>, u64),
     /// `struct`
     Struct(StructPlan),
     /// `vector`
@@ -145,7 +145,11 @@ impl ValuePlan {
             DataType::Date32 => ValuePlan::Date32,
             DataType::Timestamp => ValuePlan::Timestamp,
             DataType::Json => ValuePlan::Json,
-            DataType::List(item) => ValuePlan::List(Box::new(ValuePlan::new(item, path, integers))),
+            DataType::List(item) => {
+                let is_wide = matches!(**item, DataType::Struct(_) | DataType::Vector { .. });
+                let bytes = if is_wide { item.row_bytes() as u64 } else { 0 };
+                ValuePlan::List(Box::new(ValuePlan::new(item, path, integers)), bytes)
+            }
             DataType::Struct(fields) => ValuePlan::Struct(StructPlan::new(fields, path, integers)),
             DataType::Vector { dim, item } => ValuePlan::Vector(*dim, *item),
         }
@@ -162,7 +166,7 @@ impl ValuePlan {
             ValuePlan::Date32 => DataType::Date32.name().to_owned(),
             ValuePlan::Timestamp => DataType::Timestamp.name().to_owned(),
             ValuePlan::Json => DataType::Json.name().to_owned(),
-            ValuePlan::List(_) => "list".to_owned(),
+            ValuePlan::List(..) => "list".to_owned(),
             ValuePlan::Struct(_) => "struct".to_owned(),
             ValuePlan::Vector(dim, item) => format!("vector of {dim} {}", item.name()),
         }
@@ -181,7 +185,7 @@ impl ValuePlan {
                 "a string as in \"2026-11-23T09:00:00.000001Z\", with six digits of a fraction at most"
             }
             ValuePlan::Json => "any value",
-            ValuePlan::List(_) => "an array",
+            ValuePlan::List(..) => "an array",
             ValuePlan::Struct(_) => "an object",
             ValuePlan::Vector(..) => "an array of numbers",
         }

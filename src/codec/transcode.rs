@@ -19,6 +19,10 @@ struct Placed {
     to: usize,
 }
 
+/// The most that the structs and vectors in the lists of one record take in columns. There an empty item takes as much as a
+/// full one: three bytes of text may become thousands.
+const SPREAD_BYTES_MAX: u64 = 128 << 20;
+
 /// Writes values in their one form. Members are written where they come; a struct whose keys do not come in the schema's
 /// order is put in order when it ends.
 pub(super) struct Transcoder<'j> {
@@ -33,6 +37,8 @@ pub(super) struct Transcoder<'j> {
     /// For all open structs, a bit for each member: whether its key has come.
     come: Vec<u64>,
     scratch: Vec<u8>,
+    /// What structs and vectors in lists of the record take in columns.
+    spread: u64,
 }
 
 /// Where the parts of an open struct begin.
@@ -49,12 +55,14 @@ impl<'j> Transcoder<'j> {
     pub(super) fn new(integers: usize, rules: values::Rules, room: usize) -> Self {
         let mut copier = Copier::default();
         copier.out.reserve(room);
-        Self { copier, rules, wide: vec![false; integers], placed: Vec::new(), come: Vec::new(), scratch: Vec::new() }
+        let (placed, come, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        Self { copier, rules, wide: vec![false; integers], placed, come, scratch, spread: 0 }
     }
 
     /// Writes the object that was peeked as a record; after an error nothing of it is left.
     pub(super) fn record(&mut self, reader: &mut Reader<'j>, plan: &StructPlan) -> Result<(), Stop> {
         let begin = self.copier.out.len();
+        self.spread = 0;
         let done = self.structure(reader, plan, 1);
         if done.is_err() {
             self.copier.out.truncate(begin);
@@ -189,7 +197,7 @@ impl<'j> Transcoder<'j> {
         match (plan, peek) {
             (ValuePlan::Json, _) => self.copier.value(reader, peek, depth),
             (ValuePlan::Struct(plan), Peek::Object) => self.structure(reader, plan, depth + 1),
-            (ValuePlan::List(item), Peek::Array) => self.list(reader, item, depth + 1),
+            (ValuePlan::List(item, bytes), Peek::Array) => self.list(reader, item, *bytes, depth + 1),
             (ValuePlan::Vector(dim, _), Peek::Array) => self.vector(reader, plan, *dim, depth + 1),
             (ValuePlan::Int(int, column), number) if number.is_num() => {
                 let value = values::integer(reader.number(number)?, *int, &self.rules, &mut self.copier.out)?;
@@ -221,7 +229,7 @@ impl<'j> Transcoder<'j> {
         }
     }
 
-    fn list(&mut self, reader: &mut Reader<'j>, plan: &ValuePlan, depth: usize) -> Result<(), Stop> {
+    fn list(&mut self, reader: &mut Reader<'j>, plan: &ValuePlan, bytes: u64, depth: usize) -> Result<(), Stop> {
         if depth > NESTING_MAX {
             return Err(Stop::too_deep());
         }
@@ -229,6 +237,10 @@ impl<'j> Transcoder<'j> {
         let mut index = 0;
         let mut item = reader.first_item()?;
         while let Some(peek) = item {
+            self.spread = self.spread.saturating_add(bytes);
+            if self.spread > SPREAD_BYTES_MAX {
+                return Err(Stop::too_wide(SPREAD_BYTES_MAX));
+            }
             if index > 0 {
                 self.copier.out.push(b',');
             }

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, StorageError, VersionedSchema};
 use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
 use crate::codec::Chunk;
-use crate::codec::columns::{to_batch, wide_in};
+use crate::codec::columns::{batches, wide_in};
 use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::engine::Core;
 use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaVersion, Timestamp, TopicId, Writer};
@@ -354,9 +354,8 @@ async fn remember_committed(
 
 /// Integer columns that stored records have held more than 2^53 in.
 fn remember_wide(wide: &mut WideColumns, schema: &Schema, chunks: &[Chunk]) {
-    for chunk in chunks {
+    for batch in batches(schema, chunks) {
         // What cannot be looked at may have held anything.
-        let found = to_batch(schema, std::slice::from_ref(chunk)).map(|batch| wide_in(schema, &batch));
-        wide.union(&found.unwrap_or_else(|_| WideColumns::all_of(schema)));
+        wide.union(&batch.map_or_else(|_| WideColumns::all_of(schema), |batch| wide_in(schema, &batch)));
     }
 }

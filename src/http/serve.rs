@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a client may take for the head of a request; also how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most bytes of a request's head: a target of 64 KiB, which is the longest that the `http` crate takes, and its headers.
+/// As much of a body is read ahead; what a connection reads into stays with it while its request waits.
+const HEAD_BYTES_MAX: usize = 80 << 10;
 /// How often a client of HTTP/2 is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait after the system had no socket to give.
@@ -97,7 +100,12 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(keep_alive);
+    let mut http1 = builder.http1();
+    http1
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(keep_alive)
+        .max_buf_size(HEAD_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
     let mut served = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{COLUMNS_MAX, DataType, Field, FloatType, IntType, LEVELS_MAX, Schema};
+use crate::schema::{COLUMNS_MAX, DataType, Field, FloatType, IntType, LEVELS_MAX, Schema, VECTOR_ITEMS_MAX};
 
 /// Why a JSON value is no schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,7 @@ impl Schema {
         let schema = Self { fields };
         match schema.leaf_count() {
             count if count > COLUMNS_MAX => Err(InvalidSchema::TooManyColumns { count }),
+            _ if schema.vector_items() > VECTOR_ITEMS_MAX => Err(malformed("/fields", wide_vectors())),
             _ => Ok(schema),
         }
     }
@@ -246,11 +247,16 @@ fn parse_items(json: Option<&Value>, pointer: &str, level: usize) -> Result<Data
     }
 }
 
+fn wide_vectors() -> String {
+    format!("The vectors of a row have at most {VECTOR_ITEMS_MAX} items together.")
+}
+
 fn parse_vector(object: &Map<String, Value>, pointer: &str) -> Result<DataType, InvalidSchema> {
-    // Lance and Arrow count a fixed-size list's items with an i32.
-    let dim = given(object, "dim").and_then(Value::as_u64).and_then(|dim| i32::try_from(dim).ok());
-    let dim = dim.and_then(|dim| u32::try_from(dim).ok()).filter(|dim| *dim > 0);
-    let dim = dim.ok_or_else(|| malformed(&format!("{pointer}/dim"), "A `vector` has a `dim`, an integer above 0."))?;
+    let dim = given(object, "dim").and_then(Value::as_u64).filter(|dim| *dim > 0);
+    let pointer_to_dim = format!("{pointer}/dim");
+    let dim = dim.ok_or_else(|| malformed(&pointer_to_dim, "A `vector` has a `dim`, an integer above 0."))?;
+    let dim = u32::try_from(dim).ok().filter(|dim| *dim as usize <= VECTOR_ITEMS_MAX);
+    let dim = dim.ok_or_else(|| malformed(&pointer_to_dim, wide_vectors()))?;
     let item = match given(object, "item").map(Value::as_str) {
         None => FloatType::F32,
         Some(word) => [FloatType::F16, FloatType::F32, FloatType::F64]
@@ -323,7 +329,12 @@ mod tests {
             (json!({"fields": [{"name": "a", "type": "struct", "fields": []}]}), "/fields/0/fields"),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 0}]}), "/fields/0/dim"),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 2.0}]}), "/fields/0/dim"),
-            (json!({"fields": [{"name": "a", "type": "vector", "dim": 1_u64 << 31}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 65_537}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 1_u64 << 33}]}), "/fields/0/dim"),
+            (
+                json!({"fields": [{"name": "a", "type": "vector", "dim": 65_536}, {"name": "b", "type": "vector", "dim": 1}]}),
+                "/fields",
+            ),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 2, "item": "int8"}]}), "/fields/0/item"),
             (json!({"fields": [deep]}), &*format!("/fields/0{}", "/items".repeat(16))),
         ];

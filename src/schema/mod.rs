@@ -25,5 +25,5 @@ pub use lineage::{Columns, Lineage, Posted, VersionedSchema};
 pub use moves::{InvalidMove, Move, questioned};
 pub use path::{FieldPath, InvalidPath};
 pub use shape::{EXACT_INTEGER_MAX, Members, NumberKind, Shape};
-pub use types::{COLUMNS_MAX, DataType, Field, FloatType, IntType, LEVELS_MAX, Schema};
+pub use types::{COLUMNS_MAX, DataType, Field, FloatType, IntType, LEVELS_MAX, Schema, VECTOR_ITEMS_MAX};
 pub use wide::WideColumns;

@@ -3,6 +3,10 @@
 /// The most leaf columns that a topic can have.
 pub const COLUMNS_MAX: usize = 1_000;
 
+/// The most items that the vectors of one row have together: a vector that is null takes as much room in a column as one that is
+/// there.
+pub const VECTOR_ITEMS_MAX: usize = 65_536;
+
 /// The most levels of columns: a top-level column is at level 1, a struct's member and a list's item one below it.
 pub const LEVELS_MAX: usize = 16;
 
@@ -94,6 +98,16 @@ impl Schema {
         leaf_count(&self.fields)
     }
 
+    /// How many items the vectors of one row have together, as far as they do not lie in lists.
+    pub fn vector_items(&self) -> usize {
+        self.fields.iter().map(|field| field.data_type.vector_items()).fold(0, usize::saturating_add)
+    }
+
+    /// How many bytes a row takes in columns at least, whatever it holds: texts, bytes and the items of lists come on top.
+    pub fn row_bytes(&self) -> usize {
+        row_bytes(&self.fields)
+    }
+
     /// The top-level column of a key.
     pub fn field(&self, key: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == key)
@@ -102,6 +116,10 @@ impl Schema {
 
 fn leaf_count(fields: &[Field]) -> usize {
     fields.iter().map(|field| field.data_type.leaf_count()).sum()
+}
+
+fn row_bytes(fields: &[Field]) -> usize {
+    fields.iter().map(|field| field.data_type.row_bytes()).fold(0, usize::saturating_add)
 }
 
 impl DataType {
@@ -119,6 +137,29 @@ impl DataType {
             DataType::List(_) => "list",
             DataType::Struct(_) => "struct",
             DataType::Vector { .. } => "vector",
+        }
+    }
+
+    fn vector_items(&self) -> usize {
+        match self {
+            DataType::Vector { dim, .. } => *dim as usize,
+            DataType::Struct(members) => {
+                members.iter().map(|member| member.data_type.vector_items()).fold(0, usize::saturating_add)
+            }
+            _ => 0,
+        }
+    }
+
+    /// How many bytes a value takes in its columns at least, null or not; of texts and lists, their ends.
+    pub fn row_bytes(&self) -> usize {
+        match self {
+            DataType::Bool => 1,
+            DataType::Date32 | DataType::List(_) => 4,
+            DataType::String | DataType::Binary | DataType::Json | DataType::Timestamp => 8,
+            DataType::Int(int) => int.bits() as usize / 8,
+            DataType::Float(float) => float.bytes(),
+            DataType::Vector { dim, item } => (*dim as usize).saturating_mul(item.bytes()),
+            DataType::Struct(members) => row_bytes(members),
         }
     }
 
@@ -208,6 +249,11 @@ impl IntType {
 }
 
 impl FloatType {
+    /// How many bytes a value takes.
+    pub const fn bytes(self) -> usize {
+        self.bits() as usize / 8
+    }
+
     /// How many bits a value takes.
     pub const fn bits(self) -> u32 {
         match self {
@@ -230,6 +276,19 @@ impl FloatType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_takes_its_fixed_columns_whatever_it_holds() {
+        let field = |name: &str, data_type| Field { name: name.to_owned(), data_type, nullable: true };
+        let vector = |dim| DataType::Vector { dim, item: FloatType::F32 };
+        let inner = DataType::Struct(vec![field("d", DataType::Bool), field("v", vector(8))]);
+        let listed = DataType::List(Box::new(vector(1_000)));
+        let fields = vec![field("a", DataType::Int(IntType::I16)), field("s", inner), field("l", listed)];
+        let schema = Schema { fields };
+        assert_eq!((schema.row_bytes(), schema.vector_items()), (2 + 1 + 32 + 4, 8));
+        let most = Schema { fields: vec![field("v", vector(u32::MAX)), field("w", vector(u32::MAX))] };
+        assert!(most.row_bytes() > most.vector_items() && most.vector_items() > VECTOR_ITEMS_MAX);
+    }
 
     #[test]
     fn an_integer_type_widens_to_the_narrowest_that_holds_old_and_new() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, StorageError, VersionedSchema};
+use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
 use crate::codec::{Chunk, DecodeError, Decoded, PreparedSchema, Sifted};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, Writer};
 use crate::schema::WideColumns;
@@ -159,7 +159,14 @@ impl Topic {
         if !admitted && let Some(known) = Box::pin(self.look(&ask, ack)).await? {
             return Ok(known);
         }
-        let mut room: Option<Reservation> = None;
+        let mut room = match (&misfits, ask.body.text_bytes()) {
+            // Before it is decoded, so that what waits for room is the body alone, and what is turned away has cost little.
+            // Not where decoding itself waits for room that others hold.
+            (Misfits::AsSet, Some(bytes)) if self.has_columns() && !self.quarantines() => {
+                Some(self.reserve(bytes).await?)
+            }
+            _ => None,
+        };
         loop {
             let basis = self.basis();
             let sifted = match misfits {
@@ -170,7 +177,10 @@ impl Topic {
             // What an earlier try has left would keep out the two parts together.
             let left = room.take().filter(|_| refused.is_empty());
             let (reservation, quarantined) = match left {
-                Some(left) => (left, None),
+                Some(mut left) => {
+                    left.resize(bytes_of(&decoded));
+                    (left, None)
+                }
                 None if refused.is_empty() => (self.reserve(bytes_of(&decoded)).await?, None),
                 None => {
                     let (own, aside) = Box::pin(self.set_aside(&ask, &misfits, refused, &decoded)).await?;
@@ -322,6 +332,10 @@ impl Topic {
         let prepared = Arc::new(PreparedSchema::new(Arc::clone(&schema.schema)));
         self.prepared.store(Some(Arc::new((schema.version, Arc::clone(&prepared)))));
         prepared
+    }
+
+    fn has_columns(&self) -> bool {
+        !matches!(self.factory.form(), RecordForm::Documents)
     }
 
     pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Problem> {

@@ -9,7 +9,7 @@ use super::lane::Lane;
 use super::storage_error;
 use crate::backend::StorageError;
 use crate::codec::Chunk;
-use crate::codec::columns::to_batch;
+use crate::codec::columns::batches;
 use crate::codec::reshape::{ReshapeError, misfit, reshape_chunk};
 use crate::model::Offset;
 use crate::schema::{Columns, FieldPath, Lineage, Move, Posted, Schema, VersionedSchema, questioned};
@@ -48,13 +48,14 @@ fn failed(error: &ReshapeError) -> StorageError {
 
 /// Asks the values of some chunks.
 fn ask(chunks: &[Chunk], schema: &Schema, moves: &[Move]) -> Result<Option<StoredMisfit>, StorageError> {
-    for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
-        let batch = to_batch(schema, std::slice::from_ref(chunk))
-            .map_err(|error| StorageError::Failed { cause: error.to_string() })?;
+    let mut offset = chunks.first().map(Chunk::first).unwrap_or_default();
+    for batch in batches(schema, chunks) {
+        let batch = batch.map_err(|error| StorageError::Failed { cause: error.to_string() })?;
         if let Some(found) = misfit(&batch, moves).map_err(|error| failed(&error))? {
-            let offset = chunk.first().saturating_after(found.row as u64);
+            let offset = offset.saturating_after(found.row as u64);
             return Ok(Some(StoredMisfit { offset, path: found.path, detail: found.detail }));
         }
+        offset = offset.saturating_after(batch.num_rows() as u64);
     }
     Ok(None)
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Date32Builder, LargeBinaryBuilder, LargeStringBuilder, PrimitiveBuilder,
-    TimestampMicrosecondBuilder,
+    BooleanBuilder, Date32Builder, LargeBinaryBuilder, PrimitiveBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -19,6 +18,7 @@ use half::f16;
 
 use super::cursor::Cursor;
 use super::members::Members;
+use super::texts::Texts;
 use super::{ColumnsError, UTC, arrow_type};
 use crate::codec::encode::calendar::{read_date, read_timestamp};
 use crate::schema::{DataType, FloatType, IntType};
@@ -38,8 +38,8 @@ pub(super) enum Column {
     F16(PrimitiveBuilder<Float16Type>),
     F32(PrimitiveBuilder<Float32Type>),
     F64(PrimitiveBuilder<Float64Type>),
-    Text(LargeStringBuilder),
-    Json(LargeStringBuilder),
+    Text(Texts),
+    Json(Texts),
     Binary {
         bytes: LargeBinaryBuilder,
         scratch: Vec<u8>,
@@ -48,6 +48,8 @@ pub(super) enum Column {
     Time(TimestampMicrosecondBuilder),
     List {
         item: Box<Column>,
+        /// What an item takes at least.
+        item_bytes: usize,
         field: FieldRef,
         offsets: Vec<i32>,
         nulls: NullBufferBuilder,
@@ -83,16 +85,17 @@ impl Column {
             DataType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
             DataType::Int(int) => Self::int(*int, rows),
             DataType::Float(float) => Self::float(*float, rows),
-            DataType::String => Self::Text(LargeStringBuilder::with_capacity(rows, 0)),
-            DataType::Json => Self::Json(LargeStringBuilder::with_capacity(rows, 0)),
+            DataType::String => Self::Text(Texts::new(rows)),
+            DataType::Json => Self::Json(Texts::new(rows)),
             DataType::Binary => Self::Binary { bytes: LargeBinaryBuilder::with_capacity(rows, 0), scratch: Vec::new() },
             DataType::Date32 => Self::Date(Date32Builder::with_capacity(rows)),
             DataType::Timestamp => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC)),
             DataType::List(item) => {
                 let mut offsets = Vec::with_capacity(rows + 1);
                 offsets.push(0);
+                let item_bytes = item.row_bytes();
                 let item = Box::new(Self::new(item, &arrow_type(item, true), rows));
-                Self::List { item, field: inner_field(arrow), offsets, nulls: NullBufferBuilder::new(rows) }
+                Self::List { item, item_bytes, field: inner_field(arrow), offsets, nulls: NullBufferBuilder::new(rows) }
             }
             DataType::Vector { dim, item } => {
                 let dim = *dim as usize;
@@ -233,8 +236,9 @@ impl Column {
                 let text = cursor.raw_text()?.as_bytes();
                 builder.append_value(read_timestamp(text).ok_or_else(|| cursor.refuse("time"))?);
             }
-            Self::List { item, offsets, nulls, .. } => {
+            Self::List { item, item_bytes, offsets, nulls, .. } => {
                 let count = read_items(item, cursor)?;
+                cursor.spread_by(count.saturating_mul(*item_bytes));
                 let end = offsets.last().copied().unwrap_or(0);
                 let end = i32::try_from(count).ok().and_then(|count| end.checked_add(count));
                 offsets.push(end.ok_or_else(|| cursor.refuse("fewer than 2^31 items in one batch"))?);
@@ -271,11 +275,11 @@ impl Column {
             Self::F16(mut builder) => Arc::new(builder.finish()),
             Self::F32(mut builder) => Arc::new(builder.finish()),
             Self::F64(mut builder) => Arc::new(builder.finish()),
-            Self::Text(mut builder) | Self::Json(mut builder) => Arc::new(builder.finish()),
+            Self::Text(builder) | Self::Json(builder) => Arc::new(builder.finish()),
             Self::Binary { mut bytes, .. } => Arc::new(bytes.finish()),
             Self::Date(mut builder) => Arc::new(builder.finish()),
             Self::Time(mut builder) => Arc::new(builder.finish()),
-            Self::List { item, field, offsets, mut nulls } => {
+            Self::List { item, field, offsets, mut nulls, .. } => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
                 Arc::new(ListArray::try_new(field, offsets, item.finish()?, nulls.finish()).map_err(shape)?)
             }

@@ -13,11 +13,22 @@ pub(super) struct Cursor<'a> {
     record: usize,
     begin: usize,
     scratch: String,
+    spread: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a str, record: usize) -> Self {
-        Self { text, at: 0, record, begin: 0, scratch: String::new() }
+        Self { text, at: 0, record, begin: 0, scratch: String::new(), spread: 0 }
+    }
+
+    /// Says that the items of a list take so many bytes in columns of their own.
+    pub(super) const fn spread_by(&mut self, bytes: usize) {
+        self.spread = self.spread.saturating_add(bytes);
+    }
+
+    /// What the items of all lists so far take.
+    pub(super) const fn spread(&self) -> usize {
+        self.spread
     }
 
     /// Says that a record begins here, for errors.

@@ -4,7 +4,9 @@ mod builder;
 mod cursor;
 mod members;
 mod relabel;
+mod runs;
 mod set;
+mod texts;
 mod wide;
 
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 use self::cursor::Cursor;
 use self::members::Members;
 pub(crate) use self::relabel::{relabel, relabelled};
+pub use self::runs::batches;
+pub(crate) use self::runs::{Runs, rows_at_once};
 pub use self::set::ColumnSet;
 pub use self::wide::wide_in;
 use super::Chunk;
@@ -165,6 +169,16 @@ pub fn to_batch_of(
     wanted: impl Fn(&Field) -> bool,
     chunks: &[Chunk],
 ) -> Result<RecordBatch, ColumnsError> {
+    lay_out(schema, wanted, chunks, usize::MAX)
+}
+
+/// Lays out the first records, until the columns take about `bytes` beside their texts; at least one.
+fn lay_out(
+    schema: &Schema,
+    wanted: impl Fn(&Field) -> bool,
+    chunks: &[Chunk],
+    bytes: usize,
+) -> Result<RecordBatch, ColumnsError> {
     let arrow: SchemaRef = Arc::new(arrow_schema(schema));
     let is_wanted: Vec<bool> = schema.fields.iter().map(wanted).collect();
     let rows = chunks.iter().map(Chunk::len).sum();
@@ -172,8 +186,9 @@ pub fn to_batch_of(
     let mut times = TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC);
     let data = arrow.fields().get(2..).unwrap_or_default();
     let mut members = Members::new(&schema.fields, data, rows).without(|at| is_wanted.get(at) == Some(&false));
-    let mut record = 0;
-    for chunk in chunks {
+    let (mut record, mut spread) = (0, 0_usize);
+    let row_bytes = schema.row_bytes();
+    'rows: for chunk in chunks {
         let text = chunk.values().text();
         // Once for the whole chunk instead of once for each string.
         let text = std::str::from_utf8(&text).map_err(|error| ColumnsError::Text {
@@ -183,13 +198,18 @@ pub fn to_batch_of(
         })?;
         let mut cursor = Cursor::new(text, record);
         for index in 0..chunk.len() {
+            if record > 0 && spread.saturating_add(cursor.spread()) >= bytes {
+                break 'rows;
+            }
             offsets.append_value(chunk.first().get().saturating_add(index as u64));
             times.append_value(chunk.time(index).as_micros());
             cursor.begin(record);
             members.read(&mut cursor)?;
             cursor.take(b'\n', "end of the record")?;
             record += 1;
+            spread = spread.saturating_add(row_bytes);
         }
+        spread = spread.saturating_add(cursor.spread());
     }
     let mut columns: Vec<ArrayRef> = vec![Arc::new(offsets.finish()), Arc::new(times.finish())];
     columns.extend(members.finish()?);

@@ -17,7 +17,7 @@ use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField, FieldRef, Schema as ArrowSchema};
 
 use super::Chunk;
-use super::columns::{column_name, to_batch};
+use super::columns::{batches, column_name};
 use super::encode::to_stored;
 use crate::schema::{Columns, Field, FieldPath, Move, Posted, Schema};
 
@@ -101,12 +101,19 @@ pub fn misfit(batch: &RecordBatch, moves: &[Move]) -> Result<Option<Misfit>, Res
 /// [`ReshapeError`]; a conversion was asked for every value before it was accepted.
 pub fn reshape_chunk(chunk: &Chunk, posted: &[Posted], newest: &Schema) -> Result<Chunk, ReshapeError> {
     let Some(first) = posted.first().filter(|_| !chunk.is_empty()) else { return Ok(chunk.clone()) };
-    let mut batch =
-        to_batch(&first.before, std::slice::from_ref(chunk)).map_err(|error| ReshapeError::Shape(error.to_string()))?;
-    for step in posted {
-        batch = reshape(&batch, &step.moves)?;
+    let shape = |error: &dyn std::fmt::Display| ReshapeError::Shape(error.to_string());
+    let mut made = Vec::new();
+    let mut next = chunk.first();
+    for batch in batches(&first.before, std::slice::from_ref(chunk)) {
+        let mut batch = batch.map_err(|error| shape(&error))?;
+        for step in posted {
+            batch = reshape(&batch, &step.moves)?;
+        }
+        let part = to_stored(newest, &batch, next).map_err(|error| shape(&error))?;
+        next = part.next();
+        made.push(part.values().clone());
     }
-    to_stored(newest, &batch, chunk.first()).map_err(|error| ReshapeError::Shape(error.to_string()))
+    chunk.with_values(made).map_err(|error| shape(&error))
 }
 
 /// The same for records of which the version is known.

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::columns::to_batch;
 use super::*;
 use crate::codec::Values;
 use crate::model::{Offset, SchemaVersion, Timestamp};

@@ -5,7 +5,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField};
 use crate::codec::DecodeError;
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, TYPE_JSON, TYPE_KEY};
 use crate::schema::names::key_of;
-use crate::schema::{DataType, Field, FieldPath, FloatType, IntType, LEVELS_MAX};
+use crate::schema::{DataType, Field, FieldPath, FloatType, IntType, LEVELS_MAX, VECTOR_ITEMS_MAX};
 
 /// The key and the value of a field's metadata by which others mark text as JSON.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
@@ -116,7 +116,9 @@ fn of_type(data_type: &ArrowType, is_json: bool, path: &FieldPath, level: usize)
             of_type(values.data_type(), is_json, path, level)
         }
         ArrowType::FixedSizeList(item, dim) => match (float_of(item.data_type()), u32::try_from(*dim)) {
-            (Some(item), Ok(dim)) if dim > 0 => Ok(Incoming::Vector { dim, item }),
+            (Some(item), Ok(dim)) if (1..=VECTOR_ITEMS_MAX).contains(&(dim as usize)) => {
+                Ok(Incoming::Vector { dim, item })
+            }
             _ => Ok(Incoming::List(Box::new(incoming(item, path, level + 1)?))),
         },
         ArrowType::List(item)

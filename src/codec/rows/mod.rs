@@ -30,7 +30,9 @@ pub(super) use super::columns::marked;
 use super::encode::{Nonfinite, Object};
 use super::{DecodeError, DecodeLimits, Decoded, Evolution, PreparedSchema, Records, Room, Target, Values};
 use crate::model::{Problem, SchemaMode};
-use crate::schema::{COLUMNS_MAX, DataType, EXACT_INTEGER_MAX, Field, FieldPath, Schema, WideColumns, diff};
+use crate::schema::{
+    COLUMNS_MAX, DataType, EXACT_INTEGER_MAX, Field, FieldPath, Schema, VECTOR_ITEMS_MAX, WideColumns, diff,
+};
 
 /// Consecutive rows of one stream.
 #[derive(Clone, Debug)]
@@ -83,6 +85,10 @@ pub(super) fn decode_rows(
     let wanted = wanted_schema(&members, &batches, schema.map(PreparedSchema::schema), mode, wide);
     if wanted.leaf_count() > COLUMNS_MAX {
         return Err(DecodeError::TooManyColumns);
+    }
+    if wanted.vector_items() > VECTOR_ITEMS_MAX {
+        let reason = format!("the vectors of a row would have more than {VECTOR_ITEMS_MAX} items together");
+        return Err(DecodeError::InvalidArrow { reason });
     }
     let mut fitting = Fitting { mode, budget: &mut budget, record_bytes_max: limits.record_bytes_max };
     let (mut fitted, mut errors, mut before) = (Vec::with_capacity(batches.len()), Vec::new(), 0);

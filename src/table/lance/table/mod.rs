@@ -1,6 +1,7 @@
 //! One topic's dataset.
 
 mod reading;
+mod rows;
 mod settle;
 mod versions;
 mod write;
@@ -15,7 +16,6 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::write::Last;
 use super::commit::Fence;
 use super::error::joined;
 use super::offsets::{Layout, RAW_KEY, stored};
@@ -252,7 +252,7 @@ impl Table for LanceTable {
         self.run_in_lane(|inner| async move {
             let head = inner.head();
             if head.version == 0 {
-                inner.make_dataset(&columns, Vec::new(), Last { next: head.next, text: 0, time: None }).await?;
+                inner.make_empty(&columns).await?;
             }
             Ok(inner.head())
         })
@@ -262,7 +262,7 @@ impl Table for LanceTable {
     async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<Arc<TableHead>, TableError> {
         let columns = columns.clone();
         self.run_in_lane(|inner| async move {
-            inner.append(&columns, &chunks).await?;
+            inner.append(&columns, chunks).await?;
             Ok(inner.head())
         })
         .await

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use arrow_array::RecordBatch;
 use lance::Dataset;
 use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
+use lance::deps::datafusion::execution::SendableRecordBatchStream;
 use lance_file::version::LanceFileVersion;
 use lance_file::writer::FileWriterOptions;
 use lance_table::transaction::{Operation, Transaction};
@@ -13,11 +14,12 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::Inner;
+use super::rows::{Rows, one};
 use crate::codec::Chunk;
-use crate::codec::columns::{arrow_schema, to_batch};
+use crate::codec::columns::arrow_schema;
 use crate::io::point;
 use crate::model::{Offset, SchemaVersion, Timestamp};
-use crate::schema::{Columns, Schema};
+use crate::schema::Columns;
 use crate::table::lance::commit::Ticket;
 use crate::table::lance::encoding::{self, encoded};
 use crate::table::lance::error::foreign;
@@ -29,11 +31,8 @@ use crate::table::{Cause, TableError, TableHead};
 
 /// A fragment ends when its file is about this large.
 const FILE_BYTES_MAX: usize = 1 << 30;
-/// Chunks are laid out in batches of about so much text.
-const BATCH_TEXT_BYTES: usize = 8 << 20;
-
-/// What the writer of a merged fragment keeps of its columns in memory.
-const MERGE_BUFFER_BYTES: u64 = 32 << 20;
+/// What the writer of a fragment keeps of its columns in memory before it writes pages of them.
+const BUFFER_BYTES: u64 = 32 << 20;
 
 /// A commit that is made: what is announced of it.
 pub(super) struct Announced {
@@ -154,7 +153,7 @@ impl Inner {
 
     /// How merged fragments are written: one file each, whatever it has of columns and rows.
     pub(in crate::table::lance) fn merge_params(&self) -> WriteParams {
-        let buffers = FileWriterOptions { data_cache_bytes: Some(MERGE_BUFFER_BYTES), ..FileWriterOptions::default() };
+        let buffers = FileWriterOptions { data_cache_bytes: Some(BUFFER_BYTES), ..FileWriterOptions::default() };
         WriteParams {
             max_rows_per_file: u32::MAX as usize,
             max_bytes_per_file: usize::MAX,
@@ -187,28 +186,43 @@ impl Inner {
         self.add_version(present, transaction, announced).await.map(drop)
     }
 
+    /// How rows of our own making are written.
+    fn append_params(&self, mode: WriteMode) -> WriteParams {
+        let buffers = FileWriterOptions {
+            data_cache_bytes: Some(BUFFER_BYTES),
+            // A copy of a batch while its column's page fills would take its room once more.
+            keep_original_array: Some(true),
+            ..FileWriterOptions::default()
+        };
+        WriteParams { file_writer_options: Some(buffers), ..self.write_params(mode) }
+    }
+
+    /// Makes the dataset without rows, at the head's end.
+    pub(super) async fn make_empty(&self, columns: &Columns) -> Result<(), TableError> {
+        let schema = encoded(arrow_schema(&columns.schema), &self.compression.load())?;
+        let none = RecordBatch::new_empty(Arc::new(schema));
+        let last = Last { next: self.head().next, text: 0, time: None };
+        self.make_dataset(Cause::Create, columns, one(none), last).await
+    }
+
     /// Makes the dataset with its first rows, or none.
-    pub(super) async fn make_dataset(
+    async fn make_dataset(
         &self,
+        cause: Cause,
         columns: &Columns,
-        mut batches: Vec<RecordBatch>,
+        rows: SendableRecordBatchStream,
         last: Last,
     ) -> Result<(), TableError> {
         let head = self.head();
         // Before the dataset, so that no dataset is ever without: both are there from the first commit.
         self.link().await?;
-        let cause = if batches.is_empty() { Cause::Create } else { Cause::Append };
-        if batches.is_empty() {
-            let schema = encoded(arrow_schema(&columns.schema), &self.compression.load())?;
-            batches.push(RecordBatch::new_empty(Arc::new(schema)));
-        }
         let uri = self.site();
         let uri =
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
-        let params = self.write_params(WriteMode::Create);
+        let params = self.append_params(WriteMode::Create);
         let announced = Announced::rows(cause, &head, last, columns);
         self.commit(announced, None, || async {
-            Ok(InsertBuilder::new(uri).with_params(&params).execute(batches).await?)
+            Ok(InsertBuilder::new(uri).with_params(&params).execute_stream(rows).await?)
         })
         .await?;
         Ok(())
@@ -247,29 +261,27 @@ impl Inner {
         self.add_version(&version, transaction, Announced::of(Cause::Evolve, &self.head())).await
     }
 
-    async fn append_once(&self, columns: &Columns, batches: Vec<RecordBatch>, last: Last) -> Result<(), TableError> {
+    async fn append_once(&self, columns: &Columns, rows: &Rows, last: Last) -> Result<(), TableError> {
         let version = match self.version().await? {
             Some(version) => version,
-            None if self.compression.load().is_plain() || batches.is_empty() => {
-                return self.make_dataset(columns, batches, last).await;
+            None if rows.is_empty() => return self.make_empty(columns).await,
+            None if self.compression.load().is_plain() => {
+                return self.make_dataset(Cause::Append, columns, rows.laid_out(columns), last).await;
             }
             // Rows are compressed as the dataset's fields say, which are there before them.
             None => {
-                let head = self.head();
-                self.make_dataset(columns, Vec::new(), Last { next: head.next, text: 0, time: None }).await?;
+                self.make_empty(columns).await?;
                 self.version().await?.ok_or_else(|| foreign("the dataset is gone"))?
             }
         };
         let version = self.evolved(version, columns).await?;
         let version = self.compressed(version).await?;
-        if batches.is_empty() {
+        if rows.is_empty() {
             return Ok(());
         }
-        // Batches of our own making are whole: a copy of each while its column's page fills would take their room once more.
-        let kept = FileWriterOptions { keep_original_array: Some(true), ..FileWriterOptions::default() };
-        let params = WriteParams { file_writer_options: Some(kept), ..self.write_params(WriteMode::Append) };
+        let params = self.append_params(WriteMode::Append);
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
-        let mut transaction = insert.execute_uncommitted(batches).await?;
+        let mut transaction = insert.execute_uncommitted_stream(rows.laid_out(columns)).await?;
         number_appended(&mut transaction, &version.dataset);
         point::passed("append", "written");
         let announced = Announced::rows(Cause::Append, &self.head(), last, columns);
@@ -277,12 +289,12 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn append(&self, columns: &Columns, chunks: &[Chunk]) -> Result<(), TableError> {
-        let last = dense(chunks, &self.head())?;
-        let batches = lay_out(&columns.schema, chunks)?;
+    pub(super) async fn append(&self, columns: &Columns, chunks: Vec<Chunk>) -> Result<(), TableError> {
+        let last = dense(&chunks, &self.head())?;
+        let rows = Rows::new(chunks);
         self.moved.store(false, Ordering::Release);
-        match self.append_once(columns, batches.clone(), last).await {
-            Err(_) if self.is_overtaken() => self.append_once(columns, batches, last).await,
+        match self.append_once(columns, &rows, last).await {
+            Err(_) if self.is_overtaken() => self.append_once(columns, &rows, last).await,
             outcome => outcome,
         }
     }
@@ -337,22 +349,4 @@ fn dense(chunks: &[Chunk], head: &TableHead) -> Result<Last, TableError> {
         last = Last { next: chunk.next(), text, time: Some(chunk.last_time()) };
     }
     Ok(last)
-}
-
-fn lay_out(schema: &Schema, chunks: &[Chunk]) -> Result<Vec<RecordBatch>, TableError> {
-    let mut batches = Vec::new();
-    let mut rest = chunks;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let more = rest.iter().skip(1).take_while(|chunk| {
-            bytes += chunk.values().bytes();
-            bytes <= BATCH_TEXT_BYTES
-        });
-        let (batch, later) = rest.split_at(1 + more.count());
-        if batch.iter().any(|chunk| !chunk.is_empty()) {
-            batches.push(to_batch(schema, batch)?);
-        }
-        rest = later;
-    }
-    Ok(batches)
 }
