@@ -39,6 +39,7 @@ fn serve(config: &Config) -> ExitCode {
         return ExitCode::from(error.report());
     }
     let open_files = runtime::raise_open_files();
+    runtime::be_prompt();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files, ?config, "starting");
     let claim = match Claim::take(config) {
         Ok(claim) => claim,

@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 mod health;
 mod limits;
+mod slice;
 mod tasks;
 
 pub use health::{Fault, Health};
@@ -30,6 +31,10 @@ const LANCE_STACK_BYTES: usize = 8 << 20;
 /// How much a Lance thread steps back for those that somebody waits for (see `nice(2)`): a commit keeps a processor busy for a
 /// tenth of a second, and appends meanwhile must not wait for their turn.
 const LANCE_STEP: i32 = 5;
+/// How long threads compute at a stretch: those that somebody waits for compute little and often, and what Lance and queries
+/// begin, they go on with.
+const PROMPT_SLICE: Duration = Duration::from_micros(100);
+const PATIENT_SLICE: Duration = Duration::from_millis(3);
 /// Stack of a thread of queries: what a client writes is planned by recursion, as deep as it is nested.
 pub const QUERY_STACK_BYTES: usize = 64 << 20;
 /// How much a thread of queries steps back, even for commits.
@@ -118,8 +123,14 @@ impl Runtimes {
     }
 }
 
+/// Lets the thread that calls it, and those that it starts, have their turn soon; before any other thread is started.
+pub fn be_prompt() {
+    slice::set_slice(PROMPT_SLICE);
+}
+
 /// Lowers the priority of the thread that calls it, and of those that it starts. Elsewhere than on Linux it is the process's.
 fn step_back(steps: i32) {
+    slice::set_slice(PATIENT_SLICE);
     if cfg!(target_os = "linux")
         && let Err(error) = rustix::process::nice(steps)
     {

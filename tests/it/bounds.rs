@@ -88,3 +88,31 @@ async fn an_sse_stream_ends_with_the_server_in_bounded_time() {
     assert!(server.wait().success());
     assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+/// The most memory that a process has had, in MiB.
+#[cfg(target_os = "linux")]
+fn most_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+/// A record without members takes a row in each column: 200,000 of them would take 1,400 MiB at once.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn short_records_in_many_columns_take_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Launch::new(folder.path()).with(&["--disk-floor-bytes", "0"]).start_ready().await;
+    let topic = Api::new(server.base()).named("wide");
+    let fields: Vec<_> = (0..900).map(|at| json!({"name": format!("c{at}"), "type": "int64"})).collect();
+    topic.call("PUT", "", &[], json!({"schema": {"fields": fields}}).to_string()).await.expect(201);
+    let before = most_memory(server.pid());
+    topic.call("POST", "records?ack=wal", NDJSON, "{}\n".repeat(200_000)).await.expect(200);
+    let arrow = [("accept", "application/vnd.apache.arrow.stream")];
+    topic.call("GET", "records?limit=10000", &arrow, "").await.expect(200);
+    topic.call("POST", "flush", &[], "").await.expect(200);
+    let taken = most_memory(server.pid()) - before;
+    assert!(taken < 600, "{taken} MiB");
+    assert_eq!(topic.tail().await, 200_000);
+    assert!(server.stop().success());
+}

@@ -15,7 +15,7 @@ use crate::table::{Table, TableError, TablePlace, TableSettings, Tables};
 use crate::tail::{Levels, LevelsWatch, Tail};
 
 /// The most text that one commit takes (at least one chunk).
-const COMMIT_BYTES: usize = 32 << 20;
+const COMMIT_BYTES: usize = 64 << 20;
 
 /// One topic's way from the tail into the table.
 pub struct Lane {

@@ -256,3 +256,22 @@ fn numbers_of_thousands_of_digits_are_json() {
     assert!(values[0].starts_with(&format!("{{\"c\":{digits},\"d\":0.777")));
     assert_eq!(evolve_from(None, &format!("{{\"c\":{digits}.}}")).unwrap_err().code(), ErrorCode::InvalidJson);
 }
+
+#[test]
+fn lists_whose_items_take_much_more_than_their_text_are_refused() {
+    let members: Vec<_> = (0..1_000).map(|at| json!({"name": format!("m{at}"), "type": "int64"})).collect();
+    let structs = schema(json!([{"name": "l", "type": "list", "items": {"type": "struct", "fields": members}}]));
+    let vectors = schema(json!([{"name": "l", "type": "list", "items": {"type": "vector", "dim": 65_536}}]));
+    let record = |item: &str, count: usize| format!("{{\"l\":[{}{item}]}}", format!("{item},").repeat(count - 1));
+    // 8,000 bytes for each item of the one, 262,144 of the other, and 2^27 for a record.
+    for (schema, item, most) in [(&structs, "{}", 16_777), (&vectors, "null", 512)] {
+        let body = format!("{}\n{}", record(item, most), record(item, 1));
+        assert_eq!(strict(&body, schema).unwrap().len(), 2);
+        let (code, pointer, detail) = first_error(strict(&record(item, most + 1), schema).unwrap_err());
+        assert_eq!((code, pointer.as_str()), (ErrorCode::InvalidRecord, "/l"));
+        assert!(detail.contains("134217728 bytes as columns"), "{detail}");
+    }
+    let numbers = column(r#"{"type":"list","items":{"type":"int64"}}"#);
+    let many = format!("{{\"c\":[{}1]}}", "1,".repeat(1 << 21));
+    assert_eq!(strict(&many, &numbers).unwrap().len(), 1);
+}

@@ -1,9 +1,15 @@
 //! Indexes: asked for, built, kept up to date, through changes of the topic and restarts.
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array};
+use arrow_schema::{DataType, Field};
 use serde_json::{Value, json};
 
-use crate::support::api::{Topic, allowed, until};
+use crate::support::api::{Api, Topic, allowed, until};
+use crate::support::arrow::{SENT, rows};
 use crate::support::local::shared;
+use crate::support::process::Launch;
 
 const COLUMNAR: [&str; 2] = ["lance", "persisting"];
 
@@ -232,4 +238,37 @@ async fn a_fork_has_the_indexes_of_its_source_built_anew() {
         fork.append(records(30..32)).await;
         has(&fork, "ids", 32).await;
     }
+}
+
+/// Vectors that differ, without a generator of random numbers.
+fn spread(rows: usize, dim: usize) -> ArrayRef {
+    let mut state = 1_u32;
+    let number = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 1e6
+    };
+    let numbers: Float32Array = (0..rows * dim).map(number).collect::<Vec<_>>().into();
+    let item = Arc::new(Field::new("item", DataType::Float32, true));
+    Arc::new(FixedSizeListArray::new(item, dim as i32, Arc::new(numbers), None))
+}
+
+#[tokio::test]
+async fn records_are_committed_while_a_graph_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Launch::new(folder.path()).with(&["--disk-floor-bytes", "0"]).start_ready().await;
+    let api = Api::new(server.base());
+    let (graph, other) = (api.topic("persisting").await, api.topic("persisting").await);
+    graph.call("POST", "records?ack=committed", SENT, rows(&[("v", spread(20_000, 32))])).await.expect(200);
+    other.call("POST", "records?ack=committed", &[], "{\"a\":1}").await.expect(200);
+    let params = json!({"num_partitions": 1});
+    create(&graph, json!({"column": "v", "type": "ivf_hnsw_sq", "name": "g", "params": params})).await;
+    let mut committed = 0;
+    // The build takes many times as long as three commits. It kept all threads of the pool that commits need, to its end.
+    while index(&graph, "g").await["state"] == "building" {
+        other.call("POST", "records?ack=committed", &[], "{\"a\":1}").await.expect(200);
+        committed += usize::from(index(&graph, "g").await["state"] == "building");
+    }
+    assert!(committed >= 3, "{committed}");
+    assert_eq!(index(&graph, "g").await["state"], "ready");
+    assert!(server.stop().success());
 }

@@ -31,8 +31,10 @@ use crate::table::{Cause, TableError, TableHead};
 
 /// A fragment ends when its file is about this large.
 const FILE_BYTES_MAX: usize = 1 << 30;
-/// What the writer of a fragment keeps of its columns in memory before it writes pages of them.
+/// What the writer of a merged fragment keeps of its columns in memory before it writes pages of them.
 const BUFFER_BYTES: u64 = 32 << 20;
+/// The same for an append: for as much as one has at most, so that a column of ten has one page.
+const APPEND_BUFFER_BYTES: u64 = 64 << 20;
 
 /// A commit that is made: what is announced of it.
 pub(super) struct Announced {
@@ -189,7 +191,7 @@ impl Inner {
     /// How rows of our own making are written.
     fn append_params(&self, mode: WriteMode) -> WriteParams {
         let buffers = FileWriterOptions {
-            data_cache_bytes: Some(BUFFER_BYTES),
+            data_cache_bytes: Some(APPEND_BUFFER_BYTES),
             // A copy of a batch while its column's page fills would take its room once more.
             keep_original_array: Some(true),
             ..FileWriterOptions::default()
