@@ -106,8 +106,9 @@ impl Stop {
 
     /// The lists of a record take more room in columns than they may.
     pub(super) fn too_wide(bytes: u64) -> Self {
-        let sentence =
-            format!("has lists whose items would take more than {bytes} bytes as columns: declare them as `json`");
+        let sentence = format!(
+            "has lists whose items would take more than {bytes} bytes as columns, 128 times its text: declare them as `json`"
+        );
         Self::fault(ErrorCode::InvalidRecord, Wrong::Object(sentence))
     }
 

@@ -19,9 +19,11 @@ struct Placed {
     to: usize,
 }
 
-/// The most that the structs and vectors in the lists of one record take in columns. There an empty item takes as much as a
-/// full one: three bytes of text may become thousands.
-const SPREAD_BYTES_MAX: u64 = 128 << 20;
+/// What the structs and vectors in the lists of one record may take in columns whatever its text, and how many times as much as
+/// its text beyond. An empty item takes as much there as a full one: three bytes may become thousands, and whoever reads
+/// records by the page counts their text.
+const SPREAD_BYTES: u64 = 1 << 20;
+const SPREAD_TIMES: u64 = 128;
 
 /// Writes values in their one form. Members are written where they come; a struct whose keys do not come in the schema's
 /// order is put in order when it ends.
@@ -63,7 +65,10 @@ impl<'j> Transcoder<'j> {
     pub(super) fn record(&mut self, reader: &mut Reader<'j>, plan: &StructPlan) -> Result<(), Stop> {
         let begin = self.copier.out.len();
         self.spread = 0;
-        let done = self.structure(reader, plan, 1);
+        let done = self.structure(reader, plan, 1).and_then(|()| {
+            let spread_max = SPREAD_BYTES + SPREAD_TIMES * (self.copier.out.len() - begin) as u64;
+            if self.spread > spread_max { Err(Stop::too_wide(spread_max)) } else { Ok(()) }
+        });
         if done.is_err() {
             self.copier.out.truncate(begin);
             self.copier.keys.clear();
@@ -238,9 +243,6 @@ impl<'j> Transcoder<'j> {
         let mut item = reader.first_item()?;
         while let Some(peek) = item {
             self.spread = self.spread.saturating_add(bytes);
-            if self.spread > SPREAD_BYTES_MAX {
-                return Err(Stop::too_wide(SPREAD_BYTES_MAX));
-            }
             if index > 0 {
                 self.copier.out.push(b',');
             }

@@ -162,7 +162,9 @@ impl Sieve {
     ) -> Result<PassingRows, SieveError> {
         let tested = self.set.take_chunks(chunks, now)?;
         let rows = set.take_chunks(chunks, now)?;
-        self.pick(rows, &tested, reach)
+        // Either may have ended before the last record.
+        let both = rows.num_rows().min(tested.num_rows());
+        self.pick(rows.slice(0, both), &tested.slice(0, both), reach)
     }
 
     /// The rows that pass, of dense rows in any columns and the same rows in the columns of the filter's set.
@@ -193,9 +195,10 @@ impl Sieve {
     }
 }
 
-/// The runs of records that a mask over all chunks lets pass.
+/// The runs of records that a mask over the first ones of dense chunks lets pass.
 fn passing(chunks: &[Chunk], mask: &BooleanArray, reach: Reach) -> Passing {
-    let next = chunks.last().map(Chunk::next).unwrap_or_default();
+    let first = chunks.first().map(Chunk::first).unwrap_or_default();
+    let next = first.saturating_after(mask.len() as u64);
     let mut found = Passing { chunks: Vec::new(), next };
     let (mut records_left, mut bytes_left) = (reach.records, Some(reach.bytes));
     let mut before = 0;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// `SCHED_FLAG_KEEP_POLICY` of `linux/sched.h`.
+#[cfg(target_os = "linux")]
+const KEEP_POLICY: u64 = 8;
+
 /// Asks the system to let this thread, and those that it starts, compute for about so long at a stretch before others have their
 /// turn, which for the one that wakes up is the sooner the shorter its own stretch is: Linux from 6.12 on orders threads by it
 /// (`sched_setattr(2)`, EEVDF), and ignores it before. The thread's policy and level stay as they are. What cannot be set
@@ -16,7 +20,7 @@ pub(super) fn set_slice(slice: Duration) {
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default(),
         sched_policy: libc::SCHED_OTHER.unsigned_abs(),
-        sched_flags: 0,
+        sched_flags: KEEP_POLICY,
         sched_nice: level,
         sched_priority: 0,
         sched_runtime: u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX),

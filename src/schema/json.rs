@@ -35,15 +35,22 @@ impl Schema {
     /// # Errors
     /// [`InvalidSchema`], naming the place and what would be right.
     pub fn from_json(json: &Value) -> Result<Self, InvalidSchema> {
-        let object = json.as_object().ok_or_else(|| malformed("", "A schema is an object with `fields`."))?;
-        known_members(object, &["fields"], "")?;
-        let fields = parse_fields(object.get("fields"), "", 1)?;
-        let schema = Self { fields };
+        let schema = Self::from_stored(json)?;
         match schema.leaf_count() {
             count if count > COLUMNS_MAX => Err(InvalidSchema::TooManyColumns { count }),
             _ if schema.vector_items() > VECTOR_ITEMS_MAX => Err(malformed("/fields", wide_vectors())),
             _ => Ok(schema),
         }
+    }
+
+    /// Reads a schema that was taken before, whatever may be taken now.
+    ///
+    /// # Errors
+    /// [`InvalidSchema`].
+    pub fn from_stored(json: &Value) -> Result<Self, InvalidSchema> {
+        let object = json.as_object().ok_or_else(|| malformed("", "A schema is an object with `fields`."))?;
+        known_members(object, &["fields"], "")?;
+        Ok(Self { fields: parse_fields(object.get("fields"), "", 1)? })
     }
 
     /// `{"fields": […]}`, which [`Schema::from_json`] reads.
@@ -255,8 +262,9 @@ fn parse_vector(object: &Map<String, Value>, pointer: &str) -> Result<DataType, 
     let dim = given(object, "dim").and_then(Value::as_u64).filter(|dim| *dim > 0);
     let pointer_to_dim = format!("{pointer}/dim");
     let dim = dim.ok_or_else(|| malformed(&pointer_to_dim, "A `vector` has a `dim`, an integer above 0."))?;
-    let dim = u32::try_from(dim).ok().filter(|dim| *dim as usize <= VECTOR_ITEMS_MAX);
-    let dim = dim.ok_or_else(|| malformed(&pointer_to_dim, wide_vectors()))?;
+    // Lance and Arrow count a fixed-size list's items with an i32.
+    let dim =
+        i32::try_from(dim).ok().map(i32::unsigned_abs).ok_or_else(|| malformed(&pointer_to_dim, wide_vectors()))?;
     let item = match given(object, "item").map(Value::as_str) {
         None => FloatType::F32,
         Some(word) => [FloatType::F16, FloatType::F32, FloatType::F64]
@@ -329,7 +337,7 @@ mod tests {
             (json!({"fields": [{"name": "a", "type": "struct", "fields": []}]}), "/fields/0/fields"),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 0}]}), "/fields/0/dim"),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 2.0}]}), "/fields/0/dim"),
-            (json!({"fields": [{"name": "a", "type": "vector", "dim": 65_537}]}), "/fields/0/dim"),
+            (json!({"fields": [{"name": "a", "type": "vector", "dim": 65_537}]}), "/fields"),
             (json!({"fields": [{"name": "a", "type": "vector", "dim": 1_u64 << 33}]}), "/fields/0/dim"),
             (
                 json!({"fields": [{"name": "a", "type": "vector", "dim": 65_536}, {"name": "b", "type": "vector", "dim": 1}]}),

@@ -98,7 +98,7 @@ impl Schema {
         leaf_count(&self.fields)
     }
 
-    /// How many items the vectors of one row have together, as far as they do not lie in lists.
+    /// How many items the vectors of one row have together; of those in lists, one for each list.
     pub fn vector_items(&self) -> usize {
         self.fields.iter().map(|field| field.data_type.vector_items()).fold(0, usize::saturating_add)
     }
@@ -146,6 +146,7 @@ impl DataType {
             DataType::Struct(members) => {
                 members.iter().map(|member| member.data_type.vector_items()).fold(0, usize::saturating_add)
             }
+            DataType::List(item) => item.vector_items(),
             _ => 0,
         }
     }
@@ -285,7 +286,7 @@ mod tests {
         let listed = DataType::List(Box::new(vector(1_000)));
         let fields = vec![field("a", DataType::Int(IntType::I16)), field("s", inner), field("l", listed)];
         let schema = Schema { fields };
-        assert_eq!((schema.row_bytes(), schema.vector_items()), (2 + 1 + 32 + 4, 8));
+        assert_eq!((schema.row_bytes(), schema.vector_items()), (2 + 1 + 32 + 4, 1_008));
         let most = Schema { fields: vec![field("v", vector(u32::MAX)), field("w", vector(u32::MAX))] };
         assert!(most.row_bytes() > most.vector_items() && most.vector_items() > VECTOR_ITEMS_MAX);
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, RecordForm, StorageError, VersionedSchema};
-use crate::codec::{Chunk, DecodeError, Decoded, PreparedSchema, Sifted};
+use crate::backend::{Commit, StorageError, VersionedSchema};
+use crate::codec::{DecodeError, Decoded, PreparedSchema, Sifted};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
@@ -11,6 +11,7 @@ use crate::topic::close::stored_all_the_same;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::quarantine::{Batch, Misfits, is_the_services};
+use crate::topic::room::bytes_of;
 use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 
 /// Why an append is refused.
@@ -57,15 +58,6 @@ pub(super) enum Step {
     Evolve(Reservation),
     /// They are refused, on grounds of everything before this offset, as of so many rewinds.
     Refused(Problem, Offset, u64),
-}
-
-/// What records take in the tail.
-pub(super) fn bytes_of(decoded: &Decoded) -> u64 {
-    let values = match decoded {
-        Decoded::Fits(records) => &records.values,
-        Decoded::Evolves(evolution) => &evolution.records.values,
-    };
-    Chunk::new(Offset::ZERO, crate::model::Timestamp::default(), values.clone()).bytes() as u64
 }
 
 impl Topic {
@@ -159,13 +151,9 @@ impl Topic {
         if !admitted && let Some(known) = Box::pin(self.look(&ask, ack)).await? {
             return Ok(known);
         }
-        let mut room = match (&misfits, ask.body.text_bytes()) {
-            // Before it is decoded, so that what waits for room is the body alone, and what is turned away has cost little.
-            // Not where decoding itself waits for room that others hold.
-            (Misfits::AsSet, Some(bytes)) if self.has_columns() && !self.quarantines() => {
-                Some(self.reserve(bytes).await?)
-            }
-            _ => None,
+        let mut room = match misfits {
+            Misfits::AsSet => self.room_before(&ask.body).await?,
+            Misfits::Return(_) => None,
         };
         loop {
             let basis = self.basis();
@@ -177,10 +165,7 @@ impl Topic {
             // What an earlier try has left would keep out the two parts together.
             let left = room.take().filter(|_| refused.is_empty());
             let (reservation, quarantined) = match left {
-                Some(mut left) => {
-                    left.resize(bytes_of(&decoded));
-                    (left, None)
-                }
+                Some(left) => (self.room_for(left, &decoded).await?, None),
                 None if refused.is_empty() => (self.reserve(bytes_of(&decoded)).await?, None),
                 None => {
                     let (own, aside) = Box::pin(self.set_aside(&ask, &misfits, refused, &decoded)).await?;
@@ -332,14 +317,6 @@ impl Topic {
         let prepared = Arc::new(PreparedSchema::new(Arc::clone(&schema.schema)));
         self.prepared.store(Some(Arc::new((schema.version, Arc::clone(&prepared)))));
         prepared
-    }
-
-    fn has_columns(&self) -> bool {
-        !matches!(self.factory.form(), RecordForm::Documents)
-    }
-
-    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Problem> {
-        self.backend.reserve(bytes).await.map_err(|err| self.storage_problem(&err))
     }
 
     pub(super) fn schema_is(&self, basis: &Basis) -> bool {

@@ -24,6 +24,7 @@ mod read;
 mod receipt;
 mod replay;
 mod retention;
+mod room;
 mod runs;
 mod services;
 mod stored;

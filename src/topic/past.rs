@@ -187,7 +187,7 @@ impl Topic {
             View::Now | View::Until(_) => self.newest_table().await?.take(&to_read, offsets).await,
         };
         let found = found.map_err(|err| self.storage_problem(&StorageError::from(&err)))?;
-        set.take_chunks(&found, &to_read).map_err(|err| {
+        set.take_all(&found, &to_read).map_err(|err| {
             self.storage_problem(&StorageError::Failed { cause: format!("single rows cannot be laid out: {err}") })
         })
     }

@@ -11,9 +11,9 @@ use crate::backend::{Sequenced, StorageError};
 use crate::codec::{Body, Decoded, Form, Records};
 use crate::model::{Ack, Durability, ErrorCode, Offset, OnInvalid, Problem, RecordError, Timestamp};
 use crate::tail::{Levels, Reservation};
-use crate::topic::append::bytes_of;
 use crate::topic::log::{Aside, Log, Phase};
 use crate::topic::producers::StoredReceipt;
+use crate::topic::room::bytes_of;
 use crate::topic::{AppendRequest, Topic};
 
 /// Makes and opens the quarantines of topics.

@@ -29,7 +29,7 @@ pub(crate) fn versioned(newest: &SchemaRow, posted: &[SchemaRow]) -> Result<Vers
 }
 
 fn schema(row: &SchemaRow) -> Result<Schema, InvalidSchema> {
-    Schema::from_json(&serde_json::json!({ "fields": row.fields }))
+    Schema::from_stored(&serde_json::json!({ "fields": row.fields }))
 }
 
 fn lineage(rows: &[SchemaRow]) -> Result<Lineage, Unreadable> {

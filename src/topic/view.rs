@@ -103,7 +103,7 @@ impl Topic {
             };
             return Err(Problem::new(ErrorCode::NotFound, detail));
         };
-        let schema = Schema::from_json(&serde_json::json!({ "fields": row.fields })).map_err(|err| {
+        let schema = Schema::from_stored(&serde_json::json!({ "fields": row.fields })).map_err(|err| {
             tracing::error!(topic = %self.name, error = %err, "a stored schema cannot be read");
             Problem::internal()
         })?;

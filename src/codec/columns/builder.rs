@@ -94,7 +94,8 @@ impl Column {
                 let mut offsets = Vec::with_capacity(rows + 1);
                 offsets.push(0);
                 let item_bytes = item.row_bytes();
-                let item = Box::new(Self::new(item, &arrow_type(item, true), rows));
+                // How many items there will be, the number of rows does not tell.
+                let item = Box::new(Self::new(item, &arrow_type(item, true), 0));
                 Self::List { item, item_bytes, field: inner_field(arrow), offsets, nulls: NullBufferBuilder::new(rows) }
             }
             DataType::Vector { dim, item } => {

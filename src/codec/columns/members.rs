@@ -27,23 +27,22 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn new(fields: &[Field], arrow: &[FieldRef], rows: usize) -> Self {
-        let members = fields.iter().zip(arrow).map(|(field, arrow)| {
+        Self::wanted(fields, arrow, rows, |_| true)
+    }
+
+    /// The same where values of some columns are gone past.
+    pub(super) fn wanted(fields: &[Field], arrow: &[FieldRef], rows: usize, is_wanted: impl Fn(usize) -> bool) -> Self {
+        let members = fields.iter().zip(arrow).enumerate().map(|(at, (field, arrow))| {
             let mut prefix = Vec::new();
             write_str(&field.name, &mut prefix);
             prefix.push(b':');
-            Member { prefix: prefix.into(), column: Column::new(&field.data_type, arrow.data_type(), rows), filled: 0 }
+            let column = match is_wanted(at) {
+                true => Column::new(&field.data_type, arrow.data_type(), rows),
+                false => Column::Skipped,
+            };
+            Member { prefix: prefix.into(), column, filled: 0 }
         });
         Self { members: members.collect(), rows: 0 }
-    }
-
-    /// Leaves out the columns of these keys: their values are gone past.
-    pub(super) fn without(mut self, unwanted: impl Fn(usize) -> bool) -> Self {
-        for (at, member) in self.members.iter_mut().enumerate() {
-            if unwanted(at) {
-                member.column = Column::Skipped;
-            }
-        }
-        self
     }
 
     pub(super) fn null(&mut self) {

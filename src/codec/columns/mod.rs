@@ -173,7 +173,7 @@ pub fn to_batch_of(
 }
 
 /// Lays out the first records, until the columns take about `bytes` beside their texts; at least one.
-fn lay_out(
+pub(super) fn lay_out(
     schema: &Schema,
     wanted: impl Fn(&Field) -> bool,
     chunks: &[Chunk],
@@ -185,7 +185,7 @@ fn lay_out(
     let mut offsets = UInt64Builder::with_capacity(rows);
     let mut times = TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC);
     let data = arrow.fields().get(2..).unwrap_or_default();
-    let mut members = Members::new(&schema.fields, data, rows).without(|at| is_wanted.get(at) == Some(&false));
+    let mut members = Members::wanted(&schema.fields, data, rows, |at| is_wanted.get(at) != Some(&false));
     let (mut record, mut spread) = (0, 0_usize);
     let row_bytes = schema.row_bytes();
     'rows: for chunk in chunks {

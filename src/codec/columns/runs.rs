@@ -10,7 +10,7 @@ use crate::schema::Schema;
 /// A batch is laid out of about so much text.
 pub(super) const TEXT_BYTES: usize = 8 << 20;
 /// The columns of a batch take about so many bytes, beside its texts.
-const COLUMNS_BYTES: usize = 16 << 20;
+pub(super) const COLUMNS_BYTES: usize = 16 << 20;
 /// What the columns of the service take in a row.
 const OWN_BYTES: usize = 16;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::SchemaRef;
 
-use super::{arrow_schema, to_batch_of};
+use super::runs::COLUMNS_BYTES;
+use super::{arrow_schema, lay_out};
 use crate::codec::reshape::{ReshapeError, recast, reshape};
 use crate::codec::{Chunk, FieldSelection};
 use crate::model::SchemaVersion;
@@ -94,14 +95,28 @@ impl ColumnSet {
         Ok(RecordBatch::try_new(Arc::clone(&self.arrow), columns)?)
     }
 
-    /// The same of records that are still text, in the form of the topic's columns of now.
+    /// The same of records that are still text, in the form of the topic's columns of now: of the first ones, as many as take a
+    /// bounded room, at least one.
     ///
     /// # Errors
     /// [`ReshapeError`], also where the text is in another form.
     pub fn take_chunks(&self, chunks: &[Chunk], now: &Columns) -> Result<RecordBatch, ReshapeError> {
+        self.take_within(chunks, now, COLUMNS_BYTES)
+    }
+
+    /// The same of all records, whatever room they take.
+    ///
+    /// # Errors
+    /// As [`ColumnSet::take_chunks`].
+    pub fn take_all(&self, chunks: &[Chunk], now: &Columns) -> Result<RecordBatch, ReshapeError> {
+        self.take_within(chunks, now, usize::MAX)
+    }
+
+    fn take_within(&self, chunks: &[Chunk], now: &Columns, bytes: usize) -> Result<RecordBatch, ReshapeError> {
         // Where a version was posted since, names may have changed.
         let wanted = |field: &Field| !self.is_of(now) || self.schema.field(&field.name).is_some();
-        let batch = to_batch_of(&now.schema, wanted, chunks).map_err(|error| ReshapeError::Shape(error.to_string()))?;
+        let batch =
+            lay_out(&now.schema, wanted, chunks, bytes).map_err(|error| ReshapeError::Shape(error.to_string()))?;
         self.take(&batch, now)
     }
 }

@@ -263,13 +263,13 @@ fn lists_whose_items_take_much_more_than_their_text_are_refused() {
     let structs = schema(json!([{"name": "l", "type": "list", "items": {"type": "struct", "fields": members}}]));
     let vectors = schema(json!([{"name": "l", "type": "list", "items": {"type": "vector", "dim": 65_536}}]));
     let record = |item: &str, count: usize| format!("{{\"l\":[{}{item}]}}", format!("{item},").repeat(count - 1));
-    // 8,000 bytes for each item of the one, 262,144 of the other, and 2^27 for a record.
-    for (schema, item, most) in [(&structs, "{}", 16_777), (&vectors, "null", 512)] {
+    // 8,000 bytes for each item of the one, 262,144 of the other; 2^20 for a record and 128 for each byte of its text.
+    for (schema, item, most) in [(&structs, "{}", 137), (&vectors, "null", 4)] {
         let body = format!("{}\n{}", record(item, most), record(item, 1));
         assert_eq!(strict(&body, schema).unwrap().len(), 2);
         let (code, pointer, detail) = first_error(strict(&record(item, most + 1), schema).unwrap_err());
-        assert_eq!((code, pointer.as_str()), (ErrorCode::InvalidRecord, "/l"));
-        assert!(detail.contains("134217728 bytes as columns"), "{detail}");
+        assert_eq!((code, pointer.as_str()), (ErrorCode::InvalidRecord, ""));
+        assert!(detail.contains("bytes as columns"), "{detail}");
     }
     let numbers = column(r#"{"type":"list","items":{"type":"int64"}}"#);
     let many = format!("{{\"c\":[{}1]}}", "1,".repeat(1 << 21));

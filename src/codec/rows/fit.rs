@@ -115,6 +115,10 @@ impl Fitting<'_> {
             }
             (DataType::List(item), Incoming::List(brought)) => {
                 let lists = array.as_list::<i32>();
+                if matches!(**item, DataType::Struct(_) | DataType::Vector { .. }) {
+                    // Members that the rows do not bring take their room all the same.
+                    self.budget.admit((lists.values().len() as u64).saturating_mul(item.row_bytes() as u64))?;
+                }
                 let mut inner = Faults::default();
                 let items = self.column(item, brought, lists.values(), &mut inner);
                 let items = items.map_err(|error| of_list(error, lists.offsets()))?;

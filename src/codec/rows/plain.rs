@@ -46,6 +46,11 @@ impl Budget {
         self.hold(bytes)
     }
 
+    /// Refuses what alone is more than everything may be.
+    pub(super) const fn admit(&self, bytes: u64) -> Result<(), DecodeError> {
+        if bytes > self.limit { Err(DecodeError::BatchTooLarge { limit: self.limit }) } else { Ok(()) }
+    }
+
     /// Takes room for what has a limit of its own.
     pub(super) fn hold(&mut self, bytes: u64) -> Result<(), DecodeError> {
         let free = bytes.min(self.held);

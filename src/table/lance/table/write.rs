@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use lance::Dataset;
 use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
 use lance::deps::datafusion::execution::SendableRecordBatchStream;
+use lance_core::datatypes::Schema as LanceSchema;
 use lance_file::version::LanceFileVersion;
 use lance_file::writer::FileWriterOptions;
 use lance_table::transaction::{Operation, Transaction};
@@ -19,7 +20,7 @@ use crate::codec::Chunk;
 use crate::codec::columns::arrow_schema;
 use crate::io::point;
 use crate::model::{Offset, SchemaVersion, Timestamp};
-use crate::schema::Columns;
+use crate::schema::{Columns, Schema};
 use crate::table::lance::commit::Ticket;
 use crate::table::lance::encoding::{self, encoded};
 use crate::table::lance::error::foreign;
@@ -35,6 +36,9 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 const BUFFER_BYTES: u64 = 32 << 20;
 /// The same for an append: for as much as one has at most, so that a column of ten has one page.
 const APPEND_BUFFER_BYTES: u64 = 64 << 20;
+
+/// The columns of the service beside those of the topic.
+const OWN_COLUMNS: usize = 2;
 
 /// A commit that is made: what is announced of it.
 pub(super) struct Announced {
@@ -154,8 +158,10 @@ impl Inner {
     }
 
     /// How merged fragments are written: one file each, whatever it has of columns and rows.
-    pub(in crate::table::lance) fn merge_params(&self) -> WriteParams {
-        let buffers = FileWriterOptions { data_cache_bytes: Some(BUFFER_BYTES), ..FileWriterOptions::default() };
+    pub(in crate::table::lance) fn merge_params(&self, schema: &LanceSchema) -> WriteParams {
+        let leaves = schema.fields_pre_order().filter(|field| field.children.is_empty()).count();
+        let bytes = buffer(BUFFER_BYTES, schema.fields.len(), leaves);
+        let buffers = FileWriterOptions { data_cache_bytes: Some(bytes), ..FileWriterOptions::default() };
         WriteParams {
             max_rows_per_file: u32::MAX as usize,
             max_bytes_per_file: usize::MAX,
@@ -189,9 +195,10 @@ impl Inner {
     }
 
     /// How rows of our own making are written.
-    fn append_params(&self, mode: WriteMode) -> WriteParams {
+    fn append_params(&self, mode: WriteMode, schema: &Schema) -> WriteParams {
+        let (fields, leaves) = (schema.fields.len() + OWN_COLUMNS, schema.leaf_count() + OWN_COLUMNS);
         let buffers = FileWriterOptions {
-            data_cache_bytes: Some(APPEND_BUFFER_BYTES),
+            data_cache_bytes: Some(buffer(APPEND_BUFFER_BYTES, fields, leaves)),
             // A copy of a batch while its column's page fills would take its room once more.
             keep_original_array: Some(true),
             ..FileWriterOptions::default()
@@ -221,7 +228,7 @@ impl Inner {
         let uri = self.site();
         let uri =
             uri.dataset.to_str().ok_or_else(|| TableError::Failed { cause: "the path is not UTF-8".to_owned() })?;
-        let params = self.append_params(WriteMode::Create);
+        let params = self.append_params(WriteMode::Create, &columns.schema);
         let announced = Announced::rows(cause, &head, last, columns);
         self.commit(announced, None, || async {
             Ok(InsertBuilder::new(uri).with_params(&params).execute_stream(rows).await?)
@@ -281,7 +288,7 @@ impl Inner {
         if rows.is_empty() {
             return Ok(());
         }
-        let params = self.append_params(WriteMode::Append);
+        let params = self.append_params(WriteMode::Append, &columns.schema);
         let insert = InsertBuilder::new(Arc::clone(&version.dataset)).with_params(&params);
         let mut transaction = insert.execute_uncommitted_stream(rows.laid_out(columns)).await?;
         number_appended(&mut transaction, &version.dataset);
@@ -328,6 +335,13 @@ impl Inner {
         self.add_version(&version, transaction, announced).await?;
         Ok(())
     }
+}
+
+/// What Lance is told to keep, so that it keeps `bytes`: it divides what it is told by the top-level columns, and then keeps that
+/// much of each leaf of them.
+fn buffer(bytes: u64, fields: usize, leaves: usize) -> u64 {
+    let (fields, leaves) = (fields.max(1) as u64, leaves.max(1) as u64);
+    (bytes / leaves).max(1) * fields
 }
 
 /// Where the rows of an append end.

@@ -273,7 +273,8 @@ impl Inner {
         let Some(version) = self.version().await? else { return Ok(None) };
         let Some((run, expired)) = next_run(&version).filter(|_| !stop.is_cancelled()) else { return Ok(None) };
         self.check_room(run.clone(), &version).await?;
-        let merged = merge::write_merged(&version, run, expired, self.merge_params(), stop).await?;
+        let merged =
+            merge::write_merged(&version, run, expired, self.merge_params(version.dataset.schema()), stop).await?;
         point::passed("compact", "written");
         drop(version);
         let committed = match self.sync_merged(&merged).await {

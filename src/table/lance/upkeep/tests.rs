@@ -67,7 +67,10 @@ async fn rows_that_come_while_a_merge_is_written_stand_behind_it() {
     let inner = Arc::clone(table.inner());
     let version = inner.version().await.unwrap().unwrap();
     let go_on = CancellationToken::new();
-    let merged = merge::write_merged(&version, 1..3, Offset::ZERO, inner.merge_params(), &go_on).await.unwrap();
+    let merged =
+        merge::write_merged(&version, 1..3, Offset::ZERO, inner.merge_params(version.dataset.schema()), &go_on)
+            .await
+            .unwrap();
     append(&table, 4).await.unwrap();
     append(&table, 5).await.unwrap();
     assert!(inner.commit_merged(&merged, &go_on).await.unwrap());
@@ -85,7 +88,8 @@ async fn a_merge_of_fragments_that_have_changed_is_not_committed() {
     let inner = Arc::clone(table.inner());
     let version = inner.version().await.unwrap().unwrap();
     let go_on = CancellationToken::new();
-    let write = |run| merge::write_merged(&version, run, Offset::ZERO, inner.merge_params(), &go_on);
+    let write =
+        |run| merge::write_merged(&version, run, Offset::ZERO, inner.merge_params(version.dataset.schema()), &go_on);
     let (one, other) = (write(0..2).await.unwrap(), write(1..3).await.unwrap());
     assert!(inner.commit_merged(&one, &CancellationToken::new()).await.unwrap());
     assert!(!inner.commit_merged(&other, &go_on).await.unwrap());
@@ -213,7 +217,9 @@ async fn the_first_fragment_alone_is_rewritten_in_front_of_rows_that_came_meanwh
     let inner = Arc::clone(table.inner());
     let version = inner.version().await.unwrap().unwrap();
     let (expired, go_on) = (Offset::new(8).unwrap(), CancellationToken::new());
-    let merged = merge::write_merged(&version, 0..1, expired, inner.merge_params(), &go_on).await.unwrap();
+    let merged = merge::write_merged(&version, 0..1, expired, inner.merge_params(version.dataset.schema()), &go_on)
+        .await
+        .unwrap();
     append(&table, 10).await.unwrap();
     assert!(inner.commit_merged(&merged, &go_on).await.unwrap());
     assert_eq!(numbers(&table).await, [8, 9, 10]);
