@@ -110,7 +110,8 @@ impl Claim {
 pub fn serve(config: &Config, claim: Claim, backends: Vec<Arc<dyn BackendFactory>>) -> Result<Outcome, ServeError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     lay_out(&*disk, &config.data_dir)?;
-    let runtimes = Runtimes::for_this_machine().map_err(ServeError::Process)?;
+    let queries = usize::try_from(config.max_queries).unwrap_or(usize::MAX);
+    let runtimes = Runtimes::for_this_machine(queries).map_err(ServeError::Process)?;
     let tables = LanceTables::new(
         Arc::clone(&disk),
         runtimes.lance().clone(),

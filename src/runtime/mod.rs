@@ -39,8 +39,11 @@ const PATIENT_SLICE: Duration = Duration::from_millis(3);
 pub const QUERY_STACK_BYTES: usize = 64 << 20;
 /// How much a thread of queries steps back, even for commits.
 const QUERY_STEP: i32 = 10;
-/// As many threads of queries at least: what a query is doing may take long before it lets others run.
-const QUERY_WORKERS_MIN: usize = 4;
+/// Threads beside those that queries may all hold at once, so that searches go on: what a query is doing may take long before
+/// it lets others run.
+const SEARCH_WORKERS: usize = 2;
+/// The most threads of queries, however many may run.
+const QUERY_WORKERS_MAX: usize = 256;
 /// Threads for blocking calls beside the HTTP workers: SQLite and the log have threads of their own.
 const HTTP_BLOCKING_MAX: usize = 16;
 /// Threads for blocking calls beside the Lance workers; Lance reads files on them.
@@ -56,12 +59,14 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// Starts them, each with a worker for each of `cpus`, at least two.
+    /// Starts them, each with a worker for each of `cpus`, at least two; that of queries with more than there are `queries` at a
+    /// time.
     ///
     /// # Errors
     /// What the operating system answers when a thread cannot be started.
-    pub fn start(cpus: usize) -> io::Result<Self> {
+    pub fn start(cpus: usize, queries: usize) -> io::Result<Self> {
         let workers = cpus.max(2);
+        let query_workers = queries.saturating_add(SEARCH_WORKERS).min(QUERY_WORKERS_MAX).max(workers);
         let http = Builder::new_multi_thread()
             .thread_name("http")
             .worker_threads(workers)
@@ -78,7 +83,7 @@ impl Runtimes {
             .build()?;
         let queries = Builder::new_multi_thread()
             .thread_name("queries")
-            .worker_threads(workers.max(QUERY_WORKERS_MIN))
+            .worker_threads(query_workers)
             .max_blocking_threads(1)
             .thread_stack_size(QUERY_STACK_BYTES)
             .on_thread_start(|| step_back(QUERY_STEP))
@@ -91,8 +96,8 @@ impl Runtimes {
     ///
     /// # Errors
     /// As [`Runtimes::start`].
-    pub fn for_this_machine() -> io::Result<Self> {
-        Self::start(std::thread::available_parallelism().map_or(2, usize::from))
+    pub fn for_this_machine(queries: usize) -> io::Result<Self> {
+        Self::start(std::thread::available_parallelism().map_or(2, usize::from), queries)
     }
 
     /// Where connections, the log and the catalog run.
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_runtimes_have_threads_of_their_own_names() {
-        let runtimes = Runtimes::start(1).unwrap();
+        let runtimes = Runtimes::start(1, 1).unwrap();
         let lance = runtimes.lance().spawn(async { std::thread::current().name().map(str::to_owned) });
         let http = runtimes.http().spawn(async { std::thread::current().name().map(str::to_owned) });
         let queries = runtimes.queries().spawn(async { std::thread::current().name().map(str::to_owned) });

@@ -304,6 +304,11 @@ fn call(function: &Function, patterns: &mut Patterns) -> Result<(), Problem> {
     if function.over.is_some() && name.value == "array_agg" {
         return Err(refused("array_agg over a window would have a list of all rows for each row: it is not served."));
     }
+    if function.over.is_some() && functions::sorts_its_frame(&name.value) {
+        let detail =
+            format!("{name} over a window would sort the whole frame for each row: it is served for groups only.");
+        return Err(refused(detail));
+    }
     if name.value.starts_with("approx_percentile_cont")
         && let FunctionArguments::List(list) = &function.args
         && list.args.len() + list.clauses.len() + function.within_group.len() > 2

@@ -250,6 +250,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.names.iter().map(String::as_str)
 }
 
+/// Whether an aggregate function looks at all values again for each answer.
+pub(super) fn sorts_its_frame(name: &str) -> bool {
+    matches!(name, "median" | "percentile_cont" | "quantile_cont")
+}
+
 /// Whether a function's second argument is a regular expression.
 pub(super) fn has_pattern(name: &str) -> bool {
     name.starts_with("regexp_")

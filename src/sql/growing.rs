@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::sql::limits::{CONSTANT_BYTES_MAX, GROWN_BYTES_MAX};
+use crate::sql::limits::{CONSTANT_BYTES_MAX, GROWN_BYTES_MAX, MATCHED_TEXT_BYTES_MAX};
 
 /// The most bytes that a call makes of its arguments.
 type Growth = fn(&ScalarFunctionArgs) -> u64;
@@ -41,7 +41,8 @@ fn growth_of(name: &str) -> Option<Growth> {
 
 /// The function, held to the bound if it needs one.
 pub(super) fn bounded(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-    match growth_of(function.name()) {
+    let nothing = || looks_again(function.name()).then_some((|_| 0) as Growth);
+    match growth_of(function.name()).or_else(nothing) {
         Some(growth) => Arc::new(ScalarUDF::new_from_impl(Bounded { inner: function, growth })),
         None => function,
     }
@@ -187,6 +188,20 @@ fn check(name: &str, args: &ScalarFunctionArgs, growth: u64) -> Result<()> {
     Err(DataFusionError::Execution(detail))
 }
 
+/// Whether a function looks for one match of a pattern after another.
+fn looks_again(name: &str) -> bool {
+    matches!(name, "regexp_count" | "regexp_instr" | "regexp_replace")
+}
+
+/// Refuses texts in which looking for one match after another may take the square of their length.
+fn check_length(name: &str, args: &ScalarFunctionArgs) -> Result<()> {
+    if !looks_again(name) || lengths(args, 0).1 <= MATCHED_TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("{name} takes texts of at most {MATCHED_TEXT_BYTES_MAX} bytes; take a part, as by left");
+    Err(DataFusionError::Execution(detail))
+}
+
 impl ScalarUDFImpl for Bounded {
     fn name(&self) -> &str {
         self.inner.name()
@@ -214,6 +229,7 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         check(self.name(), &args, (self.growth)(&args))?;
+        check_length(self.name(), &args)?;
         self.inner.invoke_with_args(args)
     }
 }

@@ -56,6 +56,11 @@ pub(super) const WILDCARDS_MAX: usize = crate::filter::WILDCARDS_MAX;
 pub(super) const PATTERNS_MAX: usize = 16;
 /// The longest such pattern, in bytes; and the longest text that is looked for in others.
 pub(super) const PATTERN_BYTES_MAX: usize = 1_024;
+/// The most bytes of the machine that a regular expression becomes: each byte of a text may cost a step of all of it.
+pub(super) const PATTERN_COMPILED_BYTES_MAX: usize = 256 * 1024;
+/// The longest text in which a function looks for one match of a regular expression after another: each may look at all that is
+/// left, and a row's call cannot be interrupted.
+pub(super) const MATCHED_TEXT_BYTES_MAX: u64 = 128 * 1024;
 /// The most columns of `CUBE`, which groups by each of their subsets.
 pub(super) const CUBE_MAX: usize = 5;
 /// The most sets that are grouped by.

@@ -3,8 +3,8 @@
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 
 use crate::model::Problem;
-use crate::sql::limits::{PATTERN_BYTES_MAX, PATTERNS_MAX, WILDCARDS_MAX};
-use crate::sql::text::refused;
+use crate::sql::limits::{PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, PATTERNS_MAX, WILDCARDS_MAX};
+use crate::sql::text::{refused, shortened};
 
 /// What was counted of patterns so far.
 #[derive(Debug, Default)]
@@ -52,8 +52,17 @@ fn computed(what: &str) -> Problem {
 
 /// A pattern is compiled before it is used, which takes time and memory: it is a literal, short, and one of few.
 pub(super) fn check_pattern(pattern: &Expr, patterns: &mut Patterns) -> Result<(), Problem> {
-    check_text(pattern, "The pattern of a regular expression")?
-        .ok_or_else(|| computed("The pattern of a regular expression"))?;
+    const WHAT: &str = "The pattern of a regular expression";
+    let text = check_text(pattern, WHAT)?.ok_or_else(|| computed(WHAT))?;
+    if let Err(error) = regex::RegexBuilder::new(text).size_limit(PATTERN_COMPILED_BYTES_MAX).build() {
+        return Err(match error {
+            regex::Error::CompiledTooBig(most) => {
+                let detail = format!("{WHAT} becomes a machine of at most {most} bytes; repeat less.");
+                refused(detail).with_limit(most as u64)
+            }
+            error => refused(format!("{WHAT} cannot be used: {}.", shortened(&error.to_string()))),
+        });
+    }
     patterns.regular += 1;
     if patterns.regular > PATTERNS_MAX {
         let detail = format!("A query has at most {PATTERNS_MAX} regular expressions; LIKE needs none.");

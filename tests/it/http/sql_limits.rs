@@ -180,3 +180,36 @@ async fn columns_that_go_while_they_are_read_end_the_read() {
     let problem = renamed.next().await.unwrap().unwrap_err();
     assert_eq!((problem.code, problem.is_retryable()), (ErrorCode::OffsetExpired, true));
 }
+
+#[tokio::test]
+async fn what_a_row_could_hold_up_for_long_is_refused() {
+    let (_local, api, _folder, _) = limited(QueryLimits::default()).await;
+    let long = json!({"text": "a ".repeat(70_000)}).to_string();
+    api.post("/v1/topics/a/records", long).await.expect(200);
+    // Patterns that cannot be used, or that become large, are known before anything runs.
+    for wrong in [
+        "text ~ '('",
+        "text SIMILAR TO '('",
+        "regexp_replace(text, '(', '') = ''",
+        "regexp_like(text, 'a{1000}{1000}')",
+        "text ~ 'a[ab]{20000}c'",
+    ] {
+        let problem = refused(&api, &format!("SELECT n FROM a WHERE {wrong}")).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with("The pattern of a regular expression"), "{detail}");
+    }
+    for call in
+        ["regexp_count(text, 'z|a')", "length(regexp_replace(text, 'z|a', '', 'g'))", "regexp_instr(text, 'z|a')"]
+    {
+        let problem = refused(&api, &format!("SELECT sum({call}) AS r FROM a")).await;
+        assert!(problem["detail"].as_str().unwrap().contains("texts of at most 131072 bytes"), "{problem}");
+    }
+    assert_eq!(
+        rows(&api, "SELECT sum(regexp_count(left(text, 1000), 'a')) AS r FROM a WHERE n IS NULL").await,
+        [json!({"r": 500})]
+    );
+    for call in ["median(n)", "percentile_cont(n, 0.5)"] {
+        let problem = refused(&api, &format!("SELECT {call} OVER (ORDER BY n) AS r FROM a")).await;
+        assert!(problem["detail"].as_str().unwrap().contains("for groups only"), "{problem}");
+    }
+}
