@@ -11,9 +11,10 @@ use crate::runtime::Tasks;
 
 /// How often lanes are looked at while one has something to commit.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The shortest time between two looks, and how many times longer than a look it is at least.
+/// The shortest time between two looks, and how many times longer than a look it is at least: a look at 10,000 lanes takes some
+/// milliseconds.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
-const LOOK_SHARE: u32 = 10;
+const LOOK_SHARE: u32 = 30;
 /// Commits that run at the same time.
 const COMMITS_AT_ONCE: usize = 2;
 /// A commit by age alone is followed by a pause of so many times its length: they take a fifth of the time at most.
@@ -45,7 +46,7 @@ impl Committer {
             }
             let began = Instant::now();
             self.look();
-            // Looking takes longer the more lanes wait: a tenth of the time at most goes there, whoever wakes.
+            // Looking takes longer the more lanes wait: a thirtieth of the time at most goes there, whoever wakes.
             let rest = (began.elapsed() * LOOK_SHARE).max(LOOK_PAUSE);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}

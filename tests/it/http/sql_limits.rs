@@ -206,7 +206,7 @@ async fn what_a_row_could_hold_up_for_long_is_refused() {
     }
     assert_eq!(
         rows(&api, "SELECT sum(regexp_count(left(text, 1000), 'a')) AS r FROM a WHERE n IS NULL").await,
-        [json!({"r": 500})]
+        json!([{"r": 500}])
     );
     for call in ["median(n)", "percentile_cont(n, 0.5)"] {
         let problem = refused(&api, &format!("SELECT {call} OVER (ORDER BY n) AS r FROM a")).await;
