@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn room_is_taken_once_by_the_length_of_the_first_values() {
         let mut texts = Texts::new(10_000);
-        let text = |at: usize| (at % 3 > 0).then(|| format!("text {at:05}"));
+        let text = |at: usize| (!at.is_multiple_of(3)).then(|| format!("text {at:05}"));
         for at in 0..10_000 {
             match text(at) {
                 Some(text) => texts.append_value(&text),
