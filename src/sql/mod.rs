@@ -27,6 +27,7 @@ mod text;
 mod walk;
 mod watch;
 mod width;
+mod zeros;
 
 pub use limits::QueryLimits;
 pub use run::{Ask, Batches, Form, Queries, Rows};

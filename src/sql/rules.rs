@@ -16,10 +16,12 @@ use datafusion::physical_optimizer::optimizer::{PhysicalOptimizer, PhysicalOptim
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::sql::watch::Watch;
+use crate::sql::zeros::OneZero;
 
-/// The planner's own rules, watched.
+/// The planner's own rules and that of the zeros, watched.
 pub(super) fn watched(builder: SessionStateBuilder, watch: &Arc<Watch>) -> SessionStateBuilder {
-    let analyzer = Analyzer::new().rules.into_iter();
+    let one_zero: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(OneZero::rule());
+    let analyzer = Analyzer::new().rules.into_iter().chain([one_zero]);
     let optimizer = Optimizer::new().rules.into_iter();
     let physical = PhysicalOptimizer::new().rules.into_iter();
     builder

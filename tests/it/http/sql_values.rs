@@ -1,8 +1,12 @@
 //! Values in queries that the planner has its own view of: far times, short floats; and what it says of what it cannot.
 
+use std::sync::Arc;
+
+use arrow_array::Float64Array;
 use serde_json::{Value, json};
 
 use super::sql::{ask, refused, rows};
+use crate::support::arrow::{SENT, rows as arrow_rows};
 use crate::support::local::shared;
 
 #[tokio::test]
@@ -73,6 +77,76 @@ async fn a_short_float_is_compared_with_the_nearest_to_what_is_written() {
         let found: Value = found.as_array().unwrap().iter().map(|row| row["_offset"].clone()).collect();
         assert_eq!(found, offsets, "{condition}");
     }
+}
+
+#[tokio::test]
+async fn zero_is_one_value_whatever_makes_it() {
+    let api = shared().await;
+    let topic = api
+        .make(json!({"schema": {"fields": [{"name": "x", "type": "float64"}, {"name": "g", "type": "float32"},
+        {"name": "s", "type": "string"}]}}))
+        .await;
+    topic.append(r#"[{"x":-0.3,"g":0,"s":"-0"},{"x":0.2,"g":-0.0,"s":"0"}]"#).await;
+    let minus_zero = arrow_rows(&[("x", Arc::new(Float64Array::from(vec![-0.0])))]);
+    topic.append_with(SENT, minus_zero).await.expect(200);
+    topic.post("flush", "").await.expect(200);
+    let t = &topic.name;
+    for (condition, offsets) in [
+        ("round(x) = 0", json!([0, 1, 2])),
+        ("0 = trunc(x) AND x <> 0", json!([0, 1])),
+        ("x = -x", json!([2])),
+        ("-x >= 0", json!([0, 2])),
+        ("x * -1 = 0", json!([2])),
+        ("x > $1", json!([1])),
+        ("x = $1", json!([2])),
+        ("g IN (-0.0)", json!([0, 1])),
+        ("g = -g", json!([0, 1])),
+        ("round(x) BETWEEN 0 AND 1", json!([0, 1, 2])),
+        ("CASE round(x) WHEN 0 THEN true END", json!([0, 1, 2])),
+        ("nullif(round(x), 0) IS NULL", json!([0, 1, 2])),
+        ("s::double = 0", json!([0, 1])),
+        ("(x * 1e-50)::real = 0", json!([0, 1, 2])),
+        ("array_has([round(x)], 0.0)", json!([0, 1, 2])),
+        ("x IN (SELECT -b.x FROM _ b)", json!([2])),
+        ("EXISTS (SELECT 1 FROM _ b WHERE b.x = -a.x)", json!([2])),
+        ("x = (SELECT max(trunc(b.x)) FROM _ b WHERE b.g = -a.g)", json!([])),
+        ("_offset IN (SELECT _offset FROM (SELECT _offset, round(x) AS r FROM _) b WHERE r = 0)", json!([0, 1, 2])),
+    ] {
+        let condition = condition.replace("FROM _", &format!("FROM \"{t}\""));
+        let (sql, params) = match condition.contains("$1") {
+            true => (format!("SELECT _offset FROM \"{t}\" a WHERE {condition}"), json!([-0.0])),
+            false => (format!("SELECT _offset FROM \"{t}\" a WHERE {condition} ORDER BY _offset"), json!([])),
+        };
+        let answer = ask(&api, &sql, params).await.expect(200).json();
+        let found: Value = answer["rows"].as_array().unwrap().iter().map(|row| row["_offset"].clone()).collect();
+        assert_eq!(found, offsets, "{condition}");
+    }
+    for (sql, expected) in [
+        ("SELECT round(x) AS r, count(*) AS n FROM _ GROUP BY round(x)", json!([{"r": 0, "n": 3}])),
+        ("SELECT round(x), count(*) AS n FROM _ GROUP BY 1 HAVING round(x) = 0", json!([{"round(x)": 0, "n": 3}])),
+        (
+            "SELECT trunc(x) AS r, count(*) AS n, grouping(trunc(x)) AS g FROM _ GROUP BY ROLLUP (trunc(x)) ORDER BY g",
+            json!([{"r": 0, "n": 3, "g": 0}, {"r": null, "n": 3, "g": 1}]),
+        ),
+        ("SELECT DISTINCT trunc(x) AS r FROM _", json!([{"r": 0}])),
+        ("SELECT count(DISTINCT trunc(x)) AS n, max(x * -1) AS s FROM _", json!([{"n": 1, "s": 0.3}])),
+        ("SELECT trunc(x) AS r FROM _ UNION SELECT -0.0", json!([{"r": 0}])),
+        (
+            "SELECT _offset AS o, rank() OVER (ORDER BY trunc(x)) AS n, count(*) OVER (PARTITION BY round(x)) AS m FROM _ ORDER BY trunc(x), o DESC",
+            json!([{"o": 2, "n": 1, "m": 3}, {"o": 1, "n": 1, "m": 3}, {"o": 0, "n": 1, "m": 3}]),
+        ),
+        ("SELECT a._offset AS a, b._offset AS b FROM _ a JOIN _ b ON a.x = -b.x", json!([{"a": 2, "b": 2}])),
+        ("SELECT count(*) AS n FROM _ a JOIN (SELECT trunc(x) AS x FROM _) b USING (x)", json!([{"n": 3}])),
+        ("SELECT count(*) AS n FROM (VALUES (0.0), (-0.0)) AS v (x) WHERE x = 0", json!([{"n": 2}])),
+    ] {
+        let named = format!("\"{t}\"");
+        let sql = sql.replace("FROM _", &format!("FROM {named}")).replace("JOIN _", &format!("JOIN {named}"));
+        assert_eq!(rows(&api, &sql).await, expected, "{sql}");
+    }
+    // As deep as expressions become, each of whose steps may make one.
+    let open = format!("SELECT x{} AS x FROM (", " * -0.5".repeat(96)).repeat(5);
+    let deep = format!("{open}SELECT x FROM \"{t}\" WHERE _offset = 2{}", ") AS y".repeat(5));
+    assert_eq!(rows(&api, &deep).await, json!([{"x": 0}]));
 }
 
 #[tokio::test]
