@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema as ArrowSchema, SchemaRef
 use crate::codec::columns::{OFFSET_COLUMN, TIMESTAMP_COLUMN, arrow_schema, relabel, relabelled};
 use crate::schema::Schema;
 use crate::schema::names::{column_name, key_of};
+use crate::sql::marks::noted;
 
 /// Where `_offset` stands among the columns of a table.
 pub(super) const OFFSET_AT: usize = 0;
@@ -35,7 +36,7 @@ pub(super) fn table_schema(schema: &Schema) -> SchemaRef {
             Some(key) => {
                 let own = column_name(key).into_owned();
                 let name = if !by_column(key) && taken.insert(key.to_owned()) { key.to_owned() } else { own };
-                relabelled(stored, &|member| key_of(member).into_owned()).with_name(name)
+                noted(relabelled(stored, &|member| key_of(member).into_owned()).with_name(name))
             }
         }
     });

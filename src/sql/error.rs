@@ -64,6 +64,10 @@ pub(super) fn problem(sql: &str, limits: &QueryLimits, error: &DataFusionError) 
         DataFusionError::Execution(message) => {
             refused(format!("The query fails on its values: {}.", without_internals(message)))
         }
+        // What it says of lists of lists, of structs or of vectors.
+        DataFusionError::Internal(message) if message.starts_with("Uncomparable values") => refused(
+            "The query compares lists of lists, of structs or of vectors, as by min or max: these have no order.",
+        ),
         _ => fault(error),
     }
 }

@@ -179,3 +179,41 @@ async fn refusals_say_nothing_of_the_inside() {
     let by_equality = format!("SELECT (SELECT max(n) FROM \"{t}\" b WHERE b._offset = a._offset) AS x FROM \"{t}\" a");
     assert_eq!(rows(&api, &by_equality).await, json!([{"x": 1}]));
 }
+
+#[tokio::test]
+async fn lists_of_json_go_through_aggregates_windows_and_subqueries() {
+    let api = shared().await;
+    let topic = api.make(json!({})).await;
+    let records = json!([
+        {"k": 1, "l": [1, "a"], "p": [[1], [2]], "s": {"l": [1, {"b": 2}]}},
+        {"k": 2, "l": ["b"], "p": [[3]], "s": {"l": ["c"]}}
+    ]);
+    topic.append(records.to_string()).await;
+    for flushed in [false, true] {
+        if flushed {
+            topic.call("POST", "flush", &[], "").await.expect(200);
+        }
+        let t = &topic.name;
+        let of = async |sql: String| rows(&topic.api, &sql).await;
+        // As the topic has them, they are JSON; what an expression makes of them is text.
+        assert_eq!(
+            of(format!("SELECT l, s FROM \"{t}\" ORDER BY k")).await,
+            json!([{"l": [1, "a"], "s": {"l": [1, {"b": 2}]}}, {"l": ["b"], "s": {"l": ["c"]}}])
+        );
+        assert_eq!(of(format!("SELECT last_value(l ORDER BY k) AS r FROM \"{t}\"")).await, json!([{"r": ["\"b\""]}]));
+        assert_eq!(
+            of(format!("SELECT lag(l) OVER (ORDER BY k) AS r FROM \"{t}\" ORDER BY k")).await,
+            json!([{"r": null}, {"r": ["1", "\"a\""]}])
+        );
+        assert_eq!(
+            of(format!("SELECT (SELECT l FROM \"{t}\" WHERE k = 1) AS r")).await,
+            json!([{"r": ["1", "\"a\""]}])
+        );
+        assert_eq!(
+            of(format!("SELECT first_value(s ORDER BY k) AS r FROM \"{t}\"")).await,
+            json!([{"r": {"l": ["1", "{\"b\":2}"]}}])
+        );
+        let problem = refused(&topic.api, &format!("SELECT max(p) AS r FROM \"{t}\"")).await;
+        assert!(problem["detail"].as_str().unwrap().contains("no order"), "{problem}");
+    }
+}
