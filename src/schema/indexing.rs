@@ -214,7 +214,10 @@ impl ParamSpec {
             },
             ParamKind::Word(words) => match value.as_str() {
                 Some(word) if words.contains(&word) => Ok(()),
-                _ => refused("one of some words".to_owned(), words.iter().map(|word| (*word).to_owned()).collect()),
+                _ => refused(
+                    format!("one of {}", words.join(", ")),
+                    words.iter().map(|word| (*word).to_owned()).collect(),
+                ),
             },
         }
     }
@@ -289,7 +292,8 @@ impl IndexSpec {
     /// [`InvalidIndex`] with the kinds that the column can have.
     pub fn check(&self, schema: Option<&Schema>, columns: &[FieldPath]) -> Result<(), InvalidIndex> {
         if columns.is_empty() || (columns.len() > 1 && !self.kind.takes_several()) {
-            let detail = format!("An index of type {} is over one column.", self.kind.as_str());
+            let columns = if self.kind.takes_several() { "one column or several" } else { "one column" };
+            let detail = format!("An index of type {} is over {columns}.", self.kind.as_str());
             return Err(InvalidIndex { detail, allowed: Vec::new() });
         }
         if let Some(twice) =

@@ -138,7 +138,11 @@ fn without_internals(message: &str) -> String {
 /// What the query asks for that the planner has no operator for.
 fn unserved(message: &str) -> String {
     match message.starts_with("Physical plan does not support logical expression") {
-        true => "a subquery that refers to the query around it must do so by = alone, as in WHERE b.k = a.k".to_owned(),
+        true => {
+            "IN (SELECT …) and EXISTS stand in WHERE, and a subquery refers to the query around it by = alone, as in \
+                 WHERE b.k = a.k; join instead"
+                .to_owned()
+        }
         false => without_internals(message),
     }
 }
