@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::{Columnar, StorageError};
-use crate::codec::columns::rows_at_once;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::filter::{LiveFilter, Passing, PassingRows, Reach, Sieve};
 use crate::model::Offset;
@@ -133,9 +132,7 @@ impl Layered {
         if offset >= levels.readable || limit == 0 {
             return Ok(Vec::new());
         }
-        // However short their text is, as columns they take their room.
-        let at_once = limit.min(rows_at_once(&before.schema));
-        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, at_once, bytes) {
+        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
             // After the text: it may be of a version that has come since.
             let (set, now) = (set.clone(), self.lane.columns());
             return laid_out(chunks, set, now).await;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::posted::aside;
 use super::{Layered, storage_error};
 use crate::backend::StorageError;
-use crate::codec::columns::rows_at_once;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::filter::{LOOK_BYTES, LOOK_RECORDS_MAX, LiveFilter, Passing, PassingRows, Reach, Sieve, SieveError};
 use crate::model::Offset;
@@ -106,9 +105,7 @@ impl Layered {
         offset: Offset,
         reach: Reach,
     ) -> Result<PassingRows, StorageError> {
-        // However short the text of records is, as columns they take their room.
-        let looked_at = reach.looked_at.min(rows_at_once(&before.schema));
-        match self.source(offset, Reach { looked_at, ..reach }).await? {
+        match self.source(offset, reach).await? {
             Source::Nothing => Ok(PassingRows { batches: Vec::new(), next: offset }),
             Source::Tail(chunks) => {
                 let (set, sieve, now) = (set.clone(), Arc::clone(sieve), self.lane.columns());

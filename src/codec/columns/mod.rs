@@ -18,8 +18,8 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, Schema as
 use self::cursor::Cursor;
 use self::members::Members;
 pub(crate) use self::relabel::{relabel, relabelled};
+pub(crate) use self::runs::Runs;
 pub use self::runs::batches;
-pub(crate) use self::runs::{Runs, rows_at_once};
 pub use self::set::ColumnSet;
 pub use self::wide::wide_in;
 use super::Chunk;
@@ -33,6 +33,9 @@ pub const TIMESTAMP_COLUMN: &str = "_timestamp";
 pub const TYPE_KEY: &str = "persisting:type";
 /// The value under [`TYPE_KEY`] of a column of JSON text.
 pub const TYPE_JSON: &str = "json";
+
+/// What the two columns of the service take in a row.
+const OWN_BYTES: usize = 16;
 
 /// The time zone of all timestamps.
 pub const UTC: &str = "UTC";
@@ -157,23 +160,12 @@ pub fn arrow_schema(schema: &Schema) -> ArrowSchema {
 /// # Errors
 /// [`ColumnsError`] where the text does not fit the schema.
 pub fn to_batch(schema: &Schema, chunks: &[Chunk]) -> Result<RecordBatch, ColumnsError> {
-    to_batch_of(schema, |_| true, chunks)
+    lay_out(schema, |_| true, chunks, usize::MAX)
 }
 
-/// The same with some of the top-level columns: what the others hold is gone past, and costs little.
-///
-/// # Errors
-/// As [`to_batch`].
-pub fn to_batch_of(
-    schema: &Schema,
-    wanted: impl Fn(&Field) -> bool,
-    chunks: &[Chunk],
-) -> Result<RecordBatch, ColumnsError> {
-    lay_out(schema, wanted, chunks, usize::MAX)
-}
-
-/// Lays out the first records, until the columns take about `bytes` beside their texts; at least one.
-pub(super) fn lay_out(
+/// The same of the first records, until the columns take about `bytes` beside their texts, at least one; with some of the
+/// top-level columns: what the others hold is gone past, and costs little.
+fn lay_out(
     schema: &Schema,
     wanted: impl Fn(&Field) -> bool,
     chunks: &[Chunk],
@@ -181,13 +173,15 @@ pub(super) fn lay_out(
 ) -> Result<RecordBatch, ColumnsError> {
     let arrow: SchemaRef = Arc::new(arrow_schema(schema));
     let is_wanted: Vec<bool> = schema.fields.iter().map(wanted).collect();
-    let rows = chunks.iter().map(Chunk::len).sum();
+    let fields = schema.fields.iter().zip(&is_wanted).filter(|(_, wanted)| **wanted);
+    let row_bytes = fields.map(|(field, _)| field.data_type.row_bytes()).fold(OWN_BYTES, usize::saturating_add);
+    // Room for no more rows than there will be, however many there are.
+    let rows = chunks.iter().map(Chunk::len).sum::<usize>().min((bytes / row_bytes).saturating_add(1));
     let mut offsets = UInt64Builder::with_capacity(rows);
     let mut times = TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC);
     let data = arrow.fields().get(2..).unwrap_or_default();
     let mut members = Members::wanted(&schema.fields, data, rows, |at| is_wanted.get(at) != Some(&false));
     let (mut record, mut spread) = (0, 0_usize);
-    let row_bytes = schema.row_bytes();
     'rows: for chunk in chunks {
         let text = chunk.values().text();
         // Once for the whole chunk instead of once for each string.

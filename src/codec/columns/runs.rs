@@ -3,7 +3,7 @@
 
 use arrow_array::RecordBatch;
 
-use super::{ColumnsError, lay_out};
+use super::{ColumnsError, OWN_BYTES, lay_out};
 use crate::codec::Chunk;
 use crate::schema::Schema;
 
@@ -11,11 +11,9 @@ use crate::schema::Schema;
 pub(super) const TEXT_BYTES: usize = 8 << 20;
 /// The columns of a batch take about so many bytes, beside its texts.
 pub(super) const COLUMNS_BYTES: usize = 16 << 20;
-/// What the columns of the service take in a row.
-const OWN_BYTES: usize = 16;
 
 /// How many rows of a schema take a batch's room, at least one.
-pub(crate) fn rows_at_once(schema: &Schema) -> usize {
+fn rows_at_once(schema: &Schema) -> usize {
     COLUMNS_BYTES.checked_div(schema.row_bytes().saturating_add(OWN_BYTES)).unwrap_or(0).max(1)
 }
 
