@@ -26,6 +26,8 @@ use crate::wal::WalObserver;
 
 /// The part of the time for a stop that is kept for committing what only memory holds, once the connections have ended.
 const FLUSH_SHARE: u32 = 2;
+/// How long merges and builds of indexes get to see that they are to stop.
+const UPKEEP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long threads that block on the disk may hold up the very end.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -119,6 +121,7 @@ pub fn serve(config: &Config, claim: Claim, backends: Vec<Arc<dyn BackendFactory
     );
     let index_cache = usize::try_from(config.index_cache_bytes).unwrap_or(usize::MAX);
     let tables = Arc::new(tables.with_index_cache(index_cache));
+    let upkeep = Arc::clone(&tables);
     let tasks = Tasks::new(runtimes.http().clone(), Health::new());
     let parts = |metrics: &Arc<Metrics>| Parts {
         disk,
@@ -129,6 +132,11 @@ pub fn serve(config: &Config, claim: Claim, backends: Vec<Arc<dyn BackendFactory
         wal_observer: Some(log_syncs(metrics)),
     };
     let outcome = runtimes.block_on(run(config, parts, runtimes.queries().clone()));
+    // Lance panics where a thread pool ends beneath its work.
+    let stopped = runtimes.block_on(async { tokio::time::timeout(UPKEEP_PATIENCE, upkeep.stop_upkeep()).await });
+    if stopped.is_err() {
+        tracing::warn!("a merge or the build of an index was cut off; the next start begins it again");
+    }
     runtimes.shut_down(LAST_PATIENCE);
     drop(claim.lock);
     outcome

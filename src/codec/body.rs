@@ -30,6 +30,13 @@ pub enum Body {
     Rows(Rows),
 }
 
+/// Nothing.
+impl Default for Body {
+    fn default() -> Self {
+        Self::text(Bytes::new(), Form::Sequence)
+    }
+}
+
 impl Body {
     /// JSON text.
     pub const fn text(text: Bytes, form: Form) -> Self {

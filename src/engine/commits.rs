@@ -103,6 +103,8 @@ impl Committer {
             *aged_after.lock() = Instant::now() + Duration::from_secs(60);
         }
         let core = Arc::clone(&self.core);
+        // A commit never waits for room; the appends that come meanwhile do.
+        let room = core.admission.tail().force(lane.commit_bytes());
         self.running.spawn("commit", async move {
             let began = Instant::now();
             let committed = lane.commit().await;
@@ -113,7 +115,7 @@ impl Committer {
             if by_age {
                 *aged_after.lock() = Instant::now() + took * AGED_PAUSE;
             }
-            drop(slot);
+            drop((slot, room));
             core.queue.wake();
             Ok::<(), std::convert::Infallible>(())
         });

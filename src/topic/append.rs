@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Commit, StorageError, VersionedSchema};
-use crate::codec::{DecodeError, Decoded, PreparedSchema, Sifted};
+use crate::codec::{Body, DecodeError, Decoded, PreparedSchema, Sifted};
 use crate::model::{Ack, Durability, ErrorCode, Offset, Problem, Writer};
 use crate::schema::WideColumns;
 use crate::tail::Reservation;
@@ -117,11 +117,12 @@ impl Topic {
         if ask.close {
             // Closing goes on when the client leaves.
             let topic = Arc::clone(self);
-            let appending =
-                async move { topic.append_and_settle(ask, Misfits::AsSet, &mut permit).await.map_err(Problem::from) };
+            let appending = async move {
+                topic.append_and_settle(ask, Misfits::AsSet, &mut permit, 0).await.map_err(Problem::from)
+            };
             Box::pin(self.services.detach(appending)).await
         } else {
-            self.append_and_settle(ask, Misfits::AsSet, &mut permit).await.map_err(Problem::from)
+            self.append_and_settle(ask, Misfits::AsSet, &mut permit, 0).await.map_err(Problem::from)
         }
     }
 
@@ -132,17 +133,19 @@ impl Topic {
         permit: &mut InflightPermit,
     ) -> Result<Receipt, Refusal> {
         let held = permit.held();
-        let outcome = self.append_and_settle(ask, Misfits::AsSet, permit).await;
+        let outcome = self.append_and_settle(ask, Misfits::AsSet, permit, held).await;
         permit.shrink_to(held);
         outcome
     }
 
-    /// The same, whatever becomes of records that do not fit.
+    /// The same, whatever becomes of records that do not fit. When the records have their offsets the body goes, and `kept`
+    /// bytes of the permit stay.
     pub(super) async fn append_and_settle(
         self: &Arc<Self>,
-        ask: AppendRequest,
+        mut ask: AppendRequest,
         misfits: Misfits,
         permit: &mut InflightPermit,
+        kept: u64,
     ) -> Result<Receipt, Refusal> {
         let body = permit.held();
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
@@ -185,6 +188,8 @@ impl Topic {
             };
             match step {
                 Step::Sequenced { receipt, commit } => {
+                    ask.body = Body::default();
+                    permit.shrink_to(kept);
                     let mut reached = commit.await.map_err(|err| self.unreached(&err, receipt))?;
                     if ask.close {
                         let next =

@@ -100,8 +100,10 @@ impl Topic {
             let ask = AppendRequest { writer, ..AppendRequest::plain(Body::text(run.body, Form::Json)) };
             // A run is small.
             let mut permit = InflightPermit::none();
-            let receipt =
-                self.append_and_settle(ask, Misfits::Return(run.origins), &mut permit).await.map_err(Problem::from)?;
+            let receipt = self
+                .append_and_settle(ask, Misfits::Return(run.origins), &mut permit, 0)
+                .await
+                .map_err(Problem::from)?;
             replayed += records - receipt.quarantined.min(records);
             quarantine.trim(past).await?;
             next = past;

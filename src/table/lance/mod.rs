@@ -105,6 +105,15 @@ impl LanceTables {
     }
 }
 
+impl LanceTables {
+    /// Ends the work on datasets that goes on beside their commits, for good; returns when it has ended. What it has not
+    /// committed is as if it had never been.
+    pub async fn stop_upkeep(&self) {
+        let shared = &self.shared;
+        tokio::join!(shared.turns.stop_all(), shared.index_turns.stop_all());
+    }
+}
+
 fn session(index_bytes: usize) -> Arc<Session> {
     Arc::new(Session::new(index_bytes, METADATA_CACHE_BYTES, Arc::default()))
 }

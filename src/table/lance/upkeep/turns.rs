@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -15,6 +16,8 @@ pub(in crate::table::lance) struct Turns {
     running: Mutex<HashMap<PathBuf, CancellationToken>>,
     /// Datasets that are being removed.
     closed: Mutex<HashSet<PathBuf>>,
+    /// Whether all work has ended, for good.
+    over: AtomicBool,
     ended: Notify,
 }
 
@@ -41,7 +44,13 @@ pub(in crate::table::lance) struct Turn {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { merging: Semaphore::new(1), running: Mutex::default(), closed: Mutex::default(), ended: Notify::new() }
+        Self {
+            merging: Semaphore::new(1),
+            running: Mutex::default(),
+            closed: Mutex::default(),
+            over: AtomicBool::new(false),
+            ended: Notify::new(),
+        }
     }
 }
 
@@ -50,6 +59,9 @@ impl Turns {
     pub(in crate::table::lance) fn begin(self: &Arc<Self>, dataset: &Path) -> Option<Turn> {
         let stop = CancellationToken::new();
         let mut running = self.running.lock();
+        if self.over.load(Ordering::Acquire) {
+            return None;
+        }
         if running.contains_key(dataset) || self.closed.lock().contains(dataset) || !dataset.exists() {
             return None;
         }
@@ -68,6 +80,24 @@ impl Turns {
         let stopped = Stopped { turns: Arc::clone(self), dataset: dataset.to_owned() };
         self.ended(dataset, CancellationToken::cancel).await;
         stopped
+    }
+
+    /// Tells everybody to stop, for good; returns when nobody works on any dataset.
+    pub(in crate::table::lance) async fn stop_all(&self) {
+        loop {
+            let ended = self.ended.notified();
+            futures::pin_mut!(ended);
+            ended.as_mut().enable();
+            {
+                let running = self.running.lock();
+                self.over.store(true, Ordering::Release);
+                if running.is_empty() {
+                    return;
+                }
+                running.values().for_each(CancellationToken::cancel);
+            }
+            ended.await;
+        }
     }
 
     /// Returns when nobody works on a dataset, of who does meanwhile each is told something.
@@ -89,5 +119,27 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.running.lock().remove(&self.dataset);
         self.turns.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn at_the_end_whoever_works_is_told_and_nobody_begins_any_more() {
+        let (turns, one) = (Arc::new(Turns::default()), tempfile::tempdir().unwrap());
+        let turn = turns.begin(one.path()).unwrap();
+        let stopping = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.stop_all().await }
+        });
+        turn.stop.cancelled().await;
+        assert!(!stopping.is_finished());
+        let other = tempfile::tempdir().unwrap();
+        assert!(turns.begin(other.path()).is_none());
+        drop(turn);
+        stopping.await.unwrap();
+        assert!(turns.begin(one.path()).is_none());
     }
 }
