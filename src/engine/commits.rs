@@ -81,7 +81,7 @@ impl Committer {
             self.start(lane, false);
         }
         let tail = self.core.admission.tail();
-        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
+        let is_pressed = tail.used() > tail.capacity() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
         if is_pressed && let Some((_, lane)) = largest {
             self.start(lane, false);
         }
@@ -103,8 +103,6 @@ impl Committer {
             *aged_after.lock() = Instant::now() + Duration::from_secs(60);
         }
         let core = Arc::clone(&self.core);
-        // A commit never waits for room; the appends that come meanwhile do.
-        let room = core.admission.tail().force(lane.commit_bytes());
         self.running.spawn("commit", async move {
             let began = Instant::now();
             let committed = lane.commit().await;
@@ -115,7 +113,7 @@ impl Committer {
             if by_age {
                 *aged_after.lock() = Instant::now() + took * AGED_PAUSE;
             }
-            drop((slot, room));
+            drop(slot);
             core.queue.wake();
             Ok::<(), std::convert::Infallible>(())
         });

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 
 use crate::backend::{
     Admission, AlreadyRegistered, BackendFactory, BackendRegistry, CommitQueue, EpochRule, LanceFactory,
@@ -17,7 +18,7 @@ use crate::engine::place::Places;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
 use crate::model::{Offset, Problem, Timestamp, TopicId, Writer};
-use crate::runtime::Tasks;
+use crate::runtime::{Tasks, processors};
 use crate::table::Tables;
 use crate::tail::Budget;
 use crate::topic::producers::StoredReceipt;
@@ -26,6 +27,10 @@ use crate::wal::{self, Beside, SegmentedWal, WalEntry, WalError, WalOptions};
 
 /// Locks that creations and deletions share by their name's hash.
 const NAME_LOCKS: usize = 64;
+
+/// What of the tail's memory is set aside for commits, at most half of it: they take about as much as this to lay out their
+/// records as columns and to write these.
+const COMMITS_BYTES: u64 = 128 << 20;
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +137,7 @@ fn assemble(
     log: Arc<dyn wal::Wal>,
 ) -> Result<Arc<Core>, StartError> {
     let queue = Arc::new(CommitQueue::default());
-    let tail = Budget::new(options.tail_bytes);
+    let tail = Budget::setting_aside(options.tail_bytes, COMMITS_BYTES.min(options.tail_bytes / 2));
     let admission = Arc::new(Admission::new(tail, options.wal_bytes_max, Arc::clone(&queue)));
     let layered = LayeredServices {
         wal: Arc::clone(&log),
@@ -162,6 +167,7 @@ fn assemble(
         tasks: parts.tasks.child(),
         draining: engine.draining(),
         decode_limits,
+        decoders: Arc::new(Semaphore::new(processors())),
         cursors_max: options.cursors_max,
         quarantines: std::sync::OnceLock::new(),
     });

@@ -51,6 +51,11 @@ const HTTP_BLOCKING_MAX: usize = 16;
 /// Threads for blocking calls beside the Lance workers; Lance reads files on them.
 const LANCE_BLOCKING_MAX: usize = 16;
 
+/// How many processors there are for the process, as far as is known; at least two.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).max(2)
+}
+
 /// Three runtimes, so that a scan or a commit never delays an acknowledgement, and a query neither: one for HTTP, the log
 /// and the catalog, one for everything that Lance does, one for what queries make of it.
 #[derive(Debug)]
@@ -99,7 +104,7 @@ impl Runtimes {
     /// # Errors
     /// As [`Runtimes::start`].
     pub fn for_this_machine(queries: usize) -> io::Result<Self> {
-        Self::start(std::thread::available_parallelism().map_or(2, usize::from), queries)
+        Self::start(processors(), queries)
     }
 
     /// Where connections, the log and the catalog run.

@@ -1,5 +1,7 @@
 //! Bodies of appends to records, outside any lock.
 
+use std::sync::Arc;
+
 use crate::backend::RecordForm;
 use crate::codec::{Body, DecodeError, DecodeLimits, Decoded, PreparedSchema, Room, Sifted, Target, sift};
 use crate::model::{Problem, SchemaMode, Timestamp};
@@ -81,9 +83,16 @@ impl Topic {
             }
             return Ok(sifted);
         }
+        // What may wait for room in between takes no turn: it would keep from theirs those whose end gives room.
+        let turn = match &ask.body {
+            Body::Text { .. } if !sifts => Arc::clone(&self.services.decoders).acquire_owned().await.ok(),
+            _ => None,
+        };
         let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
-        let decoding =
-            move |room: &Room| decode_body(&ask, (form, mode), schema.as_deref(), &wide, &limits, sifts, room);
+        let decoding = move |room: &Room| {
+            let _turn = turn;
+            decode_body(&ask, (form, mode), schema.as_deref(), &wide, &limits, sifts, room)
+        };
         permit.hold_in(decoding).await
     }
 }

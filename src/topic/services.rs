@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock, Weak};
 
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendFactory, BackendRegistry, Capabilities, OptionValues, check_options};
@@ -30,6 +31,8 @@ pub(crate) struct TopicServices {
     /// Cancelled when the server is asked to stop.
     pub(crate) draining: CancellationToken,
     pub(crate) decode_limits: DecodeLimits,
+    /// Turns to decode a large text, one for each processor: more at once take more memory and end no sooner.
+    pub(crate) decoders: Arc<Semaphore>,
     /// What the runs that streams share may hold, over all topics.
     pub(crate) runs_budget: Arc<Budget>,
     /// The most cursors of a topic.

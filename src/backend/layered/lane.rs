@@ -248,11 +248,6 @@ impl Lane {
         self.tail.bytes()
     }
 
-    /// About how many bytes of memory its next commit takes beside the tail: its records as columns, and as these are written.
-    pub(crate) fn commit_bytes(&self) -> u64 {
-        2 * self.pending_bytes().min(COMMIT_BYTES as u64)
-    }
-
     /// Whether a commit of it is failing or has to pause before the next try.
     pub(crate) fn is_stuck(&self) -> bool {
         self.pace.lock().is_failing()

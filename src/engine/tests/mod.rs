@@ -18,6 +18,7 @@ use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
 mod quarantine;
+mod room;
 mod sharing;
 mod upkeep;
 
