@@ -12,6 +12,8 @@ use crate::topic::{AppendRequest, InflightPermit, Topic};
 
 /// Text from this size on is decoded on a thread of its own, so that it holds up nobody else; Arrow always is.
 const DECODE_INLINE_BYTES: usize = 64 << 10;
+/// Text from this size on waits for no turn to be decoded: it would keep others from theirs for a tenth of a second.
+const DECODE_IN_TURN_BYTES: usize = 8 << 20;
 
 /// Refuses what a topic that is made for this append with defaults would refuse, so that none is made for nothing.
 ///
@@ -84,9 +86,10 @@ impl Topic {
             return Ok(sifted);
         }
         // What may wait for room in between takes no turn: it would keep from theirs those whose end gives room.
-        let turn = match &ask.body {
-            Body::Text { .. } if !sifts => Arc::clone(&self.services.decoders).acquire_owned().await.ok(),
-            _ => None,
+        let turn = if !sifts && ask.body.is_text_below(DECODE_IN_TURN_BYTES) {
+            Arc::clone(&self.services.decoders).acquire_owned().await.ok()
+        } else {
+            None
         };
         let (ask, schema, wide) = (ask.clone(), basis.prepared.clone(), basis.wide.clone());
         let decoding = move |room: &Room| {

@@ -106,7 +106,7 @@ fn row(part: &str) -> Option<usize> {
 
 fn part(path: &str) -> Option<&str> {
     let name = path.strip_prefix("src/")?.split('/').next()?;
-    Some(name.strip_suffix(".rs").unwrap_or(name)).filter(|part| !["main", "lib"].contains(part))
+    Some(name.strip_suffix(".rs").unwrap_or(name)).filter(|part| !["main", "allocator", "lib"].contains(part))
 }
 
 /// The words that follow `before` in a text.
