@@ -1,9 +1,14 @@
 //! Hits that an index has far from the query.
 
+use std::sync::Arc;
+
+use arrow_array::FixedSizeListArray;
+use arrow_array::types::Float32Type;
 use lance::dataset::Dataset;
 use lance::index::DatasetIndexExt;
 use lance::index::vector::VectorIndexParams;
 use lance_index::IndexType;
+use lance_index::vector::ivf::IvfBuildParams;
 use lance_linalg::distance::DistanceType;
 use serde_json::{Value, json};
 
@@ -25,7 +30,11 @@ async fn an_index_finds_as_many_hits_as_pass_wherever_they_lie() {
     topic.post("flush", "").await.expect(200);
     let (name, uri) = (topic.name.clone(), topic.get("").await.json()["dataset_uri"].as_str().unwrap().to_owned());
     server.stop().await;
-    let params = VectorIndexParams::ivf_flat(CLUSTERS, DistanceType::L2);
+    // Centres that are found by chance may part a cluster, or leave two together.
+    let centres = (0..CLUSTERS).map(|cluster| Some([Some(cluster as f32 * 50.0), Some(29.5)]));
+    let centres = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(centres, 2);
+    let partitions = IvfBuildParams::try_with_centroids(CLUSTERS, Arc::new(centres)).unwrap();
+    let params = VectorIndexParams::with_ivf_flat_params(DistanceType::L2, partitions);
     let mut dataset = Dataset::open(&uri).await.unwrap();
     dataset.create_index(&["v"], IndexType::Vector, Some("of_v".to_owned()), &params, false).await.unwrap();
     let server = Setup::new(folder.path()).start().await;
