@@ -27,7 +27,7 @@ use crate::wal::WalObserver;
 /// The part of the time for a stop that is kept for committing what only memory holds, once the connections have ended.
 const FLUSH_SHARE: u32 = 2;
 /// How long merges and builds of indexes get to see that they are to stop.
-const UPKEEP_PATIENCE: Duration = Duration::from_secs(2);
+const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long threads that block on the disk may hold up the very end.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -81,7 +81,7 @@ impl Committer {
             self.start(lane, false);
         }
         let tail = self.core.admission.tail();
-        let is_pressed = tail.used() > tail.capacity() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
+        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
         if is_pressed && let Some((_, lane)) = largest {
             self.start(lane, false);
         }

@@ -28,10 +28,6 @@ use crate::wal::{self, Beside, SegmentedWal, WalEntry, WalError, WalOptions};
 /// Locks that creations and deletions share by their name's hash.
 const NAME_LOCKS: usize = 64;
 
-/// What of the tail's memory is set aside for commits, at most half of it: they take about as much as this to lay out their
-/// records as columns and to write these.
-const COMMITS_BYTES: u64 = 128 << 20;
-
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -137,7 +133,7 @@ fn assemble(
     log: Arc<dyn wal::Wal>,
 ) -> Result<Arc<Core>, StartError> {
     let queue = Arc::new(CommitQueue::default());
-    let tail = Budget::setting_aside(options.tail_bytes, COMMITS_BYTES.min(options.tail_bytes / 2));
+    let tail = Budget::new(options.tail_bytes);
     let admission = Arc::new(Admission::new(tail, options.wal_bytes_max, Arc::clone(&queue)));
     let layered = LayeredServices {
         wal: Arc::clone(&log),

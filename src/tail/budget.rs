@@ -10,8 +10,6 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
-    /// The part of the limit that nobody takes from: what is done with the rest needs it.
-    set_aside: u64,
     used: AtomicU64,
     /// How many wait for room.
     waiting: AtomicU64,
@@ -52,23 +50,12 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: u64) -> Arc<Self> {
-        Self::setting_aside(limit, 0)
-    }
-
-    /// A budget of so many bytes, of which a part is set aside for what is done with the others.
-    pub fn setting_aside(limit: u64, set_aside: u64) -> Arc<Self> {
-        let (used, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { limit, set_aside, used, waiting, freed: Notify::new() })
+        Arc::new(Self { limit, used: AtomicU64::new(0), waiting: AtomicU64::new(0), freed: Notify::new() })
     }
 
     /// Its limit in bytes.
     pub const fn limit(&self) -> u64 {
         self.limit
-    }
-
-    /// Bytes that can be taken of it.
-    pub const fn capacity(&self) -> u64 {
-        self.limit.saturating_sub(self.set_aside)
     }
 
     /// Bytes taken now.
@@ -107,7 +94,7 @@ impl Budget {
     fn try_take(&self, held: u64, bytes: u64) -> bool {
         let fits = |used: u64| {
             let after = used.saturating_add(bytes);
-            (used == held || after <= self.capacity()).then_some(after)
+            (used == held || after <= self.limit).then_some(after)
         };
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
     }
@@ -248,16 +235,6 @@ mod tests {
         assert!(budget.try_reserve(1).is_err());
         drop(large);
         assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn what_is_set_aside_is_taken_by_nobody_who_is_not_alone() {
-        let budget = Budget::setting_aside(10, 4);
-        let held = budget.try_reserve(5).unwrap();
-        assert_eq!(budget.try_reserve(2).unwrap_err(), BudgetFull { limit: 10 });
-        let rest = budget.try_reserve(1).unwrap();
-        drop((held, rest));
-        assert!(budget.try_reserve(9).is_ok());
     }
 
     #[tokio::test]
