@@ -1,5 +1,7 @@
 //! Which topic commits when: by size, by age, because somebody waits, because memory or the log runs short.
 
+use std::cmp::Reverse;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,19 +22,23 @@ const COMMITS_AT_ONCE: usize = 2;
 /// A commit by age alone is followed by a pause of so many times its length: they take a fifth of the time at most.
 const AGED_PAUSE: u32 = 4;
 
+/// How many lanes one look leaves to be committed by age, one after the other: where many wait, looks are rare.
+const AGED_AT_ONCE: usize = 256;
+
 /// Runs commits until it is stopped.
 pub(super) struct Committer {
     core: Arc<Core>,
     slots: Arc<Semaphore>,
-    aged_after: Arc<parking_lot::Mutex<Instant>>,
+    /// Held by the one who commits by age.
+    by_age: Arc<Semaphore>,
     running: Tasks,
 }
 
 impl Committer {
     pub(super) fn new(core: Arc<Core>) -> Self {
         let running = core.tasks.child();
-        let slots = Arc::new(Semaphore::new(COMMITS_AT_ONCE));
-        Self { core, slots, aged_after: Arc::new(parking_lot::Mutex::new(Instant::now())), running }
+        let (slots, by_age) = (Semaphore::new(COMMITS_AT_ONCE), Semaphore::new(1));
+        Self { core, slots: Arc::new(slots), by_age: Arc::new(by_age), running }
     }
 
     pub(super) async fn run(self) {
@@ -58,64 +64,93 @@ impl Committer {
 
     /// Starts what is due, as far as there are slots.
     fn look(&self) {
-        let now = Instant::now();
-        let wall_ms = u64::try_from(self.core.services.clock.now().as_micros() / 1_000).unwrap_or_default();
-        let mut due = Vec::new();
-        let mut aged: Option<(u64, Arc<Lane>)> = None;
+        let (now, wall_ms) = (Instant::now(), wall_ms(&self.core));
+        let tail = self.core.admission.tail();
+        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
+        let (mut due, mut aged) = (Vec::new(), Vec::new());
         let mut largest: Option<(u64, Arc<Lane>)> = None;
         for lane in self.core.queue.pending() {
             match lane.due(now, wall_ms) {
                 Due::Now { since } => due.push((since, Arc::clone(&lane))),
-                Due::Aged(age) if aged.as_ref().is_none_or(|(oldest, _)| age > *oldest) => {
-                    aged = Some((age, Arc::clone(&lane)))
-                }
-                Due::Aged(_) | Due::Not => {}
+                Due::Aged(age) => aged.push((age, Arc::clone(&lane))),
+                Due::Not => {}
+            }
+            if !is_pressed || lane.is_stuck() || lane.is_running() {
+                continue;
             }
             let bytes = lane.pending_bytes();
-            if !lane.is_stuck() && !lane.is_running() && largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
+            if largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
                 largest = Some((bytes, lane));
             }
         }
         due.sort_unstable_by_key(|(since, _)| *since);
         for (_, lane) in due {
-            self.start(lane, false);
+            self.start(lane);
         }
-        let tail = self.core.admission.tail();
-        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
-        if is_pressed && let Some((_, lane)) = largest {
-            self.start(lane, false);
+        if let Some((_, lane)) = largest {
+            self.start(lane);
         }
-        if let Some((_, lane)) = aged
-            && now >= *self.aged_after.lock()
-        {
-            self.start(lane, true);
+        if !aged.is_empty() {
+            self.start_by_age(aged);
         }
     }
 
-    fn start(&self, lane: Arc<Lane>, by_age: bool) {
+    fn start(&self, lane: Arc<Lane>) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return };
         if !lane.begin() {
             return;
         }
-        let aged_after = Arc::clone(&self.aged_after);
-        if by_age {
-            // No second one by age while this one runs.
-            *aged_after.lock() = Instant::now() + Duration::from_secs(60);
-        }
         let core = Arc::clone(&self.core);
         self.running.spawn("commit", async move {
-            let began = Instant::now();
-            let committed = lane.commit().await;
-            let took = began.elapsed();
-            if committed {
-                core.observe_commit(took);
-            }
-            if by_age {
-                *aged_after.lock() = Instant::now() + took * AGED_PAUSE;
-            }
+            commit(&core, &lane).await;
             drop(slot);
             core.queue.wake();
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<(), Infallible>(())
         });
     }
+
+    /// Commits lanes for their age, the oldest first, unless somebody does.
+    fn start_by_age(&self, mut aged: Vec<(u64, Arc<Lane>)>) {
+        let Ok(turn) = Arc::clone(&self.by_age).try_acquire_owned() else { return };
+        aged.sort_unstable_by_key(|(age, _)| Reverse(*age));
+        aged.truncate(AGED_AT_ONCE);
+        let (core, slots, stopping) = (Arc::clone(&self.core), Arc::clone(&self.slots), self.running.stopping());
+        self.running.spawn("commits by age", async move {
+            for (_, lane) in aged {
+                let Ok(slot) = slots.acquire().await else { break };
+                // Another commit may have taken its records meanwhile, and new ones are younger.
+                let is_due = matches!(lane.due(Instant::now(), wall_ms(&core)), Due::Aged(_));
+                if stopping.is_cancelled() {
+                    break;
+                }
+                if !is_due || !lane.begin() {
+                    continue;
+                }
+                let took = commit(&core, &lane).await;
+                drop(slot);
+                tokio::select! {
+                    () = tokio::time::sleep(took * AGED_PAUSE) => {}
+                    () = stopping.cancelled() => break,
+                }
+            }
+            drop(turn);
+            core.queue.wake();
+            Ok::<(), Infallible>(())
+        });
+    }
+}
+
+/// Commits what waits in a lane; how long it took.
+async fn commit(core: &Core, lane: &Arc<Lane>) -> Duration {
+    let began = Instant::now();
+    let committed = lane.commit().await;
+    let took = began.elapsed();
+    if committed {
+        core.observe_commit(took);
+    }
+    took
+}
+
+fn wall_ms(core: &Core) -> u64 {
+    u64::try_from(core.services.clock.now().as_micros() / 1_000).unwrap_or_default()
 }

@@ -4,9 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+
+/// One passes another that waits for so many times as much at least.
+const PASSING_FACTOR: u64 = 16;
+/// The part of the limit that may pass one who waits, all together.
+const PASSING_PART: u64 = 8;
 
 /// A bound on bytes in memory that many tails share.
+///
+/// Who holds nothing yet waits in the order of coming, so that a large wish is met however many small ones there are; the
+/// small ones that come meanwhile still pass it, up to a bound, for it may wait long. Who holds some goes before all: it is its
+/// end that gives room.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -14,6 +23,29 @@ pub struct Budget {
     /// How many wait for room.
     waiting: AtomicU64,
     freed: Notify,
+    /// Held by the first of those who hold nothing yet and wait.
+    first: Semaphore,
+    /// What the first one wishes; 0 for none.
+    wish: AtomicU64,
+    /// How much has passed the first one.
+    passed: AtomicU64,
+}
+
+/// The first of those who wait, for as long as it lives.
+struct First<'a>(&'a Budget);
+
+impl<'a> First<'a> {
+    fn wishing(budget: &'a Budget, bytes: u64) -> Self {
+        budget.passed.store(0, Ordering::Relaxed);
+        budget.wish.store(bytes.max(1), Ordering::Relaxed);
+        Self(budget)
+    }
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        self.0.wish.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Somebody who waits, counted for as long as it lives.
@@ -50,7 +82,15 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), waiting: AtomicU64::new(0), freed: Notify::new() })
+        Arc::new(Self {
+            limit,
+            used: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            freed: Notify::new(),
+            first: Semaphore::new(1),
+            wish: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+        })
     }
 
     /// Its limit in bytes.
@@ -66,9 +106,9 @@ impl Budget {
     /// Takes bytes when they fit, or when nothing is taken at all: one request is admitted however large its decoded form.
     ///
     /// # Errors
-    /// [`BudgetFull`] where they do not.
+    /// [`BudgetFull`] where they do not, and where others wait that are not to be passed.
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, BudgetFull> {
-        if self.try_take(0, bytes) {
+        if self.try_come(0, bytes) {
             Ok(Reservation { budget: Some(Arc::clone(self)), bytes })
         } else {
             Err(BudgetFull { limit: self.limit })
@@ -99,12 +139,27 @@ impl Budget {
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
     }
 
-    /// The same, waiting for room for as long as patience lasts. Dropping the future takes nothing.
+    /// The same for somebody who comes now and may find others waiting.
+    fn try_come(&self, held: u64, bytes: u64) -> bool {
+        (held > 0 || self.may_pass(bytes)) && self.try_take(held, bytes)
+    }
+
+    /// Whether somebody who holds nothing yet may go before those who wait.
+    fn may_pass(&self, bytes: u64) -> bool {
+        let wish = self.wish.load(Ordering::Relaxed);
+        wish == 0
+            || (bytes <= wish / PASSING_FACTOR
+                && self.passed.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit / PASSING_PART)
+    }
+
+    /// As [`Budget::try_take`], waiting for room for as long as patience lasts. Dropping the future takes nothing.
     async fn take(&self, held: u64, bytes: u64, patience: Duration) -> Result<(), BudgetFull> {
-        if self.try_take(held, bytes) {
+        if self.try_come(held, bytes) {
             return Ok(());
         }
         let waiting = async {
+            let turn = if held == 0 { self.first.acquire().await.ok() } else { None };
+            let _first = turn.as_ref().map(|_| First::wishing(self, bytes));
             loop {
                 let freed = self.freed.notified();
                 tokio::pin!(freed);
@@ -226,6 +281,44 @@ mod tests {
         let budget = Budget::new(10);
         let _held = budget.try_reserve(8).unwrap();
         assert!(budget.reserve(3, Duration::ZERO).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_large_wish_is_met_before_those_that_come_after_it() {
+        let forever = Duration::from_secs(3_600);
+        let budget = Budget::new(1_600);
+        let held = budget.try_reserve(1_000).unwrap();
+        let large = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.reserve(800, forever).await.map(|reservation| reservation.bytes()) }
+        });
+        tokio::task::yield_now().await;
+        // There is room for all of these, but it is not theirs.
+        assert!(budget.try_reserve(51).is_err());
+        let late = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.reserve(500, forever).await.map(|reservation| reservation.bytes()) }
+        });
+        // Small ones pass, an eighth of the limit together.
+        let small: Vec<_> = (0..4).map(|_| budget.try_reserve(50).unwrap()).collect();
+        assert!(budget.try_reserve(50).is_err());
+        // Whoever holds some is not held up.
+        let mut holder = small.into_iter().next().unwrap();
+        holder.grow(100, Duration::ZERO).await.unwrap();
+        assert!(!large.is_finished() && !late.is_finished());
+        drop((held, holder));
+        assert_eq!((large.await.unwrap(), late.await.unwrap()), (Ok(800), Ok(500)));
+        assert!(!budget.is_wanted());
+        assert_eq!(budget.used(), 0);
+        assert!(budget.try_reserve(1_600).is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_is_no_longer_in_the_way() {
+        let budget = Budget::new(100);
+        let _held = budget.try_reserve(50).unwrap();
+        assert!(budget.reserve(80, Duration::ZERO).await.is_err());
+        assert!(budget.try_reserve(50).is_ok());
     }
 
     #[test]

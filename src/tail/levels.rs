@@ -3,6 +3,7 @@
 use tokio::sync::watch;
 
 use crate::model::{Ack, ErrorCode, Offset};
+use crate::tail::pace::Pace;
 
 /// How far a topic has come. All offsets are exclusive but `earliest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +70,14 @@ impl Levels {
 #[derive(Debug)]
 pub struct LevelsWatch {
     sender: watch::Sender<Levels>,
+    pace: Pace,
 }
 
 impl LevelsWatch {
     /// Begins at these levels.
     pub fn new(levels: Levels) -> Self {
-        Self { sender: watch::Sender::new(levels) }
+        let sender = watch::Sender::new(levels);
+        Self { pace: Pace::new(sender.clone()), sender }
     }
 
     /// The levels now.
@@ -82,13 +85,19 @@ impl LevelsWatch {
         *self.sender.borrow()
     }
 
-    /// Changes the levels and wakes whoever waits, where they differ then.
+    /// Changes the levels and wakes whoever waits, where they differ then: at once, or where many wait no more often than
+    /// they can be served.
     pub fn change(&self, change: impl FnOnce(&mut Levels)) {
+        let mut differs = false;
         self.sender.send_if_modified(|levels| {
             let before = *levels;
             change(levels);
-            before != *levels
+            differs = before != *levels;
+            false
         });
+        if differs {
+            self.tell();
+        }
     }
 
     /// Changes the levels and wakes nobody: [`LevelsWatch::tell`] must follow.
@@ -99,9 +108,9 @@ impl LevelsWatch {
         });
     }
 
-    /// Wakes whoever waits, to look at the levels again.
+    /// Wakes whoever waits, to look at the levels again; as [`LevelsWatch::change`] does.
     pub fn tell(&self) {
-        self.sender.send_modify(|_| {});
+        self.pace.wake();
     }
 
     /// The receiving side.

@@ -4,6 +4,7 @@
 
 mod budget;
 mod levels;
+mod pace;
 
 use std::collections::VecDeque;
 

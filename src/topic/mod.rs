@@ -1,6 +1,7 @@
 //! What every edge calls: a topic's records, positions and waiting readers.
 
 mod admission;
+mod ahead;
 mod append;
 mod ask;
 mod checkpoint;

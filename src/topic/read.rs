@@ -12,6 +12,7 @@ use crate::backend::StorageError;
 use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::filter::{LiveFilter, PassingRows, Reach, Sieve};
 use crate::model::{ErrorCode, Offset, Problem};
+use crate::topic::ahead::ahead;
 use crate::topic::log::topic_gone;
 use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX};
 use crate::topic::past::{Bounds, View};
@@ -127,7 +128,7 @@ impl Topic {
         let until = self.bounds(&view).tail;
         let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let topic = Arc::clone(self);
-        Ok(Box::pin(async_stream::try_stream! {
+        Ok(ahead(Box::pin(async_stream::try_stream! {
             while next < until && left > 0 {
                 let records = usize::try_from(left).unwrap_or(usize::MAX).min(PULL_RECORDS);
                 let reach = Reach { until, records, bytes: PULL_BYTES, looked_at: LOOKED_AT_ONCE };
@@ -139,7 +140,7 @@ impl Topic {
                 left -= found.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>().min(left);
                 yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
             }
-        }))
+        })))
     }
 
     /// Where a read up to the tail begins, when there is something for it or its patience has ended.
@@ -204,7 +205,7 @@ impl Topic {
                 }
             }
         });
-        Ok(ColumnRead { schema, batches })
+        Ok(ColumnRead { schema, batches: ahead(batches) })
     }
 
     /// Rows from an offset on, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them, of a view.

@@ -92,9 +92,7 @@ impl LanceTables {
             shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }),
         }
     }
-}
 
-impl LanceTables {
     /// The same, keeping at most so many bytes of indexes in memory. Called before any table is opened, or without effect.
     #[must_use]
     pub fn with_index_cache(mut self, bytes: usize) -> Self {
@@ -103,9 +101,7 @@ impl LanceTables {
         }
         self
     }
-}
 
-impl LanceTables {
     /// Ends the work on datasets that goes on beside their commits, for good; returns when it has ended. What it has not
     /// committed is as if it had never been.
     pub async fn stop_upkeep(&self) {

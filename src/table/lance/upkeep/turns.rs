@@ -59,10 +59,8 @@ impl Turns {
     pub(in crate::table::lance) fn begin(self: &Arc<Self>, dataset: &Path) -> Option<Turn> {
         let stop = CancellationToken::new();
         let mut running = self.running.lock();
-        if self.over.load(Ordering::Acquire) {
-            return None;
-        }
-        if running.contains_key(dataset) || self.closed.lock().contains(dataset) || !dataset.exists() {
+        let closed = self.over.load(Ordering::Acquire) || self.closed.lock().contains(dataset);
+        if closed || running.contains_key(dataset) || !dataset.exists() {
             return None;
         }
         running.insert(dataset.to_owned(), stop.clone());
