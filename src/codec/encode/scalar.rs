@@ -13,10 +13,58 @@ pub fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
 
 /// Appends a double as RFC 8785 (ECMAScript) prints it, −0.0 as `0`, what is not finite as `null`.
 pub fn write_f64(value: f64, out: &mut Vec<u8>) {
-    if value.is_finite() {
+    if let Some(decimal) = Decimal::of(value) {
+        decimal.write(value < 0.0, out);
+    } else if value.is_finite() {
         out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
     } else {
         out.extend_from_slice(b"null");
+    }
+}
+
+/// Digits after the point that a [`Decimal`] has at most.
+const PLACES: usize = 6;
+/// Ten to the power of [`PLACES`].
+const SCALE: u64 = 1_000_000;
+
+/// The magnitude of a double that has few digits, as prices and measurements do: found by a multiplication and a division, where
+/// the shortest text of any double takes a search.
+struct Decimal {
+    whole: u64,
+    /// In units of 1 / [`SCALE`].
+    part: u64,
+}
+
+impl Decimal {
+    /// A double that is the nearest one to a decimal of at most 15 digits, [`PLACES`] of them after the point. No two such
+    /// decimals have the same nearest double, so there is none with fewer digits that reads back as it.
+    fn of(value: f64) -> Option<Self> {
+        let magnitude = value.abs();
+        if magnitude.is_nan() || magnitude >= 1e9 {
+            return None;
+        }
+        // Both are below 2^53 and exact, so that the quotient is the double nearest to the decimal.
+        let scaled = (magnitude * SCALE as f64 + 0.5) as u64;
+        let is_it = scaled as f64 / SCALE as f64 == magnitude;
+        is_it.then_some(Self { whole: scaled / SCALE, part: scaled % SCALE })
+    }
+
+    fn write(&self, is_negative: bool, out: &mut Vec<u8>) {
+        if is_negative {
+            out.push(b'-');
+        }
+        write_int(self.whole, out);
+        if self.part == 0 {
+            return;
+        }
+        let mut text = [b'.'; PLACES + 1];
+        let mut rest = self.part;
+        for digit in text.iter_mut().skip(1).rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let zeros = text.iter().rev().take_while(|digit| **digit == b'0').count();
+        out.extend_from_slice(text.get(..text.len() - zeros).unwrap_or(&text));
     }
 }
 
@@ -56,6 +104,20 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
+/// Bytes that are looked at together: a register's worth.
+const BLOCK: usize = 16;
+
+/// Where the first byte is that cannot be written as itself.
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    // Without a branch for each byte, so that a block is a few instructions.
+    let is_plain = |block: &&[u8]| {
+        !block.iter().fold(false, |any, byte| any | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
+    };
+    let plain = bytes.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
+    let rest = bytes.get(plain..)?;
+    rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).map(|at| plain + at)
+}
+
 /// Appends a string in double quotes with the shortest escapes.
 pub fn write_str(value: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -63,7 +125,7 @@ pub fn write_str(value: &str, out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0) {
+    while let Some(at) = first_escaped(rest) {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((special, tail)) = tail.split_first() else { break };
@@ -119,6 +181,56 @@ mod tests {
         }
         assert_eq!(text(|out| write_f32(0.1, out)), "0.1");
         assert_eq!(text(|out| write_f32(16_777_216.0, out)), "16777216");
+    }
+
+    /// What is told of a double by who searches for its shortest text.
+    fn searched(value: f64) -> String {
+        ryu_js::Buffer::new().format_finite(value).to_owned()
+    }
+
+    #[test]
+    fn doubles_of_few_digits_print_like_all_others() {
+        let edges = [
+            0.000_001,
+            0.000_000_1,
+            999_999_999.999_999,
+            1e9,
+            1e9 - 0.1,
+            0.1 + 0.2,
+            123_456_789.123_456_7,
+            0.3,
+            5e-324,
+        ];
+        for value in edges {
+            assert_eq!(text(|out| write_f64(value, out)), searched(value));
+        }
+        let mut short = 0;
+        for number in 0..200_000_u32 {
+            for scale in [1.0, 7.0, 10.0, 100.0, 1e3, 1e6, 1e7] {
+                for value in [f64::from(number) / scale, -f64::from(number) * 4_099.0 / scale] {
+                    short += usize::from(Decimal::of(value).is_some());
+                    assert_eq!(text(|out| write_f64(value, out)), searched(value));
+                }
+            }
+        }
+        assert!(short > 1_500_000, "{short}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_double_prints_as_its_shortest_text(bits: u64, digits in 0_u64..1_000_000_000_000_000, places in 0_i32..12) {
+            for value in [f64::from_bits(bits), digits as f64 / 10_f64.powi(places), -(digits as f64) * 10_f64.powi(-places)] {
+                if value.is_finite() {
+                    proptest::prop_assert_eq!(text(|out| write_f64(value, out)), searched(value));
+                }
+            }
+        }
+
+        #[test]
+        fn escapes_are_found_wherever_they_stand(value in "[a-z\u{e9}]{0,40}[\u{0}-\u{1f}\"\\\\]?[a-z\u{1f600}]{0,40}[\"\n]?") {
+            let written = text(|out| write_str(&value, out));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), value);
+        }
     }
 
     #[test]
