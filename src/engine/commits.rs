@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -29,6 +30,8 @@ const AGED_AT_ONCE: usize = 256;
 pub(super) struct Committer {
     core: Arc<Core>,
     slots: Arc<Semaphore>,
+    /// Whether one was wanted when all were taken.
+    is_short: Arc<AtomicBool>,
     /// Held by the one who commits by age.
     by_age: Arc<Semaphore>,
     running: Tasks,
@@ -38,7 +41,7 @@ impl Committer {
     pub(super) fn new(core: Arc<Core>) -> Self {
         let running = core.tasks.child();
         let (slots, by_age) = (Semaphore::new(COMMITS_AT_ONCE), Semaphore::new(1));
-        Self { core, slots: Arc::new(slots), by_age: Arc::new(by_age), running }
+        Self { core, slots: Arc::new(slots), is_short: Arc::default(), by_age: Arc::new(by_age), running }
     }
 
     pub(super) async fn run(self) {
@@ -96,7 +99,10 @@ impl Committer {
     }
 
     fn start(&self, lane: Arc<Lane>) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return };
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.is_short.store(true, Ordering::Release);
+            return;
+        };
         if !lane.begin() {
             return;
         }
@@ -115,6 +121,7 @@ impl Committer {
         aged.sort_unstable_by_key(|(age, _)| Reverse(*age));
         aged.truncate(AGED_AT_ONCE);
         let (core, slots, stopping) = (Arc::clone(&self.core), Arc::clone(&self.slots), self.running.stopping());
+        let is_short = Arc::clone(&self.is_short);
         self.running.spawn("commits by age", async move {
             for (_, lane) in aged {
                 let Ok(slot) = slots.acquire().await else { break };
@@ -128,6 +135,9 @@ impl Committer {
                 }
                 let took = commit(&core, &lane).await;
                 drop(slot);
+                if is_short.swap(false, Ordering::AcqRel) {
+                    core.queue.wake();
+                }
                 tokio::select! {
                     () = tokio::time::sleep(took * AGED_PAUSE) => {}
                     () = stopping.cancelled() => break,

@@ -22,7 +22,7 @@ use crate::runtime::{Tasks, processors};
 use crate::table::Tables;
 use crate::tail::Budget;
 use crate::topic::producers::StoredReceipt;
-use crate::topic::{Quarantines, RUNS_BYTES_MAX, TopicServices};
+use crate::topic::{AHEAD_BYTES_MAX, Quarantines, RUNS_BYTES_MAX, TopicServices};
 use crate::wal::{self, Beside, SegmentedWal, WalEntry, WalError, WalOptions};
 
 /// Locks that creations and deletions share by their name's hash.
@@ -156,6 +156,7 @@ fn assemble(
     };
     let services = Arc::new(TopicServices {
         runs_budget: Budget::new(RUNS_BYTES_MAX),
+        ahead_budget: Budget::new(AHEAD_BYTES_MAX),
         catalog: catalog.clone(),
         registry: Arc::new(registry),
         clock: parts.clock,

@@ -10,12 +10,14 @@ use tokio::sync::{Notify, Semaphore};
 const PASSING_FACTOR: u64 = 16;
 /// The part of the limit that may pass one who waits, all together.
 const PASSING_PART: u64 = 8;
+/// The part of its patience for which one who waits is in the way of others: what it wishes may not come in time.
+const IN_THE_WAY_PART: u32 = 4;
 
 /// A bound on bytes in memory that many tails share.
 ///
 /// Who holds nothing yet waits in the order of coming, so that a large wish is met however many small ones there are; the
-/// small ones that come meanwhile still pass it, up to a bound, for it may wait long. Who holds some goes before all: it is its
-/// end that gives room.
+/// small ones that come meanwhile still pass it, up to a bound, for it may wait long; and it is in the way of others for a part
+/// of its patience only. Who holds some goes before all: it is its end that gives room.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -141,15 +143,53 @@ impl Budget {
 
     /// The same for somebody who comes now and may find others waiting.
     fn try_come(&self, held: u64, bytes: u64) -> bool {
-        (held > 0 || self.may_pass(bytes)) && self.try_take(held, bytes)
+        if held > 0 || bytes == 0 || self.wish.load(Ordering::Relaxed) == 0 {
+            return self.try_take(held, bytes);
+        }
+        self.try_pass(bytes)
     }
 
-    /// Whether somebody who holds nothing yet may go before those who wait.
-    fn may_pass(&self, bytes: u64) -> bool {
-        let wish = self.wish.load(Ordering::Relaxed);
-        wish == 0
-            || (bytes <= wish / PASSING_FACTOR
-                && self.passed.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit / PASSING_PART)
+    /// The same for somebody who holds nothing yet and goes before one who waits, which small ones may up to a bound.
+    fn try_pass(&self, bytes: u64) -> bool {
+        let within = |passed: u64| {
+            passed.checked_add(bytes).filter(|passed| *passed <= self.limit / PASSING_PART && self.passes(bytes))
+        };
+        if self.passed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            return false;
+        }
+        let is_taken = self.try_take(0, bytes);
+        if !is_taken {
+            let back = |passed: u64| Some(passed.saturating_sub(bytes));
+            let _: Result<u64, u64> = self.passed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+        }
+        is_taken
+    }
+
+    /// Whether a wish is so small that it may pass the one who waits.
+    fn passes(&self, bytes: u64) -> bool {
+        bytes <= self.wish.load(Ordering::Relaxed) / PASSING_FACTOR
+    }
+
+    /// Returns when a try has taken the bytes; tries whenever some are given back.
+    async fn taken(&self, mut try_it: impl FnMut() -> bool) {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Listening begins before the look, so that bytes freed in between are not missed.
+            freed.as_mut().enable();
+            if try_it() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Waits behind those who came before, then as the first of all, in the way of others, for so long at most; whether the
+    /// bytes were taken.
+    async fn taken_in_turn(&self, bytes: u64, longest: Duration) -> bool {
+        let Ok(_turn) = self.first.acquire().await else { return false };
+        let _first = First::wishing(self, bytes);
+        tokio::time::timeout(longest, self.taken(|| self.try_take(0, bytes))).await.is_ok()
     }
 
     /// As [`Budget::try_take`], waiting for room for as long as patience lasts. Dropping the future takes nothing.
@@ -158,18 +198,18 @@ impl Budget {
             return Ok(());
         }
         let waiting = async {
-            let turn = if held == 0 { self.first.acquire().await.ok() } else { None };
-            let _first = turn.as_ref().map(|_| First::wishing(self, bytes));
-            loop {
-                let freed = self.freed.notified();
-                tokio::pin!(freed);
-                // Listening begins before the look, so that bytes freed in between are not missed.
-                freed.as_mut().enable();
-                if self.try_take(held, bytes) {
+            if held == 0 {
+                let passes = self.passes(bytes);
+                let in_turn = self.taken_in_turn(bytes, patience / IN_THE_WAY_PART);
+                let is_taken = tokio::select! {
+                    is_taken = in_turn => is_taken,
+                    () = self.taken(|| self.try_come(0, bytes)), if passes => true,
+                };
+                if is_taken {
                     return;
                 }
-                freed.await;
             }
+            self.taken(|| self.try_take(held, bytes)).await;
         };
         let _waiting = Waiting::counted(&self.waiting);
         tokio::time::timeout(patience, waiting).await.map_err(|_| BudgetFull { limit: self.limit })
@@ -283,42 +323,81 @@ mod tests {
         assert!(budget.reserve(3, Duration::ZERO).await.is_err());
     }
 
+    const FOREVER: Duration = Duration::from_secs(100_000);
+
+    /// Somebody who waits for bytes, from now on, and then holds them.
+    async fn waiting(budget: &Arc<Budget>, bytes: u64) -> tokio::task::JoinHandle<Reservation> {
+        let budget = Arc::clone(budget);
+        let task = tokio::spawn(async move { budget.reserve(bytes, FOREVER).await.unwrap() });
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        task
+    }
+
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn a_large_wish_is_met_before_those_that_come_after_it() {
-        let forever = Duration::from_secs(3_600);
         let budget = Budget::new(1_600);
-        let held = budget.try_reserve(1_000).unwrap();
-        let large = tokio::spawn({
-            let budget = Arc::clone(&budget);
-            async move { budget.reserve(800, forever).await.map(|reservation| reservation.bytes()) }
-        });
-        tokio::task::yield_now().await;
-        // There is room for all of these, but it is not theirs.
-        assert!(budget.try_reserve(51).is_err());
-        let late = tokio::spawn({
-            let budget = Arc::clone(&budget);
-            async move { budget.reserve(500, forever).await.map(|reservation| reservation.bytes()) }
-        });
-        // Small ones pass, an eighth of the limit together.
-        let small: Vec<_> = (0..4).map(|_| budget.try_reserve(50).unwrap()).collect();
-        assert!(budget.try_reserve(50).is_err());
-        // Whoever holds some is not held up.
-        let mut holder = small.into_iter().next().unwrap();
-        holder.grow(100, Duration::ZERO).await.unwrap();
+        let mut held = budget.try_reserve(1_600).unwrap();
+        let large = waiting(&budget, 800).await;
+        let late = waiting(&budget, 700).await;
+        held.shrink_to(900);
+        settle().await;
+        // There is room for the later one, but it is not its turn.
         assert!(!large.is_finished() && !late.is_finished());
-        drop((held, holder));
-        assert_eq!((large.await.unwrap(), late.await.unwrap()), (Ok(800), Ok(500)));
+        assert!(budget.try_reserve(51).is_err());
+        held.shrink_to(800);
+        let large = large.await.unwrap();
+        settle().await;
+        assert!(!late.is_finished());
+        drop(large);
+        drop(late.await.unwrap());
+        drop(held);
         assert!(!budget.is_wanted());
-        assert_eq!(budget.used(), 0);
         assert!(budget.try_reserve(1_600).is_ok());
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_is_no_longer_in_the_way() {
+    async fn small_wishes_pass_a_large_one_up_to_a_bound_and_holders_go_first() {
+        let budget = Budget::new(1_600);
+        let mut held = budget.try_reserve(1_600).unwrap();
+        let large = waiting(&budget, 800).await;
+        // What fails has not passed.
+        for _ in 0..100 {
+            assert!(budget.try_reserve(50).is_err());
+        }
+        let queued = waiting(&budget, 50).await;
+        held.shrink_to(1_000);
+        let queued = queued.await.unwrap();
+        let small: Vec<_> = (0..3).map(|_| budget.try_reserve(50).unwrap()).collect();
+        assert!(budget.try_reserve(50).is_err() && budget.try_reserve(0).is_ok());
+        held.grow(100, Duration::ZERO).await.unwrap();
+        assert!(!large.is_finished());
+        drop((held, small, queued));
+        drop(large.await.unwrap());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_wish_that_is_not_met_soon_is_no_longer_in_the_way() {
         let budget = Budget::new(100);
         let _held = budget.try_reserve(50).unwrap();
+        let hopeless = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.reserve(80, Duration::from_secs(2)).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert!(budget.try_reserve(50).is_err());
+        assert!(budget.reserve(50, FOREVER).await.is_ok());
+        hopeless.abort();
+        drop(hopeless.await);
         assert!(budget.reserve(80, Duration::ZERO).await.is_err());
-        assert!(budget.try_reserve(50).is_ok());
+        assert!(budget.try_reserve(50).is_ok() && !budget.is_wanted());
     }
 
     #[test]

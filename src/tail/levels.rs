@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use crate::model::{Ack, ErrorCode, Offset};
-use crate::tail::pace::Pace;
+use crate::tail::rounds::Rounds;
 
 /// How far a topic has come. All offsets are exclusive but `earliest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +70,13 @@ impl Levels {
 #[derive(Debug)]
 pub struct LevelsWatch {
     sender: watch::Sender<Levels>,
-    pace: Pace,
+    rounds: Rounds,
 }
 
 impl LevelsWatch {
     /// Begins at these levels.
     pub fn new(levels: Levels) -> Self {
-        let sender = watch::Sender::new(levels);
-        Self { pace: Pace::new(sender.clone()), sender }
+        Self { sender: watch::Sender::new(levels), rounds: Rounds::new(&levels) }
     }
 
     /// The levels now.
@@ -85,18 +84,15 @@ impl LevelsWatch {
         *self.sender.borrow()
     }
 
-    /// Changes the levels and wakes whoever waits, where they differ then: at once, or where many wait no more often than
-    /// they can be served.
+    /// Changes the levels and wakes whoever waits, where they differ then.
     pub fn change(&self, change: impl FnOnce(&mut Levels)) {
-        let mut differs = false;
-        self.sender.send_if_modified(|levels| {
+        let differ = self.sender.send_if_modified(|levels| {
             let before = *levels;
             change(levels);
-            differs = before != *levels;
-            false
+            before != *levels
         });
-        if differs {
-            self.tell();
+        if differ {
+            self.rounds.wake(|| self.now());
         }
     }
 
@@ -108,9 +104,16 @@ impl LevelsWatch {
         });
     }
 
-    /// Wakes whoever waits, to look at the levels again; as [`LevelsWatch::change`] does.
+    /// Wakes whoever waits, to look at the levels again.
     pub fn tell(&self) {
-        self.pace.wake();
+        self.sender.send_modify(|_| {});
+        self.rounds.wake(|| self.now());
+    }
+
+    /// The receiving side for one of many readers: it is told to look at the levels again where there is something new to read,
+    /// or nothing more will come, and where there are very many of them no more often than all can be served.
+    pub fn subscribe_in_rounds(&self) -> watch::Receiver<()> {
+        self.rounds.subscribe()
     }
 
     /// The receiving side.

@@ -4,7 +4,7 @@
 
 mod budget;
 mod levels;
-mod pace;
+mod rounds;
 
 use std::collections::VecDeque;
 

@@ -1,10 +1,16 @@
 //! Reading ahead: one pull is begun before what came before it is used.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
+
+use crate::tail::{Budget, Reservation};
+
+/// What all reads together may have ahead.
+pub(crate) const AHEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// An item and what follows it.
 type Pulled<T> = Option<(T, BoxStream<'static, T>)>;
@@ -14,27 +20,32 @@ enum Coming<T> {
     /// Nobody is at it yet.
     Asked(BoxStream<'static, T>),
     /// It has been begun: what it waits for goes on by itself, as reads of a dataset do on Lance's runtime.
-    Begun(BoxFuture<'static, Pulled<T>>),
+    Begun(BoxFuture<'static, Pulled<T>>, Reservation),
     /// It was there at once, as what lies in memory is.
-    There(Pulled<T>),
+    There(Pulled<T>, Reservation),
 }
 
-/// The same items, each but the first begun before the one before it is used: a long read takes its rows from the dataset on
-/// one processor while another sends those that came before. At most one item is ahead; dropping the stream ends the work
-/// on it.
-pub(super) fn ahead<T: Send + 'static>(items: BoxStream<'static, T>) -> BoxStream<'static, T> {
-    stream::unfold(Coming::Asked(items), |coming| async {
+/// The same items, of about so many bytes each, each but the first begun before the one before it is used: a long read takes its
+/// rows from the dataset on one processor while another sends those that came before. At most one item is ahead, and none
+/// where the budget has no room for it; dropping the stream ends the work on it.
+pub(super) fn ahead<T: Send + 'static>(
+    items: BoxStream<'static, T>,
+    budget: Arc<Budget>,
+    bytes: usize,
+) -> BoxStream<'static, T> {
+    stream::unfold((Coming::Asked(items), budget), move |(coming, budget)| async move {
         let (item, rest) = match coming {
             Coming::Asked(items) => pull(items).await,
-            Coming::Begun(pulling) => pulling.await,
-            Coming::There(pulled) => pulled,
+            Coming::Begun(pulling, _held) => pulling.await,
+            Coming::There(pulled, _held) => pulled,
         }?;
+        let Ok(held) = budget.try_reserve(bytes as u64) else { return Some((item, (Coming::Asked(rest), budget))) };
         let mut pulling = pull(rest).boxed();
         let coming = match futures::poll!(&mut pulling) {
-            Poll::Ready(pulled) => Coming::There(pulled),
-            Poll::Pending => Coming::Begun(pulling),
+            Poll::Ready(pulled) => Coming::There(pulled, held),
+            Poll::Pending => Coming::Begun(pulling, held),
         };
-        Some((item, coming))
+        Some((item, (coming, budget)))
     })
     .boxed()
 }
@@ -55,7 +66,7 @@ mod tests {
         let made = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&made);
         let items = stream::iter(0..5).inspect(move |item| counted.store(item + 1, Ordering::SeqCst));
-        let mut items = ahead(items.boxed());
+        let mut items = ahead(items.boxed(), Budget::new(10), 10);
         assert_eq!(made.load(Ordering::SeqCst), 0);
         assert_eq!(items.next().await, Some(0));
         assert_eq!(made.load(Ordering::SeqCst), 2);
@@ -70,7 +81,7 @@ mod tests {
             begin.send(()).unwrap();
             ended.await.unwrap()
         }));
-        let mut items = ahead(slow.boxed());
+        let mut items = ahead(slow.boxed(), Budget::new(10), 10);
         assert_eq!(items.next().await, Some(0));
         begun.await.unwrap();
         end.send(1).unwrap();
@@ -85,9 +96,27 @@ mod tests {
             let _held = held;
             std::future::pending::<i32>().await
         }));
-        let mut items = ahead(endless.boxed());
+        let budget = Budget::new(10);
+        let mut items = ahead(endless.boxed(), Arc::clone(&budget), 10);
         assert_eq!(items.next().await, Some(0));
+        assert_eq!(budget.used(), 10);
         drop(items);
         assert!(gone.upgrade().is_none());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_room_nothing_is_ahead() {
+        let budget = Budget::new(10);
+        let others = budget.try_reserve(5).unwrap();
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&made);
+        let items = stream::iter(0..5).inspect(move |item| counted.store(item + 1, Ordering::SeqCst));
+        let mut items = ahead(items.boxed(), Arc::clone(&budget), 10);
+        assert_eq!((items.next().await, made.load(Ordering::SeqCst)), (Some(0), 1));
+        drop(others);
+        assert_eq!((items.next().await, made.load(Ordering::SeqCst)), (Some(1), 3));
+        assert_eq!(items.collect::<Vec<_>>().await, [2, 3, 4]);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -43,6 +43,7 @@ use parking_lot::Mutex;
 
 pub use crate::backend::Flushed;
 pub use admission::{InflightBudget, InflightPermit};
+pub(crate) use ahead::AHEAD_BYTES_MAX;
 pub use ask::{
     AppendRequest, CreateTopic, Cursor, Description, EndReason, GapReason, IfMatch, Page, PutCursor, ReadRequest,
     Resume, RetentionPreview, SchemaCheck, SchemaListing, Start, StreamItem, StreamRequest, TopicPatch, TopicState,

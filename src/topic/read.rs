@@ -128,7 +128,8 @@ impl Topic {
         let until = self.bounds(&view).tail;
         let mut left = ask.limit.map_or(u64::MAX, NonZeroU64::get);
         let topic = Arc::clone(self);
-        Ok(ahead(Box::pin(async_stream::try_stream! {
+        let ahead_budget = Arc::clone(&self.services.ahead_budget);
+        let chunks = Box::pin(async_stream::try_stream! {
             while next < until && left > 0 {
                 let records = usize::try_from(left).unwrap_or(usize::MAX).min(PULL_RECORDS);
                 let reach = Reach { until, records, bytes: PULL_BYTES, looked_at: LOOKED_AT_ONCE };
@@ -140,7 +141,8 @@ impl Topic {
                 left -= found.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>().min(left);
                 yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
             }
-        })))
+        });
+        Ok(ahead(chunks, ahead_budget, PULL_BYTES))
     }
 
     /// Where a read up to the tail begins, when there is something for it or its patience has ended.
@@ -205,7 +207,8 @@ impl Topic {
                 }
             }
         });
-        Ok(ColumnRead { schema, batches: ahead(batches) })
+        let batches = ahead(batches, Arc::clone(&self.services.ahead_budget), PULL_COLUMN_BYTES);
+        Ok(ColumnRead { schema, batches })
     }
 
     /// Rows from an offset on, as [`Columnar::get_batches`](crate::backend::Columnar::get_batches) gives them, of a view.

@@ -35,6 +35,8 @@ pub(crate) struct TopicServices {
     pub(crate) decoders: Arc<Semaphore>,
     /// What the runs that streams share may hold, over all topics.
     pub(crate) runs_budget: Arc<Budget>,
+    /// What long reads may have ahead, over all topics.
+    pub(crate) ahead_budget: Arc<Budget>,
     /// The most cursors of a topic.
     pub(crate) cursors_max: u64,
     /// Who makes and opens quarantines; set once, when the engine is put together.

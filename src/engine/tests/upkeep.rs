@@ -102,3 +102,25 @@ async fn a_topic_that_cannot_be_closed_yet_keeps_its_own_entry_and_holds_up_nobo
     assert!(engine.core().unwrap().checkpoint().await);
     engine.shut_down(Instant::now() + PATIENCE).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_topics_are_committed_for_their_age_and_again_for_what_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_with(&folder, Arc::new(RealDisk), Arc::new(ModelTables::default()) as _).await;
+    let mut topics = Vec::new();
+    for number in 0..30 {
+        let mut ask = CreateTopic::default();
+        ask.backend_options.insert("flush_interval_ms".to_owned(), 1.into());
+        topics.push(topic_of(&engine, &format!("t{number}"), ask).await);
+    }
+    for round in 1..=2 {
+        for topic in &topics {
+            topic.append(record()).await.unwrap();
+        }
+        for topic in &topics {
+            let committed = topic.backend().levels().wait_for(|levels| levels.committed.get() == round);
+            tokio::time::timeout(PATIENCE, committed).await.unwrap();
+        }
+    }
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}

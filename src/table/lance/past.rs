@@ -11,6 +11,7 @@ use lance_table::format::Manifest;
 use lance_table::io::manifest::read_manifest;
 use object_store::path::Path as StorePath;
 use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::commit::manifest_path;
 use super::error::{blocking, foreign, joined};
@@ -154,7 +155,12 @@ impl TableView for PastVersion {
         bytes: usize,
     ) -> Result<Vec<Chunk>, TableError> {
         let (this, columns) = (self.clone(), columns.clone());
-        joined(self.runtime.spawn(async move { this.records(&columns, from, records, bytes).await }).await)
+        joined(
+            AbortOnDropHandle::new(
+                self.runtime.spawn(async move { this.records(&columns, from, records, bytes).await }),
+            )
+            .await,
+        )
     }
 
     async fn read_batches(
@@ -167,7 +173,7 @@ impl TableView for PastVersion {
     ) -> Result<Vec<RecordBatch>, TableError> {
         let (this, set, columns) = (self.clone(), set.clone(), columns.clone());
         let reading = async move { this.batches(&set, &columns, from, records, bytes).await };
-        joined(self.runtime.spawn(reading).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(reading)).await)
     }
 
     async fn read_passing(
@@ -182,7 +188,7 @@ impl TableView for PastVersion {
             let outcome = passing::passing(&this.version, &columns, &sieve, from, reach).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(reading).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(reading)).await)
     }
 
     async fn read_passing_batches(
@@ -198,7 +204,7 @@ impl TableView for PastVersion {
             let outcome = passing::batches(&this.version, &set, &columns, &sieve, from, reach).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(reading).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(reading)).await)
     }
 
     async fn take(&self, columns: &Columns, offsets: &[Offset]) -> Result<Vec<Chunk>, TableError> {
@@ -207,7 +213,7 @@ impl TableView for PastVersion {
             let outcome = records_at(&this.version, &columns, &offsets).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(taking).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(taking)).await)
     }
 
     async fn vector_index(
@@ -221,7 +227,7 @@ impl TableView for PastVersion {
             let outcome = search::vector_index(this.place(), &columns, &path, metric).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(finding).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(finding)).await)
     }
 
     async fn text_index(&self, columns: &Columns, path: &FieldPath) -> Result<FoundTextIndex, TableError> {
@@ -230,7 +236,7 @@ impl TableView for PastVersion {
             let outcome = search::text_index(this.place(), &columns, &path).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(finding).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(finding)).await)
     }
 
     async fn seek_time(&self, time: Timestamp) -> Result<Offset, TableError> {
@@ -239,6 +245,6 @@ impl TableView for PastVersion {
             let outcome = read::offset_at(&this.version, time).await;
             this.told(outcome).await
         };
-        joined(self.runtime.spawn(seeking).await)
+        joined(AbortOnDropHandle::new(self.runtime.spawn(seeking)).await)
     }
 }

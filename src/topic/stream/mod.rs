@@ -52,7 +52,8 @@ struct Reader {
     topic: Arc<Topic>,
     /// What it reads of the topic.
     view: View,
-    levels: watch::Receiver<Levels>,
+    /// Changed when the levels are to be looked at.
+    news: watch::Receiver<()>,
     next: Offset,
     left: u64,
     /// The tail at which a stream ends that does not block, or that reads the past.
@@ -81,7 +82,7 @@ impl Topic {
     /// Only where a start by time or cursor could not be looked up; `not_found` for a cursor that is not there. For the past
     /// as [`Topic::read`] besides: `version_expired`, `not_found`, `unsupported_by_backend`.
     pub async fn stream(self: &Arc<Self>, ask: StreamRequest) -> Result<BoxStream<'static, StreamItem>, Problem> {
-        let levels = self.backend.levels().subscribe();
+        let news = self.backend.levels().subscribe_in_rounds();
         let view = self.view(ask.at.as_ref()).await?;
         let filter = self.live_filter(ask.filter.as_ref(), &view, LiveFilter::of_stream)?;
         let version = self.schema.load().as_ref().map(|versioned| versioned.version);
@@ -96,7 +97,7 @@ impl Topic {
         let left = ask.limit.map_or(u64::MAX, std::num::NonZeroU64::get);
         let (topic, next) = (Arc::clone(self), resumption.next);
         let left_out = LeftOut::default();
-        let reader = Reader { topic, view, levels, next, left, end, filter, left_out, version, caught_up: false };
+        let reader = Reader { topic, view, news, next, left, end, filter, left_out, version, caught_up: false };
         Ok(run(reader, resumption, ask))
     }
 }
@@ -139,7 +140,7 @@ fn run(mut reader: Reader, resumption: Resumption, ask: StreamRequest) -> BoxStr
                     };
                     tokio::select! {
                         biased;
-                        changed = reader.levels.changed() => if changed.is_err() { break EndReason::Deleted },
+                        changed = reader.news.changed() => if changed.is_err() { break EndReason::Deleted },
                         () = &mut drained => {}
                         () = is_due => {}
                     }
@@ -173,7 +174,7 @@ impl Reader {
 
     /// A gap if there is one, then the position.
     fn opening(&mut self, resumption: Resumption) -> Vec<StreamItem> {
-        self.levels.mark_unchanged();
+        self.news.mark_unchanged();
         let Bounds { earliest, tail } = self.topic.bounds(&self.view);
         let mut items = Vec::new();
         match resumption.gap {
@@ -195,7 +196,9 @@ impl Reader {
     }
 
     async fn step(&mut self, ask: &StreamRequest) -> Step {
-        let levels = *self.levels.borrow_and_update();
+        // In this order, so that what changes in between is looked at again.
+        self.news.mark_unchanged();
+        let levels = self.topic.backend.levels().now();
         if levels.ending.is_some() {
             return Step::End(EndReason::Deleted);
         }
