@@ -3,6 +3,8 @@
 //! Readers *pull* by offset: there is no queue for each subscriber, so a slow reader costs nothing and loses nothing.
 
 mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod levels;
 mod rounds;
 
