@@ -38,3 +38,34 @@ pub(super) fn set_slice(slice: Duration) {
 /// Elsewhere there is no such thing.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn set_slice(_: Duration) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Policy and level of the thread that calls it (`proc_pid_stat(5)`, fields 41 and 19).
+    fn policy_and_level() -> (i32, i32) {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let field = |number: usize| fields.split(' ').nth(number - 3).unwrap().parse().unwrap();
+        (field(41), field(19))
+    }
+
+    #[test]
+    fn a_thread_keeps_its_policy_and_level() {
+        std::thread::spawn(|| {
+            let priority = libc::sched_param { sched_priority: 0 };
+            #[expect(unsafe_code, reason = "no crate has a safe call for it")]
+            // SAFETY: the call reads from a value that outlives it; 0 is the thread that calls.
+            let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
+            assert_eq!(done, 0);
+            rustix::process::nice(3).unwrap();
+            let before = policy_and_level();
+            assert_eq!(before.0, libc::SCHED_BATCH);
+            set_slice(Duration::from_millis(1));
+            assert_eq!(policy_and_level(), before);
+        })
+        .join()
+        .unwrap();
+    }
+}
