@@ -22,6 +22,10 @@ const LOOK_SHARE: u32 = 30;
 const COMMITS_AT_ONCE: usize = 2;
 /// A commit by age alone is followed by a pause of so many times its length: they take a fifth of the time at most.
 const AGED_PAUSE: u32 = 4;
+/// The longest such pause.
+const AGED_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A commit by age that takes longer goes on by itself, and others get their turn.
+const AGED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many lanes one look leaves to be committed by age, one after the other: where many wait, looks are rare.
 const AGED_AT_ONCE: usize = 256;
@@ -78,7 +82,7 @@ impl Committer {
                 Due::Aged(age) => aged.push((age, Arc::clone(&lane))),
                 Due::Not => {}
             }
-            if !is_pressed || lane.is_stuck() || lane.is_running() {
+            if !is_pressed || lane.is_stuck() || lane.is_busy() {
                 continue;
             }
             let bytes = lane.pending_bytes();
@@ -121,10 +125,10 @@ impl Committer {
         aged.sort_unstable_by_key(|(age, _)| Reverse(*age));
         aged.truncate(AGED_AT_ONCE);
         let (core, slots, stopping) = (Arc::clone(&self.core), Arc::clone(&self.slots), self.running.stopping());
-        let is_short = Arc::clone(&self.is_short);
+        let (is_short, running) = (Arc::clone(&self.is_short), self.running.clone());
         self.running.spawn("commits by age", async move {
             for (_, lane) in aged {
-                let Ok(slot) = slots.acquire().await else { break };
+                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
                 // Another commit may have taken its records meanwhile, and new ones are younger.
                 let is_due = matches!(lane.due(Instant::now(), wall_ms(&core)), Due::Aged(_));
                 if stopping.is_cancelled() {
@@ -133,13 +137,20 @@ impl Committer {
                 if !is_due || !lane.begin() {
                     continue;
                 }
-                let took = commit(&core, &lane).await;
-                drop(slot);
-                if is_short.swap(false, Ordering::AcqRel) {
-                    core.queue.wake();
+                let (began, is_short, committing) = (Instant::now(), Arc::clone(&is_short), Arc::clone(&core));
+                let commit = running.spawn("commit", async move {
+                    commit(&committing, &lane).await;
+                    drop(slot);
+                    if is_short.swap(false, Ordering::AcqRel) {
+                        committing.queue.wake();
+                    }
+                    Ok::<(), Infallible>(())
+                });
+                if tokio::time::timeout(AGED_PATIENCE, commit).await.is_err() {
+                    break;
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(took * AGED_PAUSE) => {}
+                    () = tokio::time::sleep((began.elapsed() * AGED_PAUSE).min(AGED_PAUSE_MAX)) => {}
                     () = stopping.cancelled() => break,
                 }
             }
@@ -150,15 +161,12 @@ impl Committer {
     }
 }
 
-/// Commits what waits in a lane; how long it took.
-async fn commit(core: &Core, lane: &Arc<Lane>) -> Duration {
+/// Commits what waits in a lane.
+async fn commit(core: &Core, lane: &Arc<Lane>) {
     let began = Instant::now();
-    let committed = lane.commit().await;
-    let took = began.elapsed();
-    if committed {
-        core.observe_commit(took);
+    if lane.commit().await {
+        core.observe_commit(began.elapsed());
     }
-    took
 }
 
 fn wall_ms(core: &Core) -> u64 {

@@ -39,7 +39,8 @@ pub(super) fn set_slice(slice: Duration) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn set_slice(_: Duration) {}
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -1,10 +1,12 @@
 //! Memory that is counted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
 /// One passes another that waits for so many times as much at least.
 const PASSING_FACTOR: u64 = 16;
@@ -15,38 +17,96 @@ const IN_THE_WAY_PART: u32 = 4;
 
 /// A bound on bytes in memory that many tails share.
 ///
-/// Who holds nothing yet waits in the order of coming, so that a large wish is met however many small ones there are; the
-/// small ones that come meanwhile still pass it, up to a bound, for it may wait long; and it is in the way of others for a part
-/// of its patience only. Who holds some goes before all: it is its end that gives room.
+/// Who holds nothing yet is met in the order of coming, so that a large wish has its turn however many small ones there are. Small
+/// ones still pass one that does not fit, up to a bound, for it may wait long; and it is in the way of others for a part of its
+/// patience only. Who holds some goes before all: it is its end that gives room.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
     /// How many wait for room.
     waiting: AtomicU64,
+    queue: Mutex<Queue>,
     freed: Notify,
-    /// Held by the first of those who hold nothing yet and wait.
-    first: Semaphore,
-    /// What the first one wishes; 0 for none.
-    wish: AtomicU64,
-    /// How much has passed the first one.
-    passed: AtomicU64,
 }
 
-/// The first of those who wait, for as long as it lives.
-struct First<'a>(&'a Budget);
+/// Those who wait for room: who holds some first, then in the order of coming.
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<Waiter>,
+    next_id: u64,
+    /// Who was passed last, and by how many bytes.
+    passed: Option<(u64, u64)>,
+}
 
-impl<'a> First<'a> {
-    fn wishing(budget: &'a Budget, bytes: u64) -> Self {
-        budget.passed.store(0, Ordering::Relaxed);
-        budget.wish.store(bytes.max(1), Ordering::Relaxed);
-        Self(budget)
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    held: u64,
+    bytes: u64,
+    /// Whether it is in nobody's way.
+    is_aside: bool,
+    /// Told when the bytes are taken in its name.
+    tell: oneshot::Sender<()>,
+}
+
+/// The first waiter that is in the way of those behind it.
+#[derive(Clone, Copy)]
+struct Blocker {
+    id: u64,
+    bytes: u64,
+}
+
+/// A place in the queue; who leaves it before the bytes are had has nothing.
+struct Place<'a> {
+    budget: &'a Budget,
+    id: u64,
+    bytes: u64,
+    told: oneshot::Receiver<()>,
+    is_had: bool,
+}
+
+impl Queue {
+    fn blocker(&self) -> Option<Blocker> {
+        let blocking = self.waiters.iter().find(|waiter| !waiter.is_aside)?;
+        Some(Blocker { id: blocking.id, bytes: blocking.bytes })
+    }
+
+    /// How many bytes will have passed the one in the way with these; none where they are too many.
+    fn passing(&self, blocker: Blocker, bytes: u64, limit: u64) -> Option<u64> {
+        let before = self.passed.filter(|(id, _)| *id == blocker.id).map_or(0, |(_, passed)| passed);
+        let passed = before.saturating_add(bytes);
+        (bytes <= blocker.bytes / PASSING_FACTOR && passed <= limit / PASSING_PART).then_some(passed)
     }
 }
 
-impl Drop for First<'_> {
+impl Place<'_> {
+    /// Is in nobody's way from now on; its own turn stays.
+    fn step_aside(&self) {
+        if let Some(waiter) = self.budget.queue.lock().waiters.iter_mut().find(|waiter| waiter.id == self.id) {
+            waiter.is_aside = true;
+        }
+        self.budget.admit();
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.wish.store(0, Ordering::Relaxed);
+        if self.is_had {
+            return;
+        }
+        let mut queue = self.budget.queue.lock();
+        let place = queue.waiters.iter().position(|waiter| waiter.id == self.id);
+        if let Some(place) = place {
+            drop(queue.waiters.remove(place));
+            self.budget.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        drop(queue);
+        match place {
+            Some(_) => self.budget.admit(),
+            // They were taken in its name meanwhile.
+            None => self.budget.give_back(self.bytes),
+        }
     }
 }
 
@@ -84,15 +144,8 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            used: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            freed: Notify::new(),
-            first: Semaphore::new(1),
-            wish: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
-        })
+        let (used, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { limit, used, waiting, queue: Mutex::default(), freed: Notify::new() })
     }
 
     /// Its limit in bytes.
@@ -138,58 +191,68 @@ impl Budget {
             let after = used.saturating_add(bytes);
             (used == held || after <= self.limit).then_some(after)
         };
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+        // In one order with the count of those who wait: one of two who meet sees the other.
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
 
     /// The same for somebody who comes now and may find others waiting.
     fn try_come(&self, held: u64, bytes: u64) -> bool {
-        if held > 0 || bytes == 0 || self.wish.load(Ordering::Relaxed) == 0 {
+        if held > 0 || bytes == 0 || !self.is_wanted() {
             return self.try_take(held, bytes);
         }
-        self.try_pass(bytes)
-    }
-
-    /// The same for somebody who holds nothing yet and goes before one who waits, which small ones may up to a bound.
-    fn try_pass(&self, bytes: u64) -> bool {
-        let within = |passed: u64| {
-            passed.checked_add(bytes).filter(|passed| *passed <= self.limit / PASSING_PART && self.passes(bytes))
-        };
-        if self.passed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
-            return false;
-        }
-        let is_taken = self.try_take(0, bytes);
-        if !is_taken {
-            let back = |passed: u64| Some(passed.saturating_sub(bytes));
-            let _: Result<u64, u64> = self.passed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
-        }
-        is_taken
-    }
-
-    /// Whether a wish is so small that it may pass the one who waits.
-    fn passes(&self, bytes: u64) -> bool {
-        bytes <= self.wish.load(Ordering::Relaxed) / PASSING_FACTOR
-    }
-
-    /// Returns when a try has taken the bytes; tries whenever some are given back.
-    async fn taken(&self, mut try_it: impl FnMut() -> bool) {
-        loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            // Listening begins before the look, so that bytes freed in between are not missed.
-            freed.as_mut().enable();
-            if try_it() {
-                return;
+        let mut queue = self.queue.lock();
+        let Some(blocker) = queue.blocker() else { return self.try_take(0, bytes) };
+        match queue.passing(blocker, bytes, self.limit) {
+            Some(passed) if self.try_take(0, bytes) => {
+                queue.passed = Some((blocker.id, passed));
+                true
             }
-            freed.await;
+            _ => false,
         }
     }
 
-    /// Waits behind those who came before, then as the first of all, in the way of others, for so long at most; whether the
-    /// bytes were taken.
-    async fn taken_in_turn(&self, bytes: u64, longest: Duration) -> bool {
-        let Ok(_turn) = self.first.acquire().await else { return false };
-        let _first = First::wishing(self, bytes);
-        tokio::time::timeout(longest, self.taken(|| self.try_take(0, bytes))).await.is_ok()
+    /// Takes bytes in the name of those who wait, as far as there is room.
+    fn admit(&self) {
+        let mut queue = self.queue.lock();
+        let (mut blocker, mut at): (Option<Blocker>, usize) = (None, 0);
+        while let Some(&Waiter { id, held, bytes, is_aside, .. }) = queue.waiters.get(at) {
+            let passed = blocker.map(|blocker| (blocker.id, queue.passing(blocker, bytes, self.limit)));
+            let may = passed.is_none_or(|(_, passed)| passed.is_some());
+            if may && self.try_take(held, bytes) {
+                if let Some((id, Some(passed))) = passed {
+                    queue.passed = Some((id, passed));
+                }
+                if let Some(waiter) = queue.waiters.remove(at) {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    // Whoever goes leaves the queue first, so that there is always somebody to tell.
+                    if waiter.tell.send(()).is_err() {
+                        self.used.fetch_sub(bytes, Ordering::SeqCst);
+                    }
+                }
+                continue;
+            }
+            if blocker.is_none() && !is_aside {
+                blocker = Some(Blocker { id, bytes });
+            }
+            at += 1;
+        }
+    }
+
+    /// A place in the queue. Who holds some is before those who do not, and in nobody's way.
+    fn line_up(&self, held: u64, bytes: u64) -> Place<'_> {
+        let (tell, told) = oneshot::channel();
+        let mut queue = self.queue.lock();
+        let id = queue.next_id;
+        queue.next_id += 1;
+        let holds = held > 0;
+        let holders = queue.waiters.iter().take_while(|waiter| waiter.held > 0).count();
+        let at = if holds { holders } else { queue.waiters.len() };
+        queue.waiters.insert(at, Waiter { id, held, bytes, is_aside: holds, tell });
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(queue);
+        // Bytes may have been given back before there was somebody to give them to.
+        self.admit();
+        Place { budget: self, id, bytes, told, is_had: false }
     }
 
     /// As [`Budget::try_take`], waiting for room for as long as patience lasts. Dropping the future takes nothing.
@@ -197,34 +260,31 @@ impl Budget {
         if self.try_come(held, bytes) {
             return Ok(());
         }
-        let waiting = async {
-            if held == 0 {
-                let passes = self.passes(bytes);
-                let in_turn = self.taken_in_turn(bytes, patience / IN_THE_WAY_PART);
-                let is_taken = tokio::select! {
-                    is_taken = in_turn => is_taken,
-                    () = self.taken(|| self.try_come(0, bytes)), if passes => true,
-                };
-                if is_taken {
-                    return;
-                }
-            }
-            self.taken(|| self.try_take(held, bytes)).await;
-        };
-        let _waiting = Waiting::counted(&self.waiting);
-        tokio::time::timeout(patience, waiting).await.map_err(|_| BudgetFull { limit: self.limit })
+        let mut place = self.line_up(held, bytes);
+        let in_the_way = patience / IN_THE_WAY_PART;
+        let mut told = tokio::time::timeout(in_the_way, &mut place.told).await;
+        if told.is_err() {
+            place.step_aside();
+            told = tokio::time::timeout(patience - in_the_way, &mut place.told).await;
+        }
+        place.is_had = matches!(told, Ok(Ok(())));
+        if place.is_had { Ok(()) } else { Err(BudgetFull { limit: self.limit }) }
     }
 
     fn give_back(&self, bytes: u64) {
-        if bytes > 0 {
-            self.used.fetch_sub(bytes, Ordering::AcqRel);
-            self.freed.notify_waiters();
+        if bytes == 0 {
+            return;
         }
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        if self.is_wanted() {
+            self.admit();
+        }
+        self.freed.notify_waiters();
     }
 
     /// Whether somebody waits for room.
     pub fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Returns when bytes are given back after the call.

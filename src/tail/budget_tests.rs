@@ -125,3 +125,56 @@ async fn who_is_alone_grows_past_the_limit_and_nobody_else_does() {
     drop(alone);
     assert_eq!(budget.used(), 0);
 }
+
+#[tokio::test]
+async fn all_that_fit_are_met_at_once_in_the_order_of_coming() {
+    let budget = Budget::new(100);
+    let mut held = budget.try_reserve(100).unwrap();
+    let mut tasks = Vec::new();
+    for _ in 0..12 {
+        tasks.push(waiting(&budget, 10).await);
+    }
+    held.shrink_to(20);
+    // What is given back is theirs before any of them runs.
+    assert_eq!(budget.used(), 100);
+    settle().await;
+    let met: Vec<bool> = tasks.iter().map(tokio::task::JoinHandle::is_finished).collect();
+    assert_eq!(met, [[true; 8].as_slice(), [false; 4].as_slice()].concat());
+    // Who goes away is passed over, and who had got bytes in between gives them back.
+    let last = tasks.split_off(8);
+    for task in &last[..2] {
+        task.abort();
+    }
+    held.shrink_to(0);
+    settle().await;
+    assert!(last[2].is_finished() && last[3].is_finished());
+    for task in tasks.into_iter().chain(last) {
+        drop(task.await);
+    }
+    assert_eq!((budget.used(), budget.is_wanted()), (0, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_or_held_by_nobody_however_many_come_and_go() {
+    let budget = Budget::new(1_000);
+    let tasks: Vec<_> = (0..64_u64)
+        .map(|number| {
+            let budget = Arc::clone(&budget);
+            tokio::spawn(async move {
+                for round in 0..200 {
+                    let bytes = 1 + (number * 37 + round * 101) % 600;
+                    let patience = if (number + round) % 5 == 0 { Duration::ZERO } else { FOREVER };
+                    let Ok(mut held) = budget.reserve(bytes, patience).await else { continue };
+                    assert!(budget.used() <= 1_000);
+                    tokio::task::yield_now().await;
+                    let grown = held.grow(bytes % 7, Duration::ZERO).await;
+                    assert_eq!(held.bytes(), bytes + if grown.is_ok() { bytes % 7 } else { 0 });
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
+    }
+    assert_eq!((budget.used(), budget.is_wanted()), (0, false));
+}

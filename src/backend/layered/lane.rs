@@ -237,7 +237,7 @@ impl Lane {
     /// Whether a commit is due.
     pub(crate) fn due(&self, now: Instant, wall_ms: u64) -> Due {
         let size = self.tail.size();
-        if self.is_running() {
+        if self.is_busy() {
             return Due::Not;
         }
         self.pace.lock().due(size, self.levels.now().committed, now, wall_ms)
@@ -261,6 +261,11 @@ impl Lane {
     /// Whether a commit of it runs.
     pub(crate) fn is_running(&self) -> bool {
         self.running.load(Ordering::Acquire)
+    }
+
+    /// Whether a commit of it would have to wait for another write to its dataset, which may take long.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_running() || self.writing.try_lock().is_err()
     }
 
     /// Takes the turn to commit; false where a commit runs already.
