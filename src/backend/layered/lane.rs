@@ -258,14 +258,9 @@ impl Lane {
         if self.levels.now().degraded { self.pace.lock().reason() } else { None }
     }
 
-    /// Whether a commit of it runs.
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.load(Ordering::Acquire)
-    }
-
-    /// Whether a commit of it would have to wait for another write to its dataset, which may take long.
+    /// Whether a commit of it runs, or would have to wait for another write to its dataset, which may take long.
     pub(crate) fn is_busy(&self) -> bool {
-        self.is_running() || self.writing.try_lock().is_err()
+        self.running.load(Ordering::Acquire) || self.writing.try_lock().is_err()
     }
 
     /// Takes the turn to commit; false where a commit runs already.
