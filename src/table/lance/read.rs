@@ -5,6 +5,7 @@ use lance::Dataset;
 use lance::dataset::fragment::FragReadConfig;
 use lance_core::datatypes::{Field as LanceField, Schema as LanceSchema};
 use lance_file::reader::FileReaderOptions;
+use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -26,6 +27,9 @@ use crate::table::TableError;
 pub(super) const BATCH_BYTES: u64 = 2 << 20;
 /// How many rows are decoded at once, at most.
 const BATCH_ROWS: u64 = 8_192;
+/// How many bytes of files are read ahead of what is decoded. Lance's own bound is 32 MiB for each of its threads: whoever is
+/// slower than the disk would hold large fragments whole.
+const READ_AHEAD_BYTES: u64 = 16 << 20;
 /// How many times are looked at in one read, at the end of a search.
 const TIMES_AT_ONCE: u64 = 8_192;
 
@@ -76,7 +80,12 @@ pub(super) async fn part(
     let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
     let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
     let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
-    let config = FragReadConfig { file_reader_options: Some(options), ..FragReadConfig::default() };
+    let ahead = ScanScheduler::new(dataset.object_store(None).await?, SchedulerConfig::new(READ_AHEAD_BYTES));
+    let config = FragReadConfig {
+        scan_scheduler: Some(ahead),
+        file_reader_options: Some(options),
+        ..FragReadConfig::default()
+    };
     let reader = fragment.open(projection, config).await?;
     let range = row(from)?..row(from + rows)?;
     let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;
