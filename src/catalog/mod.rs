@@ -27,6 +27,8 @@ mod open;
 mod rows;
 mod schemas;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod topics;
 mod writer;

@@ -1,6 +1,5 @@
 //! One topic as the catalog and the log know it, opened at first use.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,34 +9,17 @@ use crate::backend::{BackendFactory, EpochRule, OpenTopic, Opened, RecordForm, S
 use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
 use crate::codec::Chunk;
 use crate::codec::columns::{batches, wide_in};
-use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
 use crate::engine::Core;
-use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, SchemaVersion, Timestamp, TopicId, Writer};
+use crate::engine::replayed::{Replayed, Taken};
+use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, Timestamp, TopicId, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
-use crate::topic::producers::{IdempotencyKeys, Producers, StoredReceipt};
+use crate::topic::producers::{IdempotencyKeys, Producers};
 use crate::topic::{Description, Epochs, Settings, Topic, TopicParts, TopicState, follow_all, versioned};
 
 /// How much of a dataset is read at once to look through it.
 const READ_RECORDS: usize = 8_192;
 const READ_BYTES: usize = 1 << 20;
-
-/// A run with the schema version that it was written under.
-pub(super) type Found = (Option<SchemaVersion>, Chunk);
-
-/// What the log still had of a topic.
-#[derive(Debug, Default)]
-pub(super) struct Replayed {
-    /// Runs by their first offset, each with the schema version that it was written under; relocated copies fall on their
-    /// originals.
-    pub(super) chunks: BTreeMap<Offset, Found>,
-    /// Who wrote them, in log order.
-    pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
-    /// Whether the topic was closed behind one of them.
-    pub(super) closed: bool,
-    /// Whether records are missing before them or between them: the topic is left as it is then.
-    pub(super) has_hole: bool,
-}
 
 /// One topic.
 pub(super) struct Entry {
@@ -79,11 +61,9 @@ impl Entry {
     /// What is told of it while it cannot be opened.
     pub(super) fn description(&self, factory: Option<&dyn BackendFactory>) -> Option<Description> {
         let TopicRow { definition, earliest, next, epochs, schema_version, .. } = &self.row;
-        // Where the backend is not part of this server, its options are told as they were stored.
-        let options = match factory {
-            Some(factory) => factory.complete(&definition.options).ok()?,
-            None => definition.options.clone(),
-        };
+        // Where the backend is not part of this server, or does not know them, its options are told as they were stored.
+        let options = factory.and_then(|factory| factory.complete(&definition.options).ok());
+        let options = options.unwrap_or_else(|| definition.options.clone());
         let etag = Settings::etag(&options, definition.schema_mode, definition.retention, definition.on_invalid);
         Some(Description {
             topic: definition.name.clone(),
@@ -112,6 +92,11 @@ impl Entry {
         factory.complete(options).is_ok_and(|options| factory.quarantines(&options)).then_some(*on_invalid)
     }
 
+    /// Whether records are missing between its dataset and what the log has of it: it cannot be opened.
+    pub(super) fn has_hole(&self) -> bool {
+        self.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole)
+    }
+
     /// Whether the log still has records of it that wait for being opened.
     pub(super) fn has_replayed(&self) -> bool {
         self.replayed.lock().is_some()
@@ -135,11 +120,15 @@ impl Core {
     }
 
     async fn open_once(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Arc<Topic>, Problem> {
-        if entry.replayed.lock().as_ref().is_some_and(|replayed| replayed.has_hole) {
+        if entry.has_hole() {
             return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
         }
         let opening = entry.cell.get_or_try_init(|| async {
-            let topic = Arc::new(self.open_entry(entry).await?);
+            let opened = self.open_entry(entry).await;
+            let topic = Arc::new(opened.map_err(|Unopened { problem, reason }| {
+                entry.breaks(reason);
+                problem
+            })?);
             if let Some(lane) = topic.backend().lane() {
                 let topic = Arc::downgrade(&topic);
                 lane.on_refusal(Box::new(move || {
@@ -147,6 +136,8 @@ impl Core {
                         topic.rewind();
                     }
                 }));
+                // Nothing can fail any more: the lane of a try that came to nothing must not commit beside that of the next.
+                lane.enqueue();
             }
             topic.look_after_indexes();
             Ok::<_, Problem>(topic)
@@ -156,34 +147,41 @@ impl Core {
         Ok(Arc::clone(topic))
     }
 
-    async fn open_entry(&self, entry: &Entry) -> Result<Topic, Problem> {
+    async fn open_entry(&self, entry: &Entry) -> Result<Topic, Unopened> {
         let row = &entry.row;
         let definition = &row.definition;
         let name = &definition.name;
-        let fail = |err: CatalogError| {
-            tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
-            Problem::internal()
-        };
         let Some(factory) = self.services.registry.get(&definition.backend).cloned() else {
             tracing::error!(topic = %name, backend = definition.backend, "the backend of {name} is not registered");
-            entry.breaks("its backend is not part of this server");
             let detail = format!("The topic's backend \"{}\" is not part of this server.", definition.backend);
-            return Err(Problem::new(ErrorCode::TopicDegraded, detail));
+            let problem = Problem::new(ErrorCode::TopicDegraded, detail);
+            return Err(Unopened { problem, reason: "its backend is not part of this server" });
         };
-        let options = factory.complete(&definition.options)?;
+        let options = factory.complete(&definition.options).map_err(|problem| {
+            tracing::error!(topic = %name, detail = %problem.detail, "the options of {name} cannot be had");
+            Unopened::degraded("its options are not those of its backend")
+        })?;
         let settings = {
             let (mode, retention) = (definition.schema_mode, definition.retention);
             Settings::new(&*factory, options.clone(), mode, retention, definition.on_invalid)
         };
+        let unread = |err: CatalogError| {
+            tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");
+            Unopened::degraded("the catalog does not tell what it holds of it")
+        };
         let schema = match row.schema_version {
-            Some(_) => self.newest_schema(definition.id).await.map_err(fail)??,
+            Some(_) => self.newest_schema(definition.id).await.map_err(unread)?.map_err(|problem| {
+                tracing::error!(topic = %name, detail = %problem.detail, "the schema of {name} cannot be read");
+                Unopened::degraded("its schema cannot be read")
+            })?,
             None => None,
         };
         let writers = if settings.exactly_once && factory.epoch_rule(&options) == EpochRule::Never {
-            self.catalog.writers(definition.id).await.map_err(fail)?
+            self.catalog.writers(definition.id).await.map_err(unread)?
         } else {
             WriterRows::default()
         };
+        let indexes = self.catalog.indexes(definition.id).await.map_err(unread)?;
         let schema = Arc::new(arc_swap::ArcSwapOption::from(schema.map(Arc::new)));
         // Not only at the creation: a crash may have come between the topic's row and its dataset. Where it cannot be made, so
         // will the topic's commits say, which are tried again.
@@ -193,46 +191,33 @@ impl Core {
         {
             tracing::warn!(topic = %name, "the dataset of {name} cannot be made yet");
         }
-        let mut replayed = entry.replayed.lock().take().unwrap_or_default();
-        let chunks = match newest_form(&replayed, schema.load_full().as_deref(), row.earliest) {
-            Ok(chunks) => chunks,
-            Err(err) => {
-                *entry.replayed.lock() = Some(replayed);
-                tracing::error!(topic = %name, error = %err, "what the log has of {name} cannot be read under its schema");
-                entry.breaks("what the log has of it cannot be read under its schema");
-                return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
-            }
-        };
+        let replayed = Taken::from(&entry.replayed);
+        let chunks = replayed.newest_form(schema.load_full().as_deref(), row.earliest).map_err(|err| {
+            tracing::error!(topic = %name, error = %err, "what the log has of {name} cannot be read under its schema");
+            Unopened::degraded("what the log has of it cannot be read under its schema")
+        })?;
         let mut wide = remembered_wide(&row.wide, schema.load_full().as_deref());
         if let Some(versioned) = schema.load_full()
             && factory.form() == RecordForm::EvolvingColumns
         {
             remember_wide(&mut wide, &versioned.schema, &chunks);
         }
-        let opened = factory
-            .open(OpenTopic {
-                id: definition.id,
-                name: name.clone(),
-                options: options.clone(),
-                place: entry.place(),
-                schema: Arc::clone(&schema),
-                earliest: row.earliest,
-                committed: row.next,
-                replayed: chunks,
-                is_settled: !entry.may_have_lost,
-                closed: row.closed,
-            })
-            .await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(err) => {
-                // What the log had is needed by the next try.
-                *entry.replayed.lock() = Some(replayed);
-                tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
-                entry.breaks("its dataset cannot be opened, or is not what was written");
-                return Err(StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem());
-            }
-        };
+        let opening = factory.open(OpenTopic {
+            id: definition.id,
+            name: name.clone(),
+            options: options.clone(),
+            place: entry.place(),
+            schema: Arc::clone(&schema),
+            earliest: row.earliest,
+            committed: row.next,
+            replayed: chunks,
+            is_settled: !entry.may_have_lost,
+            closed: row.closed,
+        });
+        let opened = opening.await.map_err(|err| {
+            tracing::error!(topic = %name, error = %err, "the store of {name} cannot be opened");
+            Unopened::degraded("its dataset cannot be opened, or is not what was written")
+        })?;
         let rule = factory.epoch_rule(&options);
         if rule != EpochRule::Never
             && factory.form() == RecordForm::EvolvingColumns
@@ -240,18 +225,16 @@ impl Core {
         {
             remember_committed(&mut wide, &versioned.schema, row, &opened).await.map_err(|err| {
                 tracing::error!(topic = %name, error = %err, "the newest records of {name} cannot be read");
-                err.to_problem()
+                Unopened::degraded("its newest records cannot be read")
             })?;
         }
-        let epochs = self.epochs(entry, rule, &opened).await.map_err(fail)?;
+        let epochs = self.epochs(entry, rule, &opened).await.map_err(unread)?;
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
-        // A relocated copy stands behind entries that came after its original, which may be gone: by its place in the log a
-        // producer's earlier request would come last, and the receipts between would be forgotten. The sort is stable.
-        replayed.writers.sort_by_key(|(_, receipt, _)| receipt.first);
-        let has_writers = !replayed.writers.is_empty();
-        for (writer, receipt, time) in replayed.writers {
+        let written = replayed.used();
+        let has_writers = !written.is_empty();
+        for (writer, receipt, time) in written {
             match writer {
                 Writer::Plain => {}
                 Writer::Producer(write) => drop(producers.record(&write, receipt, time)),
@@ -276,7 +259,7 @@ impl Core {
             wide,
             checkpointed: row.next,
             dirty: has_writers,
-            indexes: self.catalog.indexes(definition.id).await.map_err(fail)?,
+            indexes,
             services: Arc::clone(&self.services),
             factory,
         }))
@@ -304,26 +287,18 @@ impl Core {
     }
 }
 
-/// What the log had of a topic, in the form of its newest schema. Records before `earliest` may have left the dataset before
-/// a conversion was asked of its rows, so that nobody has asked them.
-fn newest_form(
-    replayed: &Replayed,
-    schema: Option<&VersionedSchema>,
-    earliest: Offset,
-) -> Result<Vec<Chunk>, ReshapeError> {
-    let columns = schema.map(VersionedSchema::columns).unwrap_or_default();
-    let mut chunks = Vec::with_capacity(replayed.chunks.len());
-    for (version, chunk) in replayed.chunks.values() {
-        let expired = usize::try_from(earliest.since(chunk.first())).unwrap_or(usize::MAX);
-        let (unread, read) = (chunk.slice(0, expired), chunk.slice(expired, usize::MAX));
-        if !unread.is_empty() {
-            chunks.push(to_newest_unread(&unread, *version, &columns)?);
-        }
-        if !read.is_empty() {
-            chunks.push(to_newest(&read, *version, &columns)?);
-        }
+/// Why a topic could not be opened.
+struct Unopened {
+    /// What whoever wanted it is told.
+    problem: Problem,
+    /// What everybody else is told, who asks for the state of the topic.
+    reason: &'static str,
+}
+
+impl Unopened {
+    fn degraded(reason: &'static str) -> Self {
+        Self { problem: StorageError::Unwritable { code: ErrorCode::TopicDegraded }.to_problem(), reason }
     }
-    Ok(chunks)
 }
 
 /// The integer columns that have been wide as the catalog knows them, under their names of today.

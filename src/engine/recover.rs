@@ -13,8 +13,9 @@ use crate::backend::{
 };
 use crate::catalog::{Catalog, CatalogError, Loaded, TopicRow};
 use crate::codec::{Chunk, DecodeLimits, Values};
-use crate::engine::entry::{Entry, Replayed};
+use crate::engine::entry::Entry;
 use crate::engine::place::Places;
+use crate::engine::replayed::Replayed;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
 use crate::model::{Offset, Problem, Timestamp, TopicId, Writer};

@@ -23,6 +23,8 @@ const RELEASE_EVERY: Duration = Duration::from_millis(250);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// How often retention is enforced.
 const RETENTION_EVERY: Duration = Duration::from_secs(2);
+/// How often it is tried again to open topics that could not be opened.
+const REOPEN_EVERY: Duration = Duration::from_secs(60);
 /// How often free space is looked at.
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// Leftovers of a topic up to this size are moved rather than committed.
@@ -31,6 +33,21 @@ const LEFTOVER_BYTES_MAX: u64 = 1 << 20;
 const RETAINED_AT_ONCE: usize = 16;
 /// Topics that are opened at the same time after a start.
 const OPEN_AT_ONCE: usize = 4;
+
+/// What a topic needs of the log.
+struct Hold {
+    /// Nothing of it is needed before this offset; none where all of it is.
+    from: Option<Offset>,
+    /// Whether its commits fail, or it cannot be opened.
+    is_stuck: bool,
+}
+
+impl Hold {
+    /// Whether an entry is needed that ends at `next`.
+    fn needs(&self, next: Offset) -> bool {
+        self.from.is_none_or(|from| from < next)
+    }
+}
 
 impl Core {
     pub(super) fn start_upkeep(self: &Arc<Self>) {
@@ -46,6 +63,7 @@ impl Core {
         self.every("retention", RETENTION_EVERY, |core| async move { core.enforce_retention().await });
         self.every("remains", RELEASE_EVERY, |core| async move { core.clear_remains().await });
         self.every("disk", DISK_EVERY, |core| async move { core.look_at_disk().await });
+        self.every("reopening", REOPEN_EVERY, |core| async move { core.reopen().await });
         let core = Arc::clone(self);
         self.tasks.spawn("opening", async move {
             core.open_replayed().await;
@@ -72,7 +90,6 @@ impl Core {
 
     /// Opens the topics whose records the log still has, those that owe a new epoch and those with indexes, a few at a time.
     async fn open_replayed(self: &Arc<Self>) {
-        use futures::StreamExt;
         let unsettled: Vec<TopicName> = self.unsettled.lock().iter().cloned().collect();
         let mut entries: Vec<_> = unsettled.iter().filter_map(|name| self.entry(name)).collect();
         let has_records = |entry: &Arc<Entry>| entry.has_replayed() && entry.broken().is_none();
@@ -83,6 +100,21 @@ impl Core {
         });
         let has_indexes = |entry: &Arc<Entry>| indexed.contains(&entry.row().definition.id);
         entries.extend(self.entries().into_iter().filter(|entry| has_records(entry) || has_indexes(entry)));
+        self.open_all(entries).await;
+    }
+
+    /// Tries again what could not be opened: nobody may ask for such a topic, while the log has its records, or it owes a new
+    /// epoch.
+    pub(super) async fn reopen(self: &Arc<Self>) {
+        let can_be = |entry: &Arc<Entry>| {
+            let has_backend = self.services.registry.get(&entry.row().definition.backend).is_some();
+            entry.broken().is_some() && !entry.has_hole() && has_backend
+        };
+        self.open_all(self.entries().into_iter().filter(can_be).collect()).await;
+    }
+
+    async fn open_all(self: &Arc<Self>, entries: Vec<Arc<Entry>>) {
+        use futures::StreamExt;
         let stopping = self.tasks.stopping();
         let opening = futures::stream::iter(entries).for_each_concurrent(OPEN_AT_ONCE, |entry| async move {
             if let Err(problem) = self.open(&entry).await {
@@ -189,18 +221,17 @@ impl Core {
         }
         // Where somebody waits for room, nothing is held back.
         let target = if is_wanted { 0 } else { self.options.wal_target_bytes };
-        let committed = self.committed_offsets();
-        let known = |id: TopicId| committed.get(&id).map(|(next, _)| *next);
-        let stuck = |id: TopicId| committed.get(&id).is_some_and(|(_, stuck)| *stuck);
-        match plan(&segments, &known, &stuck, target, LEFTOVER_BYTES_MAX) {
+        let holds = self.holds();
+        let needed = |id: TopicId, next: Offset| holds.get(&id).is_some_and(|hold| hold.needs(next));
+        let stuck = |id: TopicId| holds.get(&id).is_some_and(|hold| hold.is_stuck);
+        match plan(&segments, &needed, &stuck, target, LEFTOVER_BYTES_MAX) {
             Plan::Nothing => {}
             Plan::Release { through } => self.release_through(through).await,
             Plan::Flush(topics) => self.demand_commits(&topics),
             Plan::Relocate { segment } => {
                 let wal = Arc::clone(&self.wal);
-                let next: HashMap<TopicId, Offset> = committed.into_iter().map(|(id, (next, _))| (id, next)).collect();
                 let moved = tokio::task::spawn_blocking(move || {
-                    wal.relocate(segment, &|id, _, end| next.get(&id).is_some_and(|committed| end > *committed))
+                    wal.relocate(segment, &|id, _, end| holds.get(&id).is_some_and(|hold| hold.needs(end)))
                 });
                 match moved.await {
                     Ok(Ok(())) => self.release_through(segment).await,
@@ -223,20 +254,23 @@ impl Core {
         }
     }
 
-    /// For each living topic: nothing in the log is needed before it; whether its commits fail.
-    fn committed_offsets(&self) -> HashMap<TopicId, (Offset, bool)> {
+    /// What each living topic needs of the log.
+    fn holds(&self) -> HashMap<TopicId, Hold> {
         let entries = self.entries();
-        let known = entries.iter().map(|entry| {
+        let holds = entries.iter().map(|entry| {
             let id = entry.row().definition.id;
-            match entry.opened() {
+            let hold = match entry.opened() {
                 Some(topic) => {
-                    let stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
-                    (id, (topic.not_needed_before(), stuck))
+                    let is_stuck = topic.backend().lane().is_some_and(|lane| lane.is_stuck());
+                    Hold { from: Some(topic.not_needed_before()), is_stuck }
                 }
-                None => (id, (entry.row().next, entry.broken().is_some())),
-            }
+                // Who wrote what is committed is stored by the first checkpoint after it is opened.
+                None if entry.has_replayed() => Hold { from: None, is_stuck: entry.broken().is_some() },
+                None => Hold { from: Some(entry.row().next), is_stuck: entry.broken().is_some() },
+            };
+            (id, hold)
         });
-        known.collect()
+        holds.collect()
     }
 
     fn demand_commits(self: &Arc<Self>, topics: &[TopicId]) {

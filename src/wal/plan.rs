@@ -33,20 +33,19 @@ struct Hold {
 
 /// Plans the next step, oldest log position first.
 ///
-/// `committed` gives the offset up to which a topic's records are durable elsewhere, none for a topic that is unknown or
-/// deleted, of which nothing is needed; `stuck` tells whether a topic cannot flush. Above `target_bytes`, topics with
+/// `is_needed` tells whether anything of a topic's entries up to an offset is needed: nothing of a topic that is unknown or
+/// deleted, else what is not durable elsewhere; `stuck` tells whether a topic cannot flush. Above `target_bytes`, topics with
 /// `leftover_bytes_max` bytes or more in the log are asked to flush; smaller leftovers and stuck topics are relocated, but
 /// only as long as that frees at least as much as it copies: a log that is full of leftovers is flushed, largest first.
 pub fn plan(
     segments: &[SegmentSummary],
-    committed: &dyn Fn(TopicId) -> Option<Offset>,
+    is_needed: &dyn Fn(TopicId, Offset) -> bool,
     stuck: &dyn Fn(TopicId) -> bool,
     target_bytes: u64,
     leftover_bytes_max: u64,
 ) -> Plan {
     let Some((_, sealed)) = segments.split_last() else { return Plan::Nothing };
-    let is_needed = |topic, next| committed(topic).is_some_and(|committed| committed < next);
-    let holds: Vec<Vec<Hold>> = sealed.iter().map(|segment| holds_of(segment, &is_needed)).collect();
+    let holds: Vec<Vec<Hold>> = sealed.iter().map(|segment| holds_of(segment, is_needed)).collect();
     let free = holds.iter().take_while(|holds| holds.is_empty()).count();
     if let Some(last) = sealed.get(..free).and_then(<[_]>::last) {
         return Plan::Release { through: last.segment };
@@ -58,7 +57,7 @@ pub fn plan(
     }
     let mut needed: HashMap<TopicId, u64> = HashMap::new();
     for segment in segments {
-        for hold in holds_of(segment, &is_needed) {
+        for hold in holds_of(segment, is_needed) {
             *needed.entry(hold.topic).or_default() += hold.bytes;
         }
     }
@@ -117,7 +116,9 @@ mod tests {
 
     /// Plans with a target of two segments, where topic `n` is committed up to `committed[n]`.
     fn step(segments: &[SegmentSummary], committed: &[u64], stuck: &[u8]) -> Plan {
-        let committed = |id: TopicId| committed.get(usize::from(id.to_bytes()[0])).copied().and_then(Offset::new);
+        let committed = |id: TopicId, next: Offset| {
+            committed.get(usize::from(id.to_bytes()[0])).is_some_and(|committed| *committed < next.get())
+        };
         let stuck = |id: TopicId| stuck.contains(&id.to_bytes()[0]);
         plan(segments, &committed, &stuck, 2 * 64 * MIB, MIB)
     }
@@ -182,7 +183,7 @@ mod tests {
         for segment in &mut segments {
             segment.bytes = 50 * MIB;
         }
-        let Plan::Flush(topics) = plan(&segments, &|_| Some(Offset::ZERO), &|_| false, 100 * MIB, MIB) else {
+        let Plan::Flush(topics) = plan(&segments, &|_, next| next > Offset::ZERO, &|_| false, 100 * MIB, MIB) else {
             panic!("leftovers were not flushed")
         };
         assert_eq!(topics.len(), 50);

@@ -119,8 +119,6 @@ async fn open(
     if !is_settled || levels.readable < levels.durable {
         last_time = last_time.max(lane.look_at_dataset().await?);
     }
-    // Not before: where that fails, the next try makes a lane of its own, and this one must not commit beside it.
-    lane.enqueue();
     let next = lane.levels().now().durable;
     let wal = with_wal.then(|| Arc::clone(&services.wal));
     let backend = Layered { lane, wal, admission: Arc::clone(&services.admission) };

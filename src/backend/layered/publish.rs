@@ -40,14 +40,14 @@ impl Lane {
         follows
     }
 
-    /// Lets the records be committed.
-    pub(super) fn enqueue(self: &Arc<Self>) {
+    /// Lets the records be committed. Called when the topic is open, if it was opened with some.
+    pub(crate) fn enqueue(self: &Arc<Self>) {
         if self.tail.first().is_some() && !self.queued.swap(true, Ordering::AcqRel) {
             self.queue.add(Arc::clone(self));
         }
     }
 
-    /// Takes what the log had kept at the start of the server; nothing is committed yet.
+    /// Takes what the log had kept at the start of the server; nothing is committed before [`Lane::enqueue`].
     pub(super) fn restore(&self, chunk: Chunk, reservation: Reservation) -> bool {
         self.take(chunk, reservation, true)
     }

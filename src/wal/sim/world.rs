@@ -145,7 +145,7 @@ impl World {
         for _ in 0..self.below(6) {
             let committed = self.model.lock().committed();
             let stuck = |topic: crate::model::TopicId| topic == super::model::id(0);
-            match plan(&wal.segments(), &|topic| Some(committed(topic)), &stuck, 1_500, 300) {
+            match plan(&wal.segments(), &|topic, next| committed(topic) < next, &stuck, 1_500, 300) {
                 Plan::Release { through } => drop(wal.release(through)),
                 Plan::Relocate { segment } => drop(wal.relocate(segment, &|topic, _, next| next > committed(topic))),
                 Plan::Flush(topics) => topics.into_iter().for_each(|topic| self.model.lock().commit_id(topic)),

@@ -1,0 +1,19 @@
+//! Catalogs as no server writes them, for tests of what stands above.
+
+use std::path::Path;
+
+use sqlx::{Connection, SqliteConnection};
+
+use crate::catalog::Catalog;
+use crate::model::{IndexName, TopicId};
+
+/// Gives a topic an index whose row nobody can read, while no server has the catalog.
+pub(crate) async fn put_damaged_index(data_dir: &Path, topic: TopicId, name: &IndexName) {
+    let path = data_dir.join(Catalog::FILE_NAME);
+    let mut catalog = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let row = "INSERT INTO indexes (topic, name, id, kind, columns, schema, params, from_offset, created_at)
+               VALUES (?, ?, ?, 'x', '[]', NULL, '{}', 0, 0)";
+    let topic = topic.to_string();
+    sqlx::query(row).bind(&topic).bind(name.as_str()).bind(&topic).execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+}
