@@ -23,7 +23,7 @@ pub struct Lane {
     name: TopicName,
     place: TablePlace,
     tables: Arc<dyn Tables>,
-    table: tokio::sync::OnceCell<Arc<dyn Table>>,
+    table: std::sync::OnceLock<Arc<dyn Table>>,
     /// How the dataset stores what comes.
     settings: Mutex<TableSettings>,
     pub(super) schema: SchemaCell,
@@ -73,7 +73,7 @@ impl Lane {
             name: topic.name.clone(),
             place,
             tables,
-            table: tokio::sync::OnceCell::new(),
+            table: std::sync::OnceLock::new(),
             settings: Mutex::default(),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
@@ -166,17 +166,17 @@ impl Lane {
         })
     }
 
+    /// Several may open it at once, who get the same table. None is in the way of another: a stream whose client takes nothing
+    /// is not polled any more, wherever it stands.
     async fn open_table(&self) -> Result<Arc<dyn Table>, TableError> {
-        let table = self
-            .table
-            .get_or_try_init(|| async {
-                let table = self.tables.open(&self.place, Offset::ZERO).await?;
-                self.check_head(table.head().next)?;
-                table.configure(&self.settings.lock());
-                Ok::<_, TableError>(table)
-            })
-            .await?;
-        Ok(Arc::clone(table))
+        if let Some(table) = self.table.get() {
+            return Ok(Arc::clone(table));
+        }
+        let table = self.tables.open(&self.place, Offset::ZERO).await?;
+        self.check_head(table.head().next)?;
+        let settings = self.settings.lock();
+        table.configure(&settings);
+        Ok(Arc::clone(self.table.get_or_init(|| table)))
     }
 
     /// What a dataset holds must fit what the catalog and the log know.

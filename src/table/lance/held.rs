@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -9,7 +10,14 @@ use super::table::{LanceTable, WeakTable};
 
 /// The tables that somebody holds, by their dataset.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<Tables>);
+pub(super) struct Held {
+    tables: Mutex<Tables>,
+    /// Datasets that are being opened.
+    opening: Mutex<HashMap<PathBuf, Weak<Turn>>>,
+}
+
+/// Held while a dataset is opened.
+type Turn = tokio::sync::Mutex<()>;
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -19,22 +27,31 @@ struct Tables {
 }
 
 impl Held {
-    /// The table of a dataset, if somebody holds one.
-    pub(super) fn find(&self, dataset: &Path) -> Option<LanceTable> {
-        self.0.lock().by_dataset.get(dataset)?.upgrade()
+    /// What to hold while a dataset is opened, which may mend its head: two at once would be in each other's way, and one whose
+    /// caller has gone goes on.
+    pub(super) fn turn(&self, dataset: &Path) -> Arc<Turn> {
+        let mut opening = self.opening.lock();
+        opening.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = opening.get(dataset).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        opening.insert(dataset.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
-    /// The table that everybody uses from now on: the one that was opened meanwhile, or else this one.
-    pub(super) fn keep(&self, dataset: &Path, table: LanceTable) -> LanceTable {
-        let mut tables = self.0.lock();
-        if let Some(earlier) = tables.by_dataset.get(dataset).and_then(WeakTable::upgrade) {
-            return earlier;
-        }
+    /// The table of a dataset, if somebody holds one.
+    pub(super) fn find(&self, dataset: &Path) -> Option<LanceTable> {
+        self.tables.lock().by_dataset.get(dataset)?.upgrade()
+    }
+
+    /// Makes a table the one that everybody uses from now on, in the turn in which it was opened.
+    pub(super) fn keep(&self, dataset: &Path, table: &LanceTable) {
+        let mut tables = self.tables.lock();
         if tables.by_dataset.len() >= tables.looked_at {
             tables.by_dataset.retain(|_, table| table.upgrade().is_some());
             tables.looked_at = 2 * tables.by_dataset.len() + 16;
         }
         tables.by_dataset.insert(dataset.to_owned(), table.downgrade());
-        table
     }
 }

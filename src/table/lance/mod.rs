@@ -120,14 +120,25 @@ impl Tables for LanceTables {
         if let Some(table) = self.shared.held.find(&place.dataset) {
             return Ok(Arc::new(table));
         }
-        let opening = LanceTable::open(Arc::clone(&self.shared), place.clone(), base);
-        let table = joined(self.shared.runtime.spawn(opening).await)?;
-        Ok(Arc::new(self.shared.held.keep(&place.dataset, table)))
+        let (shared, place) = (Arc::clone(&self.shared), place.clone());
+        let opening = async move {
+            let turn = shared.held.turn(&place.dataset);
+            let _alone = turn.lock().await;
+            if let Some(table) = shared.held.find(&place.dataset) {
+                return Ok(table);
+            }
+            let table = LanceTable::open(Arc::clone(&shared), place.clone(), base).await?;
+            shared.held.keep(&place.dataset, &table);
+            Ok(table)
+        };
+        Ok(Arc::new(joined(self.shared.runtime.spawn(opening).await)?))
     }
 
     async fn remove(&self, place: &TablePlace) -> Result<(), TableError> {
         let (shared, place) = (Arc::clone(&self.shared), place.clone());
         let removal = async move {
+            let turn = shared.held.turn(&place.dataset);
+            let _alone = turn.lock().await;
             let _stopped = shared.turns.stop(&place.dataset).await;
             let _unindexed = shared.index_turns.stop(&place.dataset).await;
             blocking(move || {
@@ -140,6 +151,8 @@ impl Tables for LanceTables {
     }
 }
 
+#[cfg(test)]
+mod open_tests;
 #[cfg(test)]
 mod passing_tests;
 #[cfg(test)]
