@@ -66,17 +66,17 @@ struct MemoryBackend {
 impl StorageBackend for MemoryBackend {
     fn put_batch(&self, batch: Sequenced, ack: Ack) -> Commit {
         let next = batch.chunk.next();
-        match self.tail.push(batch.chunk, batch.reservation) {
-            Ok(()) => self.levels.change(|levels| {
-                levels.readable = next;
-                levels.durable = next;
-            }),
-            Err(expected) => {
-                tracing::error!(%expected, "a batch does not follow the last one");
-                self.levels.change(|levels| levels.failed = Some(ErrorCode::Internal));
-            }
+        if let Err(expected) = self.tail.push(batch.chunk, batch.reservation) {
+            tracing::error!(%expected, "a batch does not follow the last one");
+            self.levels.change(|levels| levels.failed = Some(ErrorCode::Internal));
+            return self.reached(next, ack);
         }
-        self.reached(next, ack)
+        self.levels.change(|levels| {
+            levels.readable = next;
+            levels.durable = next;
+        });
+        // There is no other level.
+        Box::pin(std::future::ready(Ok(Ack::Accepted)))
     }
 
     async fn get(&self, offset: Offset, limit: usize, bytes: usize) -> Result<Vec<Chunk>, StorageError> {
