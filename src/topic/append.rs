@@ -190,7 +190,13 @@ impl Topic {
                 Step::Sequenced { receipt, commit } => {
                     ask.body = Body::default();
                     permit.shrink_to(kept);
-                    let mut reached = commit.await.map_err(|err| self.unreached(&err, receipt))?;
+                    let mut reached = match commit.await {
+                        Ok(reached) => reached,
+                        Err(err) if ask.close => {
+                            return Err(self.unclosed(self.storage_problem(&err).into(), receipt).into());
+                        }
+                        Err(err) => return Err(self.unreached(&err, receipt).into()),
+                    };
                     if ask.close {
                         let next =
                             Box::pin(self.settle_close()).await.map_err(|failed| self.unclosed(failed, receipt))?;

@@ -59,3 +59,21 @@ async fn records_are_told_where_the_catalog_does_not_take_the_close() {
     }
     engine.shut_down(Instant::now() + Duration::from_millis(200)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_without_a_log_that_could_not_be_closed_takes_records_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = Arc::new(ModelTables::default());
+    tables.fail_appends(3);
+    let engine = engine_with(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
+    let topic = topic_of(&engine, "t", asked("lance", &json!({}))).await;
+    let ask = AppendRequest { close: true, ack: Some(Ack::Committed), ..record() };
+    let problem = topic.append(ask).await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::TopicDegraded);
+    assert!(problem.detail.contains("still open"), "{problem:?}");
+    let mended = topic.backend().levels().wait_for(|levels| levels.committed == offset(1) && !levels.degraded);
+    tokio::time::timeout(PATIENCE, mended).await.unwrap();
+    assert!(!topic.backend().levels().now().closed);
+    assert_eq!(topic.append(record()).await.unwrap().first_offset, offset(1));
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
