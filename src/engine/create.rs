@@ -40,12 +40,7 @@ impl Core {
             let detail = "Names that end in \".quarantine\" are the service's own.";
             return Err(Problem::new(ErrorCode::InvalidTopicName, detail));
         }
-        // One that a topic of the name has left holds records of that one.
-        let left = self.quarantine_id(name);
-        if self.entry(name).is_none() {
-            self.delete_quarantine(name, left).await?;
-        }
-        let _alone = self.name_lock(name).lock().await;
+        let _alone = self.alone_with(name).await?;
         self.create_alone(name, ask).await
     }
 
@@ -277,7 +272,8 @@ fn declared(schema: &Value) -> Result<Schema, Problem> {
     Schema::from_json(schema).map_err(|err| {
         let code = match err {
             InvalidSchema::TooManyColumns { .. } => ErrorCode::TooManyColumns,
-            _ => ErrorCode::InvalidBody,
+            InvalidSchema::OutOfRange { .. } => ErrorCode::InvalidParameter,
+            InvalidSchema::Malformed { .. } => ErrorCode::InvalidBody,
         };
         Problem::new(code, format!("The schema cannot be had: {err}"))
     })

@@ -29,7 +29,7 @@ impl Core {
         check_on_invalid(&self.services, &**topic.factory(), &cut.options, name, cut.on_invalid)?;
         let missing = || Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{source}\"."));
         let origin = self.entry(source).filter(|entry| entry.row().definition.id == topic.id()).ok_or_else(missing)?;
-        let _alone = self.name_lock(name).lock().await;
+        let _alone = self.alone_with(name).await?;
         self.check_free(name)?;
         let id = TopicId::fresh();
         let from = &origin.row().definition;

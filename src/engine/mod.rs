@@ -8,6 +8,7 @@ mod fork;
 mod place;
 mod quarantine;
 mod recover;
+mod replayed;
 mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use recover::{Parts, StartError};
@@ -376,8 +377,19 @@ impl Core {
     }
 
     fn name_lock(&self, name: &TopicName) -> &tokio::sync::Mutex<()> {
+        &self.names[self.lock_of(name)]
+    }
+
+    fn lock_of(&self, name: &TopicName) -> usize {
         let hash = blake3::hash(name.as_str().as_bytes());
-        let at = usize::from(hash.as_bytes()[0]) % self.names.len().max(1);
-        &self.names[at]
+        usize::from(hash.as_bytes()[0]) % self.names.len().max(1)
+    }
+
+    /// The locks of two names, which may be the same one; always in the same order.
+    async fn both_names(&self, one: &TopicName, other: &TopicName) -> [Option<MutexGuard<'_, ()>>; 2] {
+        let (one, other) = (self.lock_of(one), self.lock_of(other));
+        let first = self.names[one.min(other)].lock().await;
+        let second = if one == other { None } else { Some(self.names[one.max(other)].lock().await) };
+        [Some(first), second]
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::MutexGuard;
 
 use crate::engine::Core;
 use crate::engine::entry::Entry;
@@ -26,32 +27,48 @@ impl Quarantines for Core {
             if !make {
                 return Ok(None);
             }
-            let alone = self.name_lock(&name).lock().await;
-            // A topic that is being deleted gets none.
-            let is_there = || self.entry(topic.name()).is_some_and(|entry| entry.row().definition.id == topic.id());
-            if !is_there() {
-                return Err(crate::backend::StorageError::Deleted.to_problem());
-            }
-            let ask = CreateTopic {
-                schema: Some(quarantine_schema()),
-                schema_mode: Some(SchemaMode::Strict),
-                ..CreateTopic::default()
-            };
-            self.create_alone(&name, ask).await?;
-            let made = self.entry(&name).map(|entry| entry.row().definition.id);
-            drop(alone);
-            // Deleted meanwhile, by somebody who has not seen it.
-            if !is_there() {
-                self.delete_quarantine(topic.name(), made).await?;
-            }
+            // Making it goes on when the client leaves: one that is half made would be in the way of the next.
+            let (core, of, id) = (Arc::clone(&self), topic.name().clone(), topic.id());
+            self.services.detach(async move { core.make_quarantine(&of, id).await }).await?;
         }
     }
 }
 
 impl Core {
+    /// Makes the quarantine of a topic, unless it is there. The topic's name is held meanwhile: one that is being deleted gets
+    /// none, and the next of its name not this one.
+    async fn make_quarantine(self: &Arc<Self>, of: &TopicName, id: TopicId) -> Result<(), Problem> {
+        let Some(name) = of.quarantine() else { return Ok(()) };
+        let _alone = self.both_names(of, &name).await;
+        if self.entry(of).is_none_or(|entry| entry.row().definition.id != id) {
+            return Err(crate::backend::StorageError::Deleted.to_problem());
+        }
+        let ask = CreateTopic {
+            schema: Some(quarantine_schema()),
+            schema_mode: Some(SchemaMode::Strict),
+            ..CreateTopic::default()
+        };
+        self.create_alone(&name, ask).await.map(drop)
+    }
+
     /// Which topic is there as the quarantine of a name.
     pub(super) fn quarantine_id(&self, of: &TopicName) -> Option<TopicId> {
         self.entry(&of.quarantine()?).map(|entry| entry.row().definition.id)
+    }
+
+    /// The name's lock, for whoever makes a topic of the name. What one before it has left as its quarantine holds records of
+    /// that one, and is gone then.
+    pub(super) async fn alone_with(self: &Arc<Self>, name: &TopicName) -> Result<MutexGuard<'_, ()>, Problem> {
+        loop {
+            let alone = self.name_lock(name).lock().await;
+            let left = self.quarantine_id(name).filter(|_| self.entry(name).is_none());
+            if left.is_none() {
+                return Ok(alone);
+            }
+            // Its own name may share the lock.
+            drop(alone);
+            self.delete_quarantine(name, left).await?;
+        }
     }
 
     /// Deletes what a topic that is not there any more has left as its quarantine.

@@ -102,3 +102,21 @@ async fn a_quarantine_without_its_topic_is_gone_after_a_start() {
     let quarantine = TopicName::parse("sorted.quarantine").unwrap();
     assert_eq!(engine.topic(&quarantine).await.unwrap_err().code, ErrorCode::TopicNotFound);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_under_a_deleted_ones_name_gets_nothing_of_its_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, topic) = topic(&folder, &Arc::default()).await;
+    let core = engine.core().unwrap();
+    let quarantine = TopicName::parse("sorted.quarantine").unwrap();
+    let source = TopicName::parse("source").unwrap();
+    engine.create(&source, CreateTopic::default()).await.unwrap();
+    engine.topic(&source).await.unwrap().append(AppendRequest { ack: Some(Ack::Committed), ..record() }).await.unwrap();
+    let name = topic.name().clone();
+    // As between the two steps of a deletion.
+    core.delete_one(&name, None).await.unwrap();
+    assert!(core.entry(&quarantine).is_some());
+    core.fork(&source, &name, crate::topic::ForkAt::Now).await.unwrap();
+    assert!(core.entry(&quarantine).is_none());
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
