@@ -169,15 +169,20 @@ pub(super) fn next<'c>(dataset: &'c Dataset, columns: &'c Columns) -> BoxFuture<
 
 async fn next_step(dataset: &Dataset, columns: &Columns) -> Result<Option<Step>, TableError> {
     let pending = pending(dataset, columns)?;
+    let steps_of = |part: &[Pending]| -> Vec<Move> { part.iter().map(|pending| pending.step.clone()).collect() };
     for run in pending.chunk_by(|one, other| retypes(&one.step) == retypes(&other.step)) {
-        let steps: Vec<Move> = run.iter().map(|pending| pending.step.clone()).collect();
-        let transaction = match steps.first() {
-            Some(first) if retypes(first) => retyped(dataset, steps).await?,
-            _ => renamed(dataset, &steps),
-        };
-        if let Some(transaction) = transaction {
-            let posted = run.last().map(|pending| pending.done);
-            return Ok(Some(Step { transaction, posted, schema: posted.map(|progress| progress.version) }));
+        let is_retyped = run.iter().any(|pending| retypes(&pending.step));
+        let at_once = if !is_retyped && empties(dataset, &steps_of(run)) { 1 } else { run.len() };
+        for part in run.chunks(at_once.max(1)) {
+            let steps = steps_of(part);
+            let transaction = match is_retyped || empties(dataset, &steps) {
+                true => retyped(dataset, steps).await?,
+                false => renamed(dataset, &steps),
+            };
+            if let Some(transaction) = transaction {
+                let posted = part.last().map(|pending| pending.done);
+                return Ok(Some(Step { transaction, posted, schema: posted.map(|progress| progress.version) }));
+            }
         }
     }
     let transaction = match evolve::plan(dataset, &columns.schema)? {
@@ -186,6 +191,27 @@ async fn next_step(dataset: &Dataset, columns: &Columns) -> Result<Option<Step>,
     };
     let (posted, schema) = (Progress::all_of(columns), columns.version);
     Ok(transaction.map(|transaction| Step { transaction, posted, schema }))
+}
+
+/// Whether a fragment that has members of a struct, or of the structs of a list, would have none of those that stay: Lance reads
+/// a struct as null where a file has none of its members, so that it is to be written anew.
+fn empties(dataset: &Dataset, steps: &[Move]) -> bool {
+    let (before, after) = (dataset.schema(), edited(dataset.schema(), steps));
+    let holders = after.fields_pre_order().filter(|field| !field.children.is_empty());
+    let changed = holders.filter_map(|holder| {
+        let (had, has) = (leaves(before.field_by_id(holder.id)?), leaves(holder));
+        (had != has).then_some((had, has))
+    });
+    let changed: Vec<(Vec<i32>, Vec<i32>)> = changed.collect();
+    dataset.fragments().iter().any(|fragment| {
+        let is_there = |id: &i32| fragment.files.iter().any(|file| file.fields.contains(id));
+        changed.iter().any(|(had, has)| had.iter().any(is_there) && !has.iter().any(is_there))
+    })
+}
+
+/// The fields that hold values, in one field.
+fn leaves(field: &LanceField) -> Vec<i32> {
+    if field.children.is_empty() { vec![field.id] } else { field.children.iter().flat_map(leaves).collect() }
 }
 
 /// Names change, and fields go.

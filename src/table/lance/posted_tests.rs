@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tests::{Bench, files};
 use super::*;
-use crate::schema::{Columns, DataType, FloatType, IntType, Schema};
+use crate::schema::{Columns, DataType, Field, FloatType, IntType, Schema};
 use crate::table::contract::{chunk, field, posted, texts};
 
 fn columns() -> Columns {
@@ -112,4 +112,43 @@ async fn a_field_that_the_dataset_lacks_yet_may_have_another_type_by_the_time_it
     }
     let expected: Vec<serde_json::Value> = expected.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
     assert_eq!(members, expected);
+}
+
+#[tokio::test]
+async fn a_struct_stays_where_all_that_a_fragment_has_of_it_is_dropped() {
+    let int = |name: &str| field(name, DataType::Int(IntType::I64));
+    let of = |members: Vec<Field>, inner: Vec<Field>, items: Vec<Field>, is_nullable: bool| {
+        let held = Field { nullable: is_nullable, ..field("s", DataType::Struct(members)) };
+        let inner = field("o", DataType::Struct(vec![field("in", DataType::Struct(inner)), int("n")]));
+        Schema { fields: vec![int("id"), held, inner, field("l", DataType::List(Box::new(DataType::Struct(items))))] }
+    };
+    for is_nullable in [true, false] {
+        let mut bench = Bench::new();
+        let table = bench.reopened().await.unwrap();
+        let first = Columns::plain(of(vec![int("a")], vec![int("a")], vec![int("m")], is_nullable));
+        let row = r#"{"id":1,"s":{"a":1},"o":{"in":{"a":1},"n":2},"l":[{"m":1},null,{}]}"#;
+        table.append(&first, vec![chunk(0, 1, &[row])]).await.unwrap();
+        let both = [vec![int("a"), int("b")], vec![int("a"), int("b")], vec![int("m"), int("k")]];
+        let [members, inner, items] = both;
+        let second = Columns::plain(of(members, inner, items, is_nullable));
+        let late = r#"{"id":2,"s":{"b":1},"o":{"in":{"b":1}},"l":[{"k":1}]}"#;
+        table.append(&second, vec![chunk(1, 1, &[late])]).await.unwrap();
+        let third = posted(
+            &second,
+            2,
+            serde_json::json!([
+                {"op": "rename", "path": "id", "to": "number"}, {"op": "drop", "path": "s.a"},
+                {"op": "drop", "path": "o.in.a"}, {"op": "drop", "path": "l.m"}, {"op": "rename", "path": "l", "to": "list"},
+            ]),
+        );
+        let expected = [
+            r#"{"number":1,"s":{},"o":{"in":{},"n":2},"list":[{},null,{}]}"#,
+            r#"{"number":2,"s":{"b":1},"o":{"in":{"b":1}},"list":[{"k":1}]}"#,
+        ];
+        assert_eq!(texts(&*table, &third).await, expected, "before the dataset has followed");
+        table.append(&third, Vec::new()).await.unwrap();
+        assert_eq!(texts(&*table, &third).await, expected, "and after, nullable: {is_nullable}");
+        let reopened = bench.reopened().await.unwrap();
+        assert_eq!(texts(&*reopened, &third).await, expected);
+    }
 }
