@@ -225,6 +225,7 @@ async fn tables_in_memory_keep_their_promises() {
     let tables = model::ModelTables::default();
     tables_keep_their_promises(&tables, &place).await;
     tables_follow_what_is_posted(&tables, &place).await;
+    lists_of_json_are_taken_back(&tables, &place).await;
 
     let table = tables.open(&place, Offset::ZERO).await.unwrap();
     tables.fail_appends(1);
@@ -363,5 +364,28 @@ pub(super) async fn tables_follow_what_is_posted(tables: &dyn Tables, place: &Ta
     assert_eq!(texts(&*reopened, &fifth).await, [&expected[..], &[r#"{"a":true}"#]].concat());
     let reopened = tables.open(place, offset(0)).await.unwrap();
     assert_eq!(texts(&*reopened, &fifth).await.len(), 5);
+    tables.remove(place).await.unwrap();
+}
+
+/// A list of JSON that becomes one of a type while somebody reads it is one of JSON to them.
+pub(super) async fn lists_of_json_are_taken_back(tables: &dyn Tables, place: &TablePlace) {
+    let list = || DataType::List(Box::new(DataType::Json));
+    let first = Columns::plain(Schema { fields: vec![field("j", list()), field("s", list())] });
+    let table = tables.open(place, offset(0)).await.unwrap();
+    let row = r#"{"j":["a\"b"],"s":[{"x":1},null]}"#;
+    table.append(&first, vec![chunk(0, 1, &[row])]).await.unwrap();
+    let strings = serde_json::json!({"type": "list", "items": {"type": "string"}});
+    let structs =
+        serde_json::json!({"type": "list", "items": {"type": "struct", "fields": [{"name": "x", "type": "int64"}]}});
+    let changes =
+        [("j", strings), ("s", structs)].map(|(path, to)| serde_json::json!({"op": "convert", "path": path, "to": to}));
+    let second = posted(&first, 2, changes.into_iter().collect());
+    for is_followed in [false, true] {
+        if is_followed {
+            table.append(&second, Vec::new()).await.unwrap();
+        }
+        assert_eq!(texts(&*table, &second).await, [row]);
+        assert_eq!(in_columns(&*table, &first, &second, 1).await, [row], "followed: {is_followed}");
+    }
     tables.remove(place).await.unwrap();
 }

@@ -40,6 +40,9 @@ impl Columnar for Layered {
         offset: Offset,
         reach: Reach,
     ) -> Result<Passing, StorageError> {
+        // Before the columns are: what can be read by then has none that they lack.
+        let until = reach.until.min(self.lane.levels().now().readable);
+        let reach = Reach { until, ..reach };
         let read = |before| async move { self.try_passing(filter, fields, &{ before }, offset, reach).await };
         self.under_one_form(read).await
     }

@@ -50,8 +50,9 @@ impl Layered {
         bytes: usize,
     ) -> Result<Vec<Chunk>, StorageError> {
         let read = |table: Arc<dyn Table>, columns| async move { table.read(&{ columns }, offset, limit, bytes).await };
-        let chunks = self.of_table(fields, read).await?;
+        // Before the columns are taken: what can be read by then has none that they lack.
         let readable = self.lane.levels().now().readable;
+        let chunks = self.of_table(fields, read).await?;
         Ok(chunks
             .into_iter()
             .map(|chunk| {

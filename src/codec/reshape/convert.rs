@@ -33,9 +33,17 @@ pub(super) fn retype(
     }
     let wanted = wanted(to, top_level)?;
     // Nobody posts this, but whoever reads on as before a conversion takes it back.
-    let asks = asks || (to.data_type == DataType::Json && *from != DataType::Json);
+    let asks = asks || (item_of(&to.data_type) == &DataType::Json && item_of(from) != &DataType::Json);
     let array = if asks { reread(array, field, from, to, path)? } else { recast(array, &wanted)? };
     Ok((Arc::new(wanted), array))
+}
+
+/// What is in a list, or in the lists in it; anything else itself.
+fn item_of(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::List(item) => item_of(item),
+        other => other,
+    }
 }
 
 /// The Arrow field of a field, nullable: rows may be there that have nothing it could be in.

@@ -12,7 +12,8 @@ use crate::codec::columns::to_batch;
 use crate::io::{DiskFile, RealDisk};
 use crate::schema::{DataType, IntType, Schema};
 use crate::table::contract::{
-    all, chunk, field, offset, plain, tables_follow_what_is_posted, tables_keep_their_promises,
+    all, chunk, field, lists_of_json_are_taken_back, offset, plain, tables_follow_what_is_posted,
+    tables_keep_their_promises,
 };
 
 /// The real file system, noting what is synced, and failing where it is told to.
@@ -151,6 +152,7 @@ async fn datasets_keep_the_promises_of_tables() {
     assert!(!bench.place().dataset.exists());
     assert!(fs::symlink_metadata(bench.place().link).is_err());
     tables_follow_what_is_posted(&bench.tables, &bench.place()).await;
+    lists_of_json_are_taken_back(&bench.tables, &bench.place()).await;
 }
 
 #[tokio::test]
