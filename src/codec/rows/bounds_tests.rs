@@ -77,3 +77,36 @@ fn printing_ends_at_its_bound() {
         assert!(object.print_bounded(0, &mut Vec::new(), whole.len() as u64));
     }
 }
+
+#[test]
+fn values_that_many_views_share_are_counted_by_what_is_taken_of_them() {
+    // A million views of the same mebibyte, which would be a tebibyte.
+    let shared = Buffer::from(vec![b'x'; 1 << 20]);
+    let view = builder::make_view(&shared, 0, 0);
+    let views = vec![view; 1_000_000];
+    let texts = StringViewArray::try_new(views.clone().into(), vec![shared.clone()], None).unwrap();
+    let bytes = BinaryViewArray::try_new(views.into(), vec![shared], None).unwrap();
+    let batch_too_large = Some(DecodeError::BatchTooLarge { limit: 4 << 20 });
+    for values in [Arc::new(texts) as ArrayRef, Arc::new(bytes) as ArrayRef] {
+        let dictionary = |keys: Vec<i32>| -> ArrayRef {
+            Arc::new(DictionaryArray::try_new(Int32Array::from(keys), Arc::clone(&values)).unwrap())
+        };
+        assert_eq!(error(dictionary(vec![0]), None, 1 << 23, 4 << 20), None);
+        assert_eq!(error(dictionary(vec![0, 1, 2, 3, 4, 5]), None, 1 << 23, 4 << 20), batch_too_large);
+        let ends = Int32Array::from_iter_values(1..=1_000_000);
+        let runs: ArrayRef = Arc::new(RunArray::try_new(&ends, &values).unwrap().slice(0, 6));
+        assert_eq!(error(runs, None, 1 << 23, 4 << 20), batch_too_large);
+    }
+}
+
+#[test]
+fn a_fixed_size_list_that_is_too_long_for_a_vector_is_a_list() {
+    let item = Arc::new(ArrowField::new("item", ArrowType::Float32, true));
+    let long = || -> ArrayRef {
+        let items = Arc::new(Float32Array::from(vec![0.5; 65_537]));
+        Arc::new(FixedSizeListArray::new(Arc::clone(&item), 65_537, items, None))
+    };
+    assert_eq!(error(long(), None, 1 << 23, 1 << 23), None);
+    let known = column(json!({"type": "list", "items": {"type": "float64"}}));
+    assert_eq!(error(long(), Some(&known), 1 << 23, 1 << 23), None);
+}

@@ -74,6 +74,11 @@ fn is_json(field: &ArrowField) -> bool {
     marked(TYPE_KEY, TYPE_JSON) || marked(EXTENSION_KEY, EXTENSION_JSON)
 }
 
+/// Whether a fixed-size list is a vector; what is longer is a list.
+pub(super) fn is_vector(item: &ArrowType, dim: i32) -> bool {
+    float_of(item).is_some() && usize::try_from(dim).is_ok_and(|dim| (1..=VECTOR_ITEMS_MAX).contains(&dim))
+}
+
 fn float_of(data_type: &ArrowType) -> Option<FloatType> {
     match data_type {
         ArrowType::Float16 => Some(FloatType::F16),
@@ -116,8 +121,8 @@ fn of_type(data_type: &ArrowType, is_json: bool, path: &FieldPath, level: usize)
             of_type(values.data_type(), is_json, path, level)
         }
         ArrowType::FixedSizeList(item, dim) => match (float_of(item.data_type()), u32::try_from(*dim)) {
-            (Some(item), Ok(dim)) if (1..=VECTOR_ITEMS_MAX).contains(&(dim as usize)) => {
-                Ok(Incoming::Vector { dim, item })
+            (Some(width), Ok(found)) if is_vector(item.data_type(), *dim) => {
+                Ok(Incoming::Vector { dim: found, item: width })
             }
             _ => Ok(Incoming::List(Box::new(incoming(item, path, level + 1)?))),
         },

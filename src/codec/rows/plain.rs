@@ -16,6 +16,7 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field as ArrowField, TimeU
 use arrow_select::take::take;
 
 use super::faults::Faults;
+use super::incoming::is_vector;
 use crate::codec::columns::UTC;
 use crate::codec::{DecodeError, Room};
 
@@ -120,7 +121,7 @@ pub(super) fn plain(
             };
             unpacked(&keys.1, &keys.0, budget, faults)
         }
-        ArrowType::FixedSizeList(item, dim) if item.data_type().is_floating() && *dim > 0 => Ok(Arc::clone(array)),
+        ArrowType::FixedSizeList(item, dim) if is_vector(item.data_type(), *dim) => Ok(Arc::clone(array)),
         ArrowType::FixedSizeList(..)
         | ArrowType::List(_)
         | ArrowType::LargeList(_)
@@ -205,12 +206,12 @@ fn unpacked(
     faults: &mut Faults,
 ) -> Result<ArrayRef, DecodeError> {
     let large = match values.data_type() {
-        ArrowType::Utf8 | ArrowType::Utf8View => Some(ArrowType::LargeUtf8),
-        ArrowType::Binary | ArrowType::BinaryView => Some(ArrowType::LargeBinary),
+        ArrowType::Utf8 => Some(ArrowType::LargeUtf8),
+        ArrowType::Binary => Some(ArrowType::LargeBinary),
         _ => None,
     };
     let values = match large {
-        // A dictionary of views is at most as large as its message; what it becomes is counted below.
+        // Texts behind offsets are at most as large as their message; what they become is counted below.
         Some(large) => cast(values, &large).map_err(|error| shape(&error))?,
         None => Arc::clone(values),
     };
@@ -226,6 +227,8 @@ fn unpacked(
         ArrowType::LargeUtf8 => lengths(values.as_string::<i64>().value_offsets()),
         ArrowType::LargeBinary => lengths(values.as_binary::<i64>().value_offsets()),
         ArrowType::FixedSizeBinary(bytes) => u64::try_from(*bytes).unwrap_or(0).saturating_mul(keys.len() as u64),
+        // Views stay views, of which many may lie over the same bytes: what those that are taken become is counted behind.
+        ArrowType::Utf8View | ArrowType::BinaryView => 16 * keys.len() as u64,
         _ => 8 * keys.len() as u64,
     })?;
     let taken = take(&values, keys, None).map_err(|error| shape(&error))?;
