@@ -242,6 +242,13 @@ impl Chunk {
         Self { first: self.first, times: self.times.clone(), values: self.values.compacted() }
     }
 
+    /// The same records; where they are a small part of their text, in one of their own, so that whoever keeps them does not keep
+    /// all of it.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        if self.values.bytes() < self.values.held_bytes() / 2 { self.compacted() } else { self }
+    }
+
     /// The chunk with other values, which `write` appends one by one; offsets and times are kept.
     ///
     /// # Errors

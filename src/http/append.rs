@@ -21,7 +21,7 @@ const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("producer-epoch");
 const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What a load in pieces holds at most, in the terms of the budget: one piece being read, one being stored.
+/// What a load of rows in pieces holds all along, in the terms of the budget: one piece being read, one being stored.
 const LOAD_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How the records of a body stand in it.
@@ -96,11 +96,13 @@ async fn store(
         let loading = async {
             let topic = made(state, name, topic).await?;
             let mut permit = state.inflight.open();
-            permit.grow(LOAD_BYTES).await?;
             let body = decoded(body, head.declared);
             match head.form {
                 Records::Json(form) => topic.load(body, form, permit, head.ack).await,
-                Records::Arrow => topic.load_rows(body, state.limits.max_body_bytes, permit, head.ack).await,
+                Records::Arrow => {
+                    permit.grow(LOAD_BYTES).await?;
+                    topic.load_rows(body, state.limits.max_body_bytes, permit, head.ack).await
+                }
             }
         };
         return Box::pin(loading).await;

@@ -16,6 +16,11 @@ pub(super) const PIECE_BYTES_MAX: usize = 8 << 20;
 /// The most records of one piece.
 pub(super) const PIECE_RECORDS_MAX: u64 = 10_000;
 
+/// What a load holds room for in any case.
+const HELD_AT_FIRST: u64 = 64 << 10;
+/// How often it holds room for what has come: while it is read, and as a piece that is being stored.
+const PIECES_HELD: u64 = 2;
+
 /// What a load has stored so far.
 #[derive(Default)]
 pub(super) struct Progress {
@@ -45,7 +50,7 @@ impl Progress {
 
 impl Topic {
     /// Loads a body of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
-    /// by a piece, which `permit` counts.
+    /// by a piece, which `permit` counts: as much of it as has come, so that one who sends little and seldom is in nobody's way.
     ///
     /// # Errors
     /// What stopped it, with what *is* stored.
@@ -64,14 +69,18 @@ impl Topic {
         let mut progress = Progress::default();
         let outcome = async {
             while let Some(bytes) = body.next().await {
-                let bytes = bytes.map_err(|mut problem| {
+                let here = |mut problem: Problem| {
                     problem.line = Some(pieces.line());
                     problem
-                })?;
+                };
+                let bytes = bytes.map_err(here)?;
+                let held = HELD_AT_FIRST + (pieces.held() + bytes.len()) as u64 * PIECES_HELD;
+                permit.grow(held.saturating_sub(permit.held())).await.map_err(here)?;
                 let complete = pieces.push(&bytes).map_err(DecodeError::into_problem);
                 for piece in complete? {
                     self.store(piece, ack, &mut permit, &mut progress).await?;
                 }
+                permit.shrink_to(HELD_AT_FIRST + pieces.held() as u64 * PIECES_HELD);
             }
             for piece in pieces.finish().map_err(DecodeError::into_problem)? {
                 self.store(piece, ack, &mut permit, &mut progress).await?;
@@ -105,9 +114,13 @@ impl Topic {
         match self.append_or_fault(ask, permit).await {
             Ok(receipt) => progress.add(receipt),
             Err(Refusal::Body(DecodeError::EmptyBatch)) => {}
-            Err(Refusal::Body(error)) => return Err(piece.place(error).into_problem()),
-            Err(Refusal::Problem(mut problem)) => {
-                problem.line = Some(piece.first_line);
+            Err(refusal) => {
+                let first_line = piece.first_line;
+                let mut problem = match refusal {
+                    Refusal::Body(error) => piece.place(error).into_problem(),
+                    Refusal::Problem(problem) => problem,
+                };
+                problem.line.get_or_insert(first_line);
                 return Err(problem);
             }
         }

@@ -139,7 +139,7 @@ impl Topic {
                 }
                 next = found.next;
                 left -= found.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>().min(left);
-                yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk)).collect();
+                yield found.chunks.into_iter().map(|chunk| select(ask.fields.as_ref(), chunk.detached())).collect();
             }
         });
         Ok(ahead(chunks, ahead_budget, PULL_BYTES))

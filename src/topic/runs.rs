@@ -123,12 +123,7 @@ impl Runs {
         let written = |chunk: &Chunk| chunk.values().bytes() + chunk.len() * FRAME_BYTES;
         let bytes: usize = found.chunks.iter().map(|chunk| chunk.bytes() + written(chunk) * FORMS).sum();
         let Ok(reservation) = budget.try_reserve(bytes as u64) else { return Err(found) };
-        // A slice of a large body must not hold all of it for as long as the run is kept.
-        let own = |chunk: Chunk| {
-            let is_small = chunk.values().bytes() < chunk.values().held_bytes() / 2;
-            if is_small { chunk.compacted() } else { chunk }
-        };
-        let chunks = found.chunks.into_iter().map(own).collect();
+        let chunks = found.chunks.into_iter().map(Chunk::detached).collect();
         let key = (from, of.filter.clone());
         let run =
             SharedRun { epoch, of, chunks, next: found.next, written: Default::default(), _reservation: reservation };

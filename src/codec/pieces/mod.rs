@@ -1,34 +1,12 @@
 //! Cutting a body of any length between its records.
 
+mod piece;
+
 use bytes::Bytes;
 
+pub use piece::Piece;
+
 use crate::codec::{DecodeError, Form};
-
-/// Some consecutive records of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// What to decode.
-    pub body: Bytes,
-    /// How its records stand.
-    pub form: Form,
-    /// The line of the whole body in which the piece begins, from 1.
-    pub first_line: u64,
-    /// How many records lie before the piece.
-    pub first_record: u64,
-    /// What to add to a column in the piece's first line to have that of the whole body.
-    column_shift: i64,
-}
-
-impl Piece {
-    /// An error of decoding the piece, as one of the whole body.
-    #[must_use]
-    pub fn place(&self, mut error: DecodeError) -> DecodeError {
-        if let DecodeError::InvalidJson { line: 1, column, .. } = &mut error {
-            *column = column.saturating_add_signed(self.column_shift);
-        }
-        error.behind(self.first_line - 1, self.first_record)
-    }
-}
 
 /// Where the scan stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +117,11 @@ impl Pieces {
     /// The line of the body at which the next byte stands, from 1.
     pub fn line(&self) -> u64 {
         self.place.line
+    }
+
+    /// Bytes of the body that are held.
+    pub fn held(&self) -> usize {
+        self.whole.len() + self.gap.len() + self.record.len()
     }
 
     /// Takes the body's next bytes; the pieces that are complete with them.

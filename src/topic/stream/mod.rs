@@ -260,7 +260,8 @@ impl Reader {
         let records = usize::try_from(until.since(self.next)).unwrap_or(PULL_RECORDS).min(records);
         let chunks = self.topic.get_in(&self.view, self.next, records, bytes, fields).await?;
         let next = chunks.last().map_or(self.next, Chunk::next);
-        Ok(Passing { chunks, next })
+        // A client may take them late, when nobody else has the body any more that they are a part of.
+        Ok(Passing { chunks: chunks.into_iter().map(Chunk::detached).collect(), next })
     }
 
     fn position(&self) -> StreamItem {

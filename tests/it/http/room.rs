@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::api::{Headers, NDJSON, Topic};
@@ -80,4 +80,25 @@ async fn what_is_quarantined_is_counted_by_what_is_kept_of_it() {
         waits_for_room(&topic, "", NDJSON, "{\"n\":\"x\"}\n".repeat(count).as_bytes(), 207).await;
     }
     assert_eq!(topic.api.named(&format!("{}.quarantine", topic.name)).tail().await, 12_000);
+}
+
+#[tokio::test]
+async fn a_load_that_sends_little_and_seldom_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 1 << 20).await;
+    let topic = server.api().topic("persisting").await;
+    let mut slow = TcpStream::connect(topic.api.base().strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST {}?atomic=false HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         8\r\n{{\"n\":1}}\n\r\n",
+        topic.at("records")
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    topic.append("{\"n\":2}").await;
+    slow.write_all(b"0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(topic.tail().await, 2);
 }
