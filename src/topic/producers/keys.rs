@@ -115,8 +115,10 @@ impl IdempotencyKeys {
     /// The state is ahead of the log until the request's entry is durable: see [`IdempotencyKeys::take_dirty`].
     pub fn record(&mut self, write: &KeyedWrite, receipt: StoredReceipt, now: Timestamp) -> KeyUndo {
         let before = self.known.get(&write.key).copied();
-        // A later use of the key was let in after this one had been forgotten.
-        if before.is_some_and(|used| used.receipt.first >= receipt.first) {
+        // A later use of the key was let in after this one had been forgotten; but one whose records all went to the quarantine has
+        // the offset of the use before it.
+        let is_later = |used: Use| used.receipt.first >= receipt.first && !is_over(used.created_at, now, Self::AGE_MAX);
+        if before.is_some_and(is_later) {
             return KeyUndo::Nothing;
         }
         self.put(Arc::clone(&write.key), Use { body_hash: write.body_hash, receipt, created_at: now });

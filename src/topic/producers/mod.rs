@@ -171,7 +171,7 @@ impl Producers {
             State { epoch: write.epoch, last_seq: write.seq, receipts: VecDeque::from([receipt]), last_used: now };
         let undo = match self.known.get_mut(&write.id) {
             None => ProducerUndo::Replaced(id, None),
-            Some(known) if known.covers(write, &receipt) => return ProducerUndo::Nothing,
+            Some(known) if !known.is_idle(now) && known.covers(write, &receipt) => return ProducerUndo::Nothing,
             Some(known) if known.epoch == write.epoch && known.last_seq.checked_add(1) == Some(write.seq) => {
                 state.receipts = std::mem::take(&mut known.receipts);
                 let excess = state.receipts.len() >= Self::RECEIPTS_MAX;

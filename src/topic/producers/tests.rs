@@ -144,6 +144,27 @@ fn a_request_without_records_is_followed_by_one_at_the_same_offset() {
 }
 
 #[test]
+fn what_was_forgotten_is_remembered_anew_though_its_records_had_no_offset_of_their_own() {
+    // All of their records went to the quarantine.
+    let aside = StoredReceipt { count: 0, quarantined: 1, ..receipt(5) };
+    let mut keys = IdempotencyKeys::new();
+    let key = keyed("k", 1);
+    for day in [0, 2] {
+        let now = at(day * DAY);
+        assert_eq!(keys.look(&key, now), KeyVerdict::New);
+        keys.record(&key, aside, now);
+        assert_eq!(keys.look(&key, at(day * DAY + 1)), KeyVerdict::Duplicate(aside));
+    }
+    let mut producers = Producers::new();
+    for seq in 0..=5 {
+        producers.record(&write("p", 0, seq), aside, at(0));
+    }
+    assert_eq!(producers.look(&write("p", 0, 0), at(8 * DAY)), Verdict::New);
+    producers.record(&write("p", 0, 0), aside, at(8 * DAY));
+    assert_eq!(producers.look(&write("p", 0, 1), at(8 * DAY)), Verdict::New);
+}
+
+#[test]
 fn keys_are_known_by_their_body_for_a_day() {
     let mut keys = IdempotencyKeys::new();
     assert_eq!(keys.look(&keyed("k", 1), at(0)), KeyVerdict::New);
