@@ -1,6 +1,7 @@
 //! Bodies of requests: decoded (gzip, zstd), bounded, counted against the bytes in flight.
 
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
@@ -144,7 +145,13 @@ fn failure(error: &io::Error, encoding: Encoding) -> Problem {
 async fn next_piece(body: &mut Body) -> Option<io::Result<Bytes>> {
     loop {
         // By its whole name: `futures` has a `boxed` as well.
-        match tokio::time::timeout(BODY_IDLE, http_body_util::BodyExt::frame(body)).await {
+        let mut frame = http_body_util::BodyExt::frame(body);
+        // Most of what is read is there already, and needs no timer.
+        let frame = match futures::poll!(&mut frame) {
+            Poll::Ready(frame) => Ok(frame),
+            Poll::Pending => tokio::time::timeout(BODY_IDLE, frame).await,
+        };
+        match frame {
             Ok(Some(Ok(frame))) => {
                 // Trailers say nothing that is asked for.
                 if let Ok(piece) = frame.into_data() {

@@ -21,6 +21,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most bytes of a request's head: a target of 64 KiB, which is the longest that the `http` crate takes, and its headers.
 /// As much of a body is read ahead; what a connection reads into stays with it while its request waits.
 const HEAD_BYTES_MAX: usize = 80 << 10;
+/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait for the rest of that.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// How often a client of HTTP/2 is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait after the system had no socket to give.
@@ -41,7 +45,8 @@ where
             () = drain.cancelled() => break,
             accepted = listener.accept() => {
                 if let Some(socket) = taken(accepted).await {
-                    connections.spawn(connection(socket, service.clone(), drain.clone(), true));
+                    // A token of its own: each look at one takes its lock, and all connections look with every request.
+                    connections.spawn(connection(socket, service.clone(), drain.child_token(), true));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -99,6 +104,14 @@ async fn connection<S>(socket: TcpStream, service: S, drain: CancellationToken, 
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
+    let is_begun = tokio::select! {
+        biased;
+        is_begun = is_begun(&socket, HEAD_TIMEOUT) => is_begun,
+        () = drain.cancelled() => false,
+    };
+    if !is_begun {
+        return;
+    }
     let mut builder = Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
     http1
@@ -117,5 +130,53 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended early");
+    }
+}
+
+/// Whether a client sends in time what tells its version of HTTP. The library has no bound on that: only the head of HTTP/1
+/// has one.
+async fn is_begun(socket: &TcpStream, patience: Duration) -> bool {
+    let beginning = async {
+        let mut bytes = [0; PREFACE.len()];
+        loop {
+            let count = socket.peek(&mut bytes).await.unwrap_or(0);
+            let seen = bytes.get(..count).unwrap_or_default();
+            if seen.is_empty() || seen == PREFACE || !PREFACE.starts_with(seen) {
+                return !seen.is_empty();
+            }
+            // What is there already would be seen again at once.
+            tokio::time::sleep(PREFACE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(patience, beginning).await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_say_what_it_speaks_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (sent, is_sound) in [
+            (&b""[..], false),
+            (b"P", false),
+            (&PREFACE[..PREFACE.len() - 1], false),
+            (PREFACE, true),
+            (b"PUT /", true),
+            (b"G", true),
+        ] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            client.write_all(sent).await.unwrap();
+            let patience = Duration::from_millis(if is_sound { 20_000 } else { 50 });
+            assert_eq!(is_begun(&server, patience).await, is_sound, "{sent:?}");
+        }
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        drop(client);
+        assert!(!is_begun(&server, Duration::from_secs(20)).await);
     }
 }
