@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 START_SECS = 60
@@ -497,3 +497,18 @@ SERVERS: dict[str, type[Server]] = {
     "nats": Nats,
     "nats-core": NatsCore,
 }
+
+
+OURS = ("persisting", "persisting-table", "persisting-memory")
+
+
+def build_of(name: str, build: str, binary: Path) -> type[Server]:
+    """One of [`OURS`] as another build of this server runs it."""
+    base = SERVERS[name]
+
+    class Other(base):
+        def __init__(self, places: Places):
+            super().__init__(replace(places, persisting=binary))
+
+    Other.name = f"{base.name}, {build}"
+    return Other

@@ -2,11 +2,13 @@
 """Measures this server beside its peers: the same work, the same machine, in one run.
 
     benches/peers/run.py --binary PATH --floors FOLDER --peers FOLDER --out FILE.json [--rounds 5] [--seconds 5]
-                         [--only SERVER,…] [--workloads WORKLOAD,…] [--data FOLDER]
+                         [--only SERVER,…] [--workloads WORKLOAD,…] [--data FOLDER] [--also NAME=PATH]…
 
 In each round every workload is given to one server after the other; only that one runs, in an empty folder. The order of the
 servers is turned by one from round to round. FILE.json gets everything that was measured, and FILE.md the table. It is
 written after each round, so that a run that is broken off is not lost. What is missing or fails is a row that says so.
+
+--also puts another build of this server beside, as `persisting@NAME`, `persisting-table@NAME` and `persisting-memory@NAME`.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import reader
-from peers import SERVERS, TOPIC, Missing, Nats, Persisting, Places, Server
+from peers import OURS, SERVERS, TOPIC, Missing, Nats, Persisting, Places, Server, build_of
 from table import markdown
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -380,6 +382,20 @@ def chosen(text: str | None, all_of: list[str], what: str) -> list[str]:
     return names
 
 
+def add_build(text: str) -> None:
+    """Puts another build of this server beside it, wherever it is measured."""
+    build, _, path = text.partition("=")
+    binary = Path(path).resolve()
+    if not build or not binary.is_file():
+        raise SystemExit(f"--also {text}: NAME=PATH of a program")
+    for name in OURS:
+        other = f"{name}@{build}"
+        SERVERS[other] = build_of(name, build, binary)
+        for workload in WORKLOADS.values():
+            if name in workload.servers and other not in workload.servers:
+                workload.servers.insert(workload.servers.index(name) + 1, other)
+
+
 def main() -> None:
     """Measures, and writes what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -389,10 +405,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--out", type=Path, required=True, help="JSON; the table goes beside, as .md")
+    parser.add_argument("--also", action="append", default=[], help="another build of this server", metavar="NAME=PATH")
     parser.add_argument("--only", help=f"servers: {','.join([*SERVERS, PYLANCE])}")
     parser.add_argument("--workloads", help=",".join(WORKLOADS))
     parser.add_argument("--data", type=Path, help="folder on the disk to measure [default: beside --out]")
     given = parser.parse_args()
+    for text in given.also:
+        add_build(text)
     only = chosen(given.only, [*SERVERS, PYLANCE], "server")
     workloads = chosen(given.workloads, list(WORKLOADS), "workload")
     places = Places(given.binary.resolve(), given.floors and given.floors.resolve(), given.peers.resolve())

@@ -76,7 +76,7 @@ fn ask(mut members: Members) -> Result<PutCursor, Problem> {
     let to = match (members.offset("offset")?, members.string("since")?) {
         (Some(offset), None) => Start::At(offset),
         (None, Some(since)) => Start::Since(
-            Timestamp::parse_rfc3339(&since)
+            Timestamp::not_before(&since)
                 .map_err(|error| invalid_body(format!("The member \"since\" cannot be had: {error}.")))?,
         ),
         _ => return Err(invalid_body("A cursor is set by one of the members \"offset\" and \"since\".")),

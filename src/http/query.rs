@@ -10,7 +10,9 @@ use http::request::Parts;
 use crate::codec::FieldSelection;
 use crate::filter::Filter;
 use crate::http::routes::Route;
-use crate::model::{CursorName, ErrorCode, IndexName, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp};
+use crate::model::{
+    CursorName, ErrorCode, IndexName, InvalidTimestamp, MAX_SAFE_INTEGER, Offset, Problem, TagName, Timestamp,
+};
 use crate::topic::{Moment, Start};
 
 /// The query parameters of a request: each known to its operation, given once and not empty.
@@ -132,7 +134,7 @@ impl StrictQuery {
     pub(crate) fn start(&self) -> Result<Option<Start>, Problem> {
         match (self.text("offset"), self.text("since"), self.text("cursor")) {
             (Some(text), None, None) => position(text).map(Some),
-            (None, Some(text), None) => time("since", text).map(|time| Some(Start::Since(time))),
+            (None, Some(text), None) => time("since", text, Timestamp::not_before).map(|time| Some(Start::Since(time))),
             (None, None, Some(text)) => cursor_name(text).map(|name| Some(Start::Cursor(name))),
             (None, None, None) => Ok(None),
             _ => Err(invalid("Give only one of offset, since and cursor.")),
@@ -144,7 +146,7 @@ impl StrictQuery {
         match (self.integer("version", 1..=MAX_SAFE_INTEGER)?, self.text("tag"), self.text("as_of")) {
             (Some(version), None, None) => Ok(Some(Moment::Version(version))),
             (None, Some(text), None) => tag_name(text).map(|name| Some(Moment::Tag(name))),
-            (None, None, Some(text)) => time("as_of", text).map(|time| Some(Moment::AsOf(time))),
+            (None, None, Some(text)) => time("as_of", text, Timestamp::not_after).map(|time| Some(Moment::AsOf(time))),
             (None, None, None) => Ok(None),
             _ => Err(invalid("Give only one of version, tag and as_of.")),
         }
@@ -211,14 +213,13 @@ fn position(text: &str) -> Result<Start, Problem> {
 }
 
 /// Reads a time. The `+` of `+01:00`, which forms write as `%2B`, has become a space if it was sent as it is.
-fn time(name: &str, text: &str) -> Result<Timestamp, Problem> {
+fn time(name: &str, text: &str, parse: fn(&str) -> Result<Timestamp, InvalidTimestamp>) -> Result<Timestamp, Problem> {
     let plus = text.len().checked_sub("+00:00".len()).filter(|at| text.as_bytes().get(*at) == Some(&b' '));
     let mended = match plus.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))) {
         Some((head, zone)) => format!("{head}+{zone}"),
         None => text.to_owned(),
     };
-    Timestamp::parse_rfc3339(&mended)
-        .map_err(|error| invalid(format!("{name} cannot be \"{}\": {error}.", shown(text))))
+    parse(&mended).map_err(|error| invalid(format!("{name} cannot be \"{}\": {error}.", shown(text))))
 }
 
 #[cfg(test)]
@@ -304,6 +305,8 @@ mod tests {
             let query = StrictQuery::parse(&format!("since={text}"), KNOWN).unwrap();
             assert_eq!(query.start(), Ok(Some(expected.clone())), "{text}");
         }
+        let finer = StrictQuery::parse("since=2026-11-23T08:59:59.999999001Z", KNOWN).unwrap();
+        assert_eq!(finer.start(), Ok(Some(expected)));
         assert!(StrictQuery::parse("since=yesterday", KNOWN).unwrap().start().is_err());
         assert!(StrictQuery::parse("since=%C3%A4%C3%A4%C3%A4%C3%A4", KNOWN).unwrap().start().is_err());
     }

@@ -29,17 +29,36 @@ impl Timestamp {
     /// # Errors
     /// [`InvalidTimestamp`] for any other text, and for a time that microseconds cannot hold.
     pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTimestamp> {
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp)?;
-        if time.timestamp_subsec_nanos() % 1_000 != 0 {
-            return Err(InvalidTimestamp);
-        }
-        Ok(Self(time.timestamp_micros()))
+        if is_finer(text) { Err(InvalidTimestamp) } else { Self::not_after(text) }
+    }
+
+    /// Reads an RFC 3339 time as the first moment that is not before it, for what is to be found from a time on.
+    ///
+    /// # Errors
+    /// As [`Timestamp::parse_rfc3339`], of any number of digits.
+    pub fn not_before(text: &str) -> Result<Self, InvalidTimestamp> {
+        let Self(micros) = Self::not_after(text)?;
+        micros.checked_add(i64::from(is_finer(text))).map(Self).ok_or(InvalidTimestamp)
+    }
+
+    /// Reads an RFC 3339 time as the last moment that is not after it, for what was there at a time.
+    ///
+    /// # Errors
+    /// As [`Timestamp::parse_rfc3339`], of any number of digits.
+    pub fn not_after(text: &str) -> Result<Self, InvalidTimestamp> {
+        DateTime::parse_from_rfc3339(text).map(|time| Self(time.timestamp_micros())).map_err(|_| InvalidTimestamp)
     }
 
     /// Appends the API's form: RFC 3339, UTC, always six fractional digits and `Z`.
     pub fn write_to(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.to_string().as_bytes());
     }
+}
+
+/// Whether a time has digits past the microsecond that are not zero; the library drops those past the ninth.
+fn is_finer(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    fraction.bytes().take_while(u8::is_ascii_digit).skip(6).any(|digit| digit != b'0')
 }
 
 impl fmt::Display for Timestamp {
@@ -63,6 +82,23 @@ mod tests {
     #[test]
     fn digits_past_the_microsecond_are_not_dropped_silently() {
         assert!(Timestamp::parse_rfc3339("2026-11-23T09:00:00.0000001Z").is_err());
+        assert!(Timestamp::parse_rfc3339("2026-11-23T09:00:00.00000000000001+01:00").is_err());
         assert!(Timestamp::parse_rfc3339("2026-11-23T09:00:00.000001000Z").is_ok());
+    }
+
+    #[test]
+    fn a_bound_finer_than_a_microsecond_is_that_of_the_moments_within_it() {
+        for (text, first, last) in [
+            ("1970-01-01T00:00:01.0000015Z", 1_000_002, 1_000_001),
+            ("1970-01-01T00:00:01.000001Z", 1_000_001, 1_000_001),
+            ("1970-01-01T00:00:00.999999999+00:00", 1_000_000, 999_999),
+            ("1969-12-31T23:59:59.9999999Z", 0, -1),
+            ("1970-01-01T00:00:01.0000010000000000000001Z", 1_000_002, 1_000_001),
+            ("1970-01-01T00:00:01.000001000000000000000Z", 1_000_001, 1_000_001),
+        ] {
+            let (first, last) = (Timestamp::from_micros(first), Timestamp::from_micros(last));
+            assert_eq!((Timestamp::not_before(text), Timestamp::not_after(text)), (Ok(first), Ok(last)), "{text}");
+        }
+        assert!(Timestamp::not_before("yesterday").is_err() && Timestamp::not_after("").is_err());
     }
 }

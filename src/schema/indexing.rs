@@ -67,6 +67,19 @@ pub struct InvalidIndex {
     pub detail: String,
     /// What would do.
     pub allowed: Vec<String>,
+    /// Whether a number is not one of those that it can be.
+    pub is_out_of_range: bool,
+}
+
+impl InvalidIndex {
+    fn new(detail: impl Into<String>, allowed: Vec<String>) -> Self {
+        Self { detail: detail.into(), allowed, is_out_of_range: false }
+    }
+
+    fn out_of_range(detail: impl Into<String>, allowed: &[&str]) -> Self {
+        let allowed = allowed.iter().map(|word| (*word).to_owned()).collect();
+        Self { detail: detail.into(), allowed, is_out_of_range: true }
+    }
 }
 
 const fn param(name: &'static str, kind: ParamKind) -> ParamSpec {
@@ -144,10 +157,7 @@ impl IndexType {
     /// [`InvalidIndex`] with the words that there are.
     pub fn parse(word: &str) -> Result<Self, InvalidIndex> {
         let found = Self::ALL.into_iter().find(|kind| kind.as_str() == word);
-        found.ok_or_else(|| InvalidIndex {
-            detail: format!("There is no index type {word:?}."),
-            allowed: words(&Self::ALL),
-        })
+        found.ok_or_else(|| InvalidIndex::new(format!("There is no index type {word:?}."), words(&Self::ALL)))
     }
 
     /// Whether it finds neighbours of vectors.
@@ -201,23 +211,27 @@ fn words(kinds: &[IndexType]) -> Vec<String> {
 
 impl ParamSpec {
     fn check(&self, value: &Value) -> Result<(), InvalidIndex> {
-        let refused = |wanted: String, allowed: Vec<String>| {
-            let detail = format!("The index parameter \"{}\" is {wanted}.", self.name);
-            Err(InvalidIndex { detail, allowed })
+        let detail = |wanted: &str| format!("The index parameter \"{}\" is {wanted}.", self.name);
+        let refused = |wanted: &str, words: &[&str]| {
+            let allowed = words.iter().map(|word| (*word).to_owned()).collect();
+            Err(InvalidIndex::new(detail(wanted), allowed))
         };
         match self.kind {
             ParamKind::Bool if value.is_boolean() => Ok(()),
-            ParamKind::Bool => refused("true or false".to_owned(), vec!["true".to_owned(), "false".to_owned()]),
+            ParamKind::Bool => refused("true or false", &["true", "false"]),
             ParamKind::Integer(min, max) => match value.as_u64() {
                 Some(number) if (min..=max).contains(&number) => Ok(()),
-                _ => refused(format!("an integer from {min} to {max}"), Vec::new()),
+                _ => {
+                    let wanted = format!("an integer from {min} to {max}");
+                    if !value.is_number() {
+                        return refused(&wanted, &[]);
+                    }
+                    Err(InvalidIndex::out_of_range(detail(&wanted), &[]))
+                }
             },
             ParamKind::Word(words) => match value.as_str() {
                 Some(word) if words.contains(&word) => Ok(()),
-                _ => refused(
-                    format!("one of {}", words.join(", ")),
-                    words.iter().map(|word| (*word).to_owned()).collect(),
-                ),
+                _ => refused(&format!("one of {}", words.join(", ")), words),
             },
         }
     }
@@ -229,10 +243,9 @@ impl IndexParams {
         let mut params = BTreeMap::new();
         for (name, value) in given.into_iter().filter(|(_, value)| !value.is_null()) {
             let Some(spec) = kind.params().iter().find(|spec| spec.name == name) else {
-                return Err(InvalidIndex {
-                    detail: format!("An index of type {} has no parameter {name:?}.", kind.as_str()),
-                    allowed: kind.params().iter().map(|spec| spec.name.to_owned()).collect(),
-                });
+                let known = kind.params().iter().map(|spec| spec.name.to_owned()).collect();
+                let detail = format!("An index of type {} has no parameter {name:?}.", kind.as_str());
+                return Err(InvalidIndex::new(detail, known));
             };
             spec.check(&value)?;
             params.insert(name, value);
@@ -268,20 +281,17 @@ impl IndexSpec {
     /// [`InvalidIndex`] for a parameter that it does not have, or a value that it cannot be.
     pub fn new(kind: IndexType, given: Map<String, Value>) -> Result<Self, InvalidIndex> {
         let params = IndexParams::of(kind, given)?;
-        let refused = |detail: &str, allowed: &[&str]| {
-            let allowed = allowed.iter().map(|word| (*word).to_owned()).collect();
-            Err(InvalidIndex { detail: detail.to_owned(), allowed })
-        };
+        let out_of_range = |detail: &str, allowed: &[&str]| Err(InvalidIndex::out_of_range(detail, allowed));
         if params.integer("num_bits").is_some_and(|bits| bits != 4 && bits != 8) {
-            return refused("The index parameter \"num_bits\" is 4 or 8.", &["4", "8"]);
+            return out_of_range("The index parameter \"num_bits\" is 4 or 8.", &["4", "8"]);
         }
         let (min, max) = (params.integer("min_ngram_length"), params.integer("max_ngram_length"));
         let min = min.unwrap_or(NGRAM_MIN);
         let Some(lengths) = max.unwrap_or(NGRAM_MAX.max(min)).checked_sub(min) else {
-            return refused("\"min_ngram_length\" is not more than \"max_ngram_length\".", &[]);
+            return out_of_range("\"min_ngram_length\" is not more than \"max_ngram_length\".", &[]);
         };
         if lengths > NGRAM_LENGTHS {
-            return refused("\"max_ngram_length\" is at most 8 more than \"min_ngram_length\".", &[]);
+            return out_of_range("\"max_ngram_length\" is at most 8 more than \"min_ngram_length\".", &[]);
         }
         Ok(Self { kind, params })
     }
@@ -294,15 +304,12 @@ impl IndexSpec {
         if columns.is_empty() || (columns.len() > 1 && !self.kind.takes_several()) {
             let columns = if self.kind.takes_several() { "one column or several" } else { "one column" };
             let detail = format!("An index of type {} is over {columns}.", self.kind.as_str());
-            return Err(InvalidIndex { detail, allowed: Vec::new() });
+            return Err(InvalidIndex::new(detail, Vec::new()));
         }
         if let Some(twice) =
             columns.iter().enumerate().find(|(at, path)| columns.iter().take(*at).any(|it| it == *path))
         {
-            return Err(InvalidIndex {
-                detail: format!("The column {} is named twice.", twice.1),
-                allowed: Vec::new(),
-            });
+            return Err(InvalidIndex::new(format!("The column {} is named twice.", twice.1), Vec::new()));
         }
         for path in columns {
             let column = schema.and_then(|schema| column_at(schema, path));
@@ -312,7 +319,7 @@ impl IndexSpec {
                     _ => format!("The topic has no column {path}: a path leads through structs, not through lists."),
                 };
                 let allowed = schema.map(|schema| schema.fields.iter().map(|field| field.name.clone()).collect());
-                return Err(InvalidIndex { detail, allowed: allowed.unwrap_or_default() });
+                return Err(InvalidIndex::new(detail, allowed.unwrap_or_default()));
             };
             self.check_column(path, column)?;
         }
@@ -329,12 +336,12 @@ impl IndexSpec {
                 column.name(),
                 kind.as_str()
             );
-            return Err(InvalidIndex { detail, allowed: words(&possible) });
+            return Err(InvalidIndex::new(detail, words(&possible)));
         }
         if kind.is_vector() && path.0.last().is_some_and(|key| NAMES_TAKEN.contains(&key.as_str())) {
             let detail =
                 format!("Indexes of vectors have a column {path} of their own: the column is to be renamed first.");
-            return Err(InvalidIndex { detail, allowed: Vec::new() });
+            return Err(InvalidIndex::new(detail, Vec::new()));
         }
         if !kind.is_vector() && !is_nameable(path) {
             let detail = format!(
@@ -342,13 +349,13 @@ impl IndexSpec {
                  it. The column is to be renamed first.",
                 kind.as_str()
             );
-            return Err(InvalidIndex { detail, allowed: Vec::new() });
+            return Err(InvalidIndex::new(detail, Vec::new()));
         }
         if let (DataType::Vector { dim, .. }, Some(parts)) = (column, self.params.integer("num_sub_vectors"))
             && !usize::try_from(*dim).is_ok_and(|dim| dim.is_multiple_of(parts))
         {
             let detail = format!("\"num_sub_vectors\" divides the {dim} dimensions of the column {path} evenly.");
-            return Err(InvalidIndex { detail, allowed: Vec::new() });
+            return Err(InvalidIndex::new(detail, Vec::new()));
         }
         // Two codes of four bits share a byte.
         let is_odd = |number: usize| !number.is_multiple_of(2);
@@ -358,7 +365,7 @@ impl IndexSpec {
         {
             let detail =
                 "\"num_bits\" is 4 only where \"num_sub_vectors\" and the vectors' dimensions are even.".to_owned();
-            return Err(InvalidIndex { detail, allowed: vec!["8".to_owned()] });
+            return Err(InvalidIndex::new(detail, vec!["8".to_owned()]));
         }
         Ok(())
     }

@@ -17,6 +17,14 @@ pub enum InvalidSchema {
         /// One sentence that a person can act on.
         detail: String,
     },
+    /// A number in it is not one of those that it can be.
+    #[error("{detail}")]
+    OutOfRange {
+        /// RFC 6901 pointer inside the schema object.
+        pointer: String,
+        /// One sentence that a person can act on.
+        detail: String,
+    },
     /// It has more leaf columns than a topic can have.
     #[error("The schema has {count} leaf columns; a topic can have {COLUMNS_MAX}.")]
     TooManyColumns {
@@ -29,6 +37,10 @@ fn malformed(pointer: &str, detail: impl Into<String>) -> InvalidSchema {
     InvalidSchema::Malformed { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
+fn out_of_range(pointer: &str, detail: impl Into<String>) -> InvalidSchema {
+    InvalidSchema::OutOfRange { pointer: pointer.to_owned(), detail: detail.into() }
+}
+
 impl Schema {
     /// Reads `{"fields": […]}`.
     ///
@@ -38,7 +50,7 @@ impl Schema {
         let schema = Self::from_stored(json)?;
         match schema.leaf_count() {
             count if count > COLUMNS_MAX => Err(InvalidSchema::TooManyColumns { count }),
-            _ if schema.vector_items() > VECTOR_ITEMS_MAX => Err(malformed("/fields", wide_vectors())),
+            _ if schema.vector_items() > VECTOR_ITEMS_MAX => Err(out_of_range("/fields", wide_vectors())),
             _ => Ok(schema),
         }
     }
@@ -259,12 +271,13 @@ fn wide_vectors() -> String {
 }
 
 fn parse_vector(object: &Map<String, Value>, pointer: &str) -> Result<DataType, InvalidSchema> {
-    let dim = given(object, "dim").and_then(Value::as_u64).filter(|dim| *dim > 0);
     let pointer_to_dim = format!("{pointer}/dim");
-    let dim = dim.ok_or_else(|| malformed(&pointer_to_dim, "A `vector` has a `dim`, an integer above 0."))?;
+    let wanted = "A `vector` has a `dim`, an integer above 0.";
+    let dim = given(object, "dim").filter(|dim| dim.is_number()).ok_or_else(|| malformed(&pointer_to_dim, wanted))?;
+    let dim = dim.as_u64().filter(|dim| *dim > 0).ok_or_else(|| out_of_range(&pointer_to_dim, wanted))?;
     // Lance and Arrow count a fixed-size list's items with an i32.
     let dim =
-        i32::try_from(dim).ok().map(i32::unsigned_abs).ok_or_else(|| malformed(&pointer_to_dim, wide_vectors()))?;
+        i32::try_from(dim).ok().map(i32::unsigned_abs).ok_or_else(|| out_of_range(&pointer_to_dim, wide_vectors()))?;
     let item = match given(object, "item").map(Value::as_str) {
         None => FloatType::F32,
         Some(word) => [FloatType::F16, FloatType::F32, FloatType::F64]
@@ -347,10 +360,15 @@ mod tests {
             (json!({"fields": [deep]}), &*format!("/fields/0{}", "/items".repeat(16))),
         ];
         for (json, place) in cases {
-            match Schema::from_json(&json) {
-                Err(InvalidSchema::Malformed { pointer, .. }) => assert_eq!(pointer, place, "{json}"),
+            let (pointer, is_number) = match Schema::from_json(&json) {
+                Err(InvalidSchema::Malformed { pointer, .. }) => (pointer, false),
+                Err(InvalidSchema::OutOfRange { pointer, .. }) => (pointer, true),
                 other => panic!("{json}: {other:?}"),
-            }
+            };
+            assert_eq!(pointer, place, "{json}");
+            let dim = json.pointer("/fields/0/dim").filter(|_| json["fields"][0]["type"] == "vector");
+            let item = json.pointer("/fields/0/item");
+            assert_eq!(is_number, dim.is_some_and(serde_json::Value::is_number) && item.is_none(), "{json}");
         }
         let fields: Vec<Value> = (0..1_001).map(|index| json!({"name": index.to_string(), "type": "bool"})).collect();
         assert_eq!(Schema::from_json(&json!({"fields": fields})), Err(InvalidSchema::TooManyColumns { count: 1_001 }));

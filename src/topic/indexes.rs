@@ -286,7 +286,8 @@ fn free_name(there: &[Present<'_>], columns: &[FieldPath], kind: IndexType) -> O
 }
 
 fn refused(error: InvalidIndex) -> Problem {
-    let problem = Problem::new(ErrorCode::InvalidBody, error.detail);
+    let code = if error.is_out_of_range { ErrorCode::InvalidParameter } else { ErrorCode::InvalidBody };
+    let problem = Problem::new(code, error.detail);
     if error.allowed.is_empty() { problem } else { problem.allowing(error.allowed) }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn read_edit(fields: Option<Value>, changes: Option<Value>) -> Result
             let problem = Problem::new(ErrorCode::InvalidBody, format!("{detail}{place}"));
             if allowed.is_empty() { problem } else { problem.allowing(allowed) }
         }
+        InvalidEdit::OutOfRange { detail, .. } => Problem::new(ErrorCode::InvalidParameter, detail),
         InvalidEdit::TooManyColumns(err) => {
             Problem::new(ErrorCode::TooManyColumns, err.to_string()).with_limit(crate::schema::COLUMNS_MAX as u64)
         }

@@ -50,6 +50,14 @@ pub enum InvalidEdit {
         /// What would have been taken, where that is a list.
         allowed: Vec<&'static str>,
     },
+    /// A number in it is not one of those that it can be.
+    #[error("{detail}")]
+    OutOfRange {
+        /// RFC 6901 pointer inside the request.
+        pointer: String,
+        /// One sentence that a person can act on.
+        detail: String,
+    },
     /// The schema has more leaf columns than a topic can have.
     #[error(transparent)]
     TooManyColumns(InvalidSchema),
@@ -62,6 +70,10 @@ fn malformed(pointer: impl Into<String>, detail: impl Into<String>) -> InvalidEd
 fn invalid_schema(at: &str, err: InvalidSchema) -> InvalidEdit {
     match err {
         InvalidSchema::Malformed { pointer, detail } => malformed(format!("{at}{pointer}"), detail),
+        InvalidSchema::OutOfRange { pointer, detail } => {
+            let pointer = format!("{at}{pointer}");
+            InvalidEdit::OutOfRange { detail: format!("{detail} (at {pointer})"), pointer }
+        }
         err @ InvalidSchema::TooManyColumns { .. } => InvalidEdit::TooManyColumns(err),
     }
 }

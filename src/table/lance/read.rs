@@ -81,11 +81,8 @@ pub(super) async fn part(
     let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
     let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
     let ahead = ScanScheduler::new(dataset.object_store(None).await?, SchedulerConfig::new(READ_AHEAD_BYTES));
-    let config = FragReadConfig {
-        scan_scheduler: Some(ahead),
-        file_reader_options: Some(options),
-        ..FragReadConfig::default()
-    };
+    let config =
+        FragReadConfig { scan_scheduler: Some(ahead), file_reader_options: Some(options), ..FragReadConfig::default() };
     let reader = fragment.open(projection, config).await?;
     let range = row(from)?..row(from + rows)?;
     let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;

@@ -165,16 +165,11 @@ async fn what_cannot_be_indexed_is_refused_with_what_can() {
         assert_eq!(allowed(&refused(metric).await), ["l2", "cosine", "dot"]);
         for body in [
             json!({"column": "v", "type": "ivf_pq", "params": {"num_sub_vectors": 3}}),
-            json!({"column": "v", "type": "ivf_pq", "params": {"num_bits": 5}}),
             json!({"column": "v", "type": "ivf_pq", "params": {"num_bits": 4, "num_sub_vectors": 1}}),
             json!({"column": "odd", "type": "ivf_pq", "params": {"num_bits": 4}}),
             json!({"column": "1a.t", "type": "inverted"}),
             json!({"column": "1a.é", "type": "inverted"}),
-            json!({"column": "v", "type": "ivf_pq", "params": {"num_partitions": 0}}),
-            json!({"column": "v", "type": "ivf_hnsw_sq", "params": {"m": 65}}),
-            json!({"column": "v", "type": "ivf_hnsw_sq", "params": {"ef_construction": 513}}),
-            json!({"column": "text", "type": "inverted", "params": {"max_token_length": 4_097}}),
-            json!({"column": "text", "type": "inverted", "params": {"max_ngram_length": 12}}),
+            json!({"column": "v", "type": "ivf_pq", "params": {"num_partitions": "many"}}),
             json!({"column": "text", "type": "inverted", "params": {"with_position": "yes"}}),
             json!({"columns": ["id", "kind"], "type": "btree"}),
             json!({"columns": [], "type": "btree"}),
@@ -183,6 +178,18 @@ async fn what_cannot_be_indexed_is_refused_with_what_can() {
             json!({"column": "id", "type": "btree", "name": "a b"}),
         ] {
             refused(body).await;
+        }
+        for (column, kind, param, number) in [
+            ("v", "ivf_pq", "num_bits", json!(5)),
+            ("v", "ivf_pq", "num_partitions", json!(0)),
+            ("v", "ivf_pq", "num_partitions", json!(1.5)),
+            ("v", "ivf_hnsw_sq", "m", json!(65)),
+            ("v", "ivf_hnsw_sq", "ef_construction", json!(513)),
+            ("text", "inverted", "max_token_length", json!(4_097)),
+            ("text", "inverted", "max_ngram_length", json!(12)),
+        ] {
+            let body = json!({"column": column, "type": kind, "params": {param: number}});
+            topic.post("indexes", body.to_string()).await.problem(400, "invalid_parameter");
         }
         assert_eq!(topic.get("indexes").await.expect(200).json(), json!({"indexes": []}));
     }

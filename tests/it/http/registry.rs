@@ -152,6 +152,18 @@ async fn what_cannot_be_had_is_refused_and_changes_nothing() {
         (json!({"fields": [{"name": "i", "type": "int"}]}), 400, "invalid_body", "/fields/0/type"),
         (one(json!({"op": "widen", "path": "i"})), 400, "invalid_body", "/changes/0/to"),
         (one(json!({"op": "remove", "path": "i"})), 400, "invalid_body", "/changes/0/op"),
+        (
+            json!({"fields": [{"name": "w", "type": "vector", "dim": 0}]}),
+            400,
+            "invalid_parameter",
+            "an integer above 0. (at /fields/0/dim)",
+        ),
+        (
+            one(json!({"op": "convert", "path": "v", "to": {"type": "vector", "dim": 70_000}})),
+            422,
+            "schema_conflict",
+            "65536 items",
+        ),
         (json!({"fields": [], "changes": []}), 400, "invalid_body", "either"),
         (json!({}), 400, "invalid_body", "either"),
         (json!({"schema": {}}), 400, "invalid_body", "schema"),
