@@ -10,7 +10,7 @@ use crate::catalog::{CatalogError, TopicDefinition, TopicRow, WriterRows};
 use crate::codec::Chunk;
 use crate::codec::columns::{batches, wide_in};
 use crate::engine::Core;
-use crate::engine::replayed::{Replayed, Taken};
+use crate::engine::replayed::Replayed;
 use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, Timestamp, TopicId, Writer};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
@@ -24,7 +24,8 @@ const READ_BYTES: usize = 1 << 20;
 /// One topic.
 pub(super) struct Entry {
     row: TopicRow,
-    replayed: Mutex<Option<Replayed>>,
+    /// What the log still has of it, until it is open: a try that fails leaves it to the next.
+    replayed: Mutex<Option<Arc<Replayed>>>,
     /// The earliest moment that its next record can have.
     time_floor: Timestamp,
     /// Whether records may be gone since the last start.
@@ -37,7 +38,14 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(row: TopicRow, replayed: Option<Replayed>, time_floor: Timestamp, may_have_lost: bool) -> Self {
         let broken = Mutex::new(None);
-        Self { row, replayed: Mutex::new(replayed), time_floor, may_have_lost, broken, cell: OnceCell::new() }
+        Self {
+            row,
+            replayed: Mutex::new(replayed.map(Arc::new)),
+            time_floor,
+            may_have_lost,
+            broken,
+            cell: OnceCell::new(),
+        }
     }
 
     /// Notes why it cannot be opened.
@@ -143,6 +151,7 @@ impl Core {
             Ok::<_, Problem>(topic)
         });
         let topic = opening.await?;
+        drop(entry.replayed.lock().take());
         self.settle_replay(topic);
         Ok(Arc::clone(topic))
     }
@@ -191,7 +200,7 @@ impl Core {
         {
             tracing::warn!(topic = %name, "the dataset of {name} cannot be made yet");
         }
-        let replayed = Taken::from(&entry.replayed);
+        let replayed = entry.replayed.lock().clone().unwrap_or_default();
         let chunks = replayed.newest_form(schema.load_full().as_deref(), row.earliest).map_err(|err| {
             tracing::error!(topic = %name, error = %err, "what the log has of {name} cannot be read under its schema");
             Unopened::degraded("what the log has of it cannot be read under its schema")
@@ -232,13 +241,11 @@ impl Core {
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
-        let written = replayed.used();
-        let has_writers = !written.is_empty();
-        for (writer, receipt, time) in written {
+        for (writer, receipt, time) in replayed.writers_in_order() {
             match writer {
                 Writer::Plain => {}
-                Writer::Producer(write) => drop(producers.record(&write, receipt, time)),
-                Writer::Keyed(write) => drop(keys.record(&write, receipt, time)),
+                Writer::Producer(write) => drop(producers.record(write, *receipt, *time)),
+                Writer::Keyed(write) => drop(keys.record(write, *receipt, *time)),
             }
         }
         Ok(Topic::new(TopicParts {
@@ -258,7 +265,7 @@ impl Core {
             keys,
             wide,
             checkpointed: row.next,
-            dirty: has_writers,
+            dirty: !replayed.writers.is_empty(),
             indexes,
             services: Arc::clone(&self.services),
             factory,
