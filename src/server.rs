@@ -264,6 +264,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         storage_roots: config.storage_roots.clone(),
         auto_create: config.auto_create,
         tail_bytes: config.tail_bytes,
+        recent_bytes: config.recent_bytes,
         memory_limit_bytes: config.memory_limit_bytes,
         wal_bytes_max: config.wal_max_bytes,
         wal_target_bytes: config.wal_target_bytes,

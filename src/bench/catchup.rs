@@ -1,5 +1,6 @@
 //! Reading a topic of ours from its first record on.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,23 +45,24 @@ impl CatchUp {
         Ok(Self { call, target: target.clone(), format, limit, meter })
     }
 
-    /// Reads the records before `end` once, as one of the readers. Tells whether they came whole and in order.
-    pub(super) async fn pass(&self, reader: usize, end: u64) -> bool {
+    /// Reads the records of a range of offsets once, as one of the readers. Tells whether they came whole and in order.
+    pub(super) async fn pass(&self, reader: usize, range: Range<u64>) -> bool {
         let mut client = Client::for_long_answers(self.target.address());
         let mut offsets = Offsets::of(self.format);
-        while offsets.count() < end {
+        let count = range.end - range.start;
+        while offsets.count() < count {
             let before = offsets.count();
             offsets.begin();
             let began = Instant::now();
-            let ask = self.ask(offsets.next(), self.limit.min(end - before));
+            let ask = self.ask(range.start + before, self.limit.min(count - before));
             if !self.read(reader, &mut client, ask, &mut offsets).await {
                 return false;
             }
             let now = Instant::now();
-            let wrong = if offsets.first().is_some_and(|first| first != 0) || offsets.jumps() > 0 {
+            let wrong = if offsets.first().is_some_and(|first| first != range.start) || offsets.jumps() > 0 {
                 Some(format!("offsets are not dense before {}", offsets.next()))
-            } else if offsets.count() == before || offsets.count() > end {
-                Some(format!("{} records came where {end} were to come", offsets.count()))
+            } else if offsets.count() == before || offsets.count() > count {
+                Some(format!("{} records came where {count} were to come", offsets.count()))
             } else {
                 None
             };

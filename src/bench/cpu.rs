@@ -19,6 +19,11 @@ impl Spent {
         Self { client: of("self"), server: server.and_then(|pid| of(&pid.to_string())) }
     }
 
+    /// Whether the server's process is there, and its time is counted.
+    pub(super) const fn knows_server(self) -> bool {
+        self.server.is_some()
+    }
+
     /// Seconds of the client since an earlier look.
     pub(super) fn client_since(self, earlier: Self) -> Option<f64> {
         since(self.client, earlier.client)
@@ -61,7 +66,7 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_has_none() {
         let spent = Spent::until_now(Some(u32::MAX));
-        assert_eq!(spent.server_since(spent), None);
+        assert_eq!((spent.server_since(spent), spent.knows_server()), (None, false));
         assert_eq!(spent.client_since(spent).is_some(), cfg!(target_os = "linux"));
     }
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use crate::bench::cpu::Spent;
 use crate::bench::disk::{DiskFigures, Until};
 use crate::bench::marker::Clock;
-use crate::bench::report::{Report, Verdict};
+use crate::bench::report::{Json, Report, Verdict};
 use crate::bench::tally::Part;
 use crate::bench::target::Target;
+use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::runtime;
 
 mod appender;
@@ -100,7 +101,7 @@ struct Measured {
 }
 
 /// Runs a workload as a program does, with its result on stdout. The exit code is 1 where nothing could be measured, an answer
-/// was not as expected, or something that was verified is wrong.
+/// was not as expected, or something that was verified is wrong; 2 where the options are.
 pub fn main(options: &Options) -> ExitCode {
     // A thousand subscribers are a thousand sockets.
     runtime::raise_open_files();
@@ -110,7 +111,7 @@ pub fn main(options: &Options) -> ExitCode {
         Err(error) => {
             // Nobody reads what cannot be printed.
             drop(writeln!(io::stderr(), "error: {error}"));
-            ExitCode::FAILURE
+            ExitCode::from(if matches!(error, BenchError::Option(_)) { EXIT_USAGE } else { EXIT_FAILURE })
         }
     }
 }
@@ -121,10 +122,16 @@ pub fn main(options: &Options) -> ExitCode {
 /// # Errors
 /// [`BenchError`]: nothing was measured, or the result cannot be written.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<bool, BenchError> {
+    options.check()?;
+    if options.telling.server_pid.is_some_and(|pid| !Spent::until_now(Some(pid)).knows_server()) {
+        return Err(BenchError::Option("--server-pid: there is no such process on this machine".to_owned()));
+    }
+    // Before anything is measured: the result of an hour is not lost for a folder that is not there.
+    let mut json = options.telling.json.as_deref().map(Json::at).transpose().map_err(BenchError::Result)?;
     let disk = measure_disk(options)?;
     let measured = if options.workload == Workload::Disk { Measured::default() } else { over_http(options)? };
     let report = Report::new(options, measured, disk);
-    report.write(options.telling.json.as_deref(), out).map_err(BenchError::Result)?;
+    report.write(json.as_mut(), out).map_err(BenchError::Result)?;
     Ok(report.is_sound())
 }
 
@@ -162,8 +169,9 @@ impl Context<'_> {
     /// The names of the topics that are written.
     fn topics(&self) -> Vec<String> {
         let reach = &self.options.reach;
-        let seconds = self.clock.nanos(Instant::now()) / 1_000_000_000;
-        let name = reach.topic.clone().unwrap_or_else(|| format!("bench-{seconds}"));
+        // Of two runs at the same time each has topics of its own.
+        let (millis, process) = (self.clock.nanos(Instant::now()) / 1_000_000, std::process::id());
+        let name = reach.topic.clone().unwrap_or_else(|| format!("bench-{millis}-{process}"));
         match reach.topics {
             1 => vec![name],
             count => (0..count).map(|number| format!("{name}-{number}")).collect(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
+use crate::bench::BenchError;
 use crate::config::ByteSize;
 
 /// Where records are appended unless told otherwise. With it the server is taken for one of ours, and looked at more closely.
@@ -81,7 +82,7 @@ pub struct Reach {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
     /// Topic; with --topics its name is followed by a number. catchup and get read one that is there
-    /// [default: bench- and the time]
+    /// [default: bench-, the time and the process]
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
     /// Number of topics that appends and subscribers spread over
@@ -247,6 +248,39 @@ impl Options {
         }
     }
 
+    /// How long the workload lasts at least, where it is time that ends it.
+    pub(super) fn lasting(&self) -> Option<Duration> {
+        self.measured().filter(|_| self.load.count.is_none())
+    }
+
+    /// Options that mean nothing to the workload are refused: whoever gives them expects something of them.
+    ///
+    /// # Errors
+    /// [`BenchError::Option`] names the first one.
+    pub(super) fn check(&self) -> Result<(), BenchError> {
+        use Workload::{Append, Catchup, Disk, Fanout, Get, Mixed};
+        let (load, reading) = (&self.load, &self.reading);
+        let is_beside_fanout = matches!(self.workload, Append | Catchup | Get | Disk);
+        for (option, is_given, is_unfit) in [
+            ("--subscribers", reading.subscribers.is_some(), is_beside_fanout),
+            ("--limit", reading.limit.is_some(), matches!(self.workload, Append | Fanout | Disk)),
+            ("--readers", reading.readers != 1, self.workload != Catchup),
+            ("--getters", reading.getters != 1, self.workload != Mixed),
+            ("--batch", load.batch != 1, matches!(self.workload, Catchup | Get | Disk)),
+            ("--ack", load.ack.is_some(), matches!(self.workload, Catchup | Get | Disk)),
+            ("--rate", load.rate.is_some(), matches!(self.workload, Catchup | Disk)),
+            ("--warmup", load.warmup != Span(Duration::ZERO), matches!(self.workload, Catchup | Disk)),
+            ("--connections", load.connections.is_some(), matches!(self.workload, Catchup | Disk)),
+            ("--topics", self.reach.topics != 1, matches!(self.workload, Catchup | Get | Disk)),
+        ] {
+            if is_given && is_unfit {
+                let workload = format!("{:?}", self.workload).to_lowercase();
+                return Err(BenchError::Option(format!("{option} means nothing to {workload}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Connections that append or get.
     pub(super) fn connections(&self) -> u32 {
         self.load.connections.unwrap_or(match self.workload {
@@ -305,6 +339,26 @@ fn size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::testing::options;
+
+    #[test]
+    fn what_means_nothing_to_a_workload_is_refused() {
+        for (workload, argument) in [
+            ("append", "--subscribers=3"),
+            ("fanout", "--limit=3"),
+            ("get", "--batch=3"),
+            ("mixed", "--readers=3"),
+            ("catchup", "--warmup=1s"),
+            ("catchup", "--rate=3"),
+        ] {
+            let refused = options(workload, &[argument]).check().unwrap_err().to_string();
+            let (option, _) = argument.split_once('=').unwrap();
+            assert_eq!(refused, format!("{option} means nothing to {workload}"));
+        }
+        for (workload, argument) in [("append", "--batch=3"), ("mixed", "--limit=3"), ("catchup", "--readers=3")] {
+            assert!(options(workload, &[argument]).check().is_ok());
+        }
+    }
 
     #[test]
     fn a_time_has_a_unit_or_is_seconds() {

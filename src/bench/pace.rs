@@ -204,7 +204,7 @@ mod tests {
         let mut late = Turns { pace: &pace, connection: 1, taken: 1 };
         assert!(late.next(&meter).await.is_none());
         // 11 turns are due in 11 ms: 0, 2, … 10 of the first connection, 1, 3, … 9 of the second.
-        assert_eq!(meter.part(pace.start).unsent, 4);
+        assert_eq!(meter.part(pace.start, None).unsent, 4);
         assert_eq!(pace.due_until(pace.start + Duration::from_millis(11), RATE, 0, 0), 6);
     }
 }

@@ -1,5 +1,6 @@
 //! Pages of a topic of ours, at random offsets.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -21,13 +22,15 @@ pub(super) struct Pages {
     call: Call,
     target: Target,
     limit: u64,
-    /// The topic has at least so many records.
+    /// Nothing before it is kept.
+    earliest: u64,
+    /// The topic has all records from there up to this at least.
     tail: AtomicU64,
     meter: Arc<Meter>,
 }
 
 impl Pages {
-    /// Pages of a topic that has so many records.
+    /// Pages of a topic that has the records with these offsets.
     ///
     /// # Errors
     /// [`BenchError::Option`] where the options make no request that can be sent.
@@ -35,12 +38,12 @@ impl Pages {
         target: &Target,
         topic: &str,
         limit: u64,
-        tail: u64,
+        kept: Range<u64>,
         options: &Options,
         meter: Arc<Meter>,
     ) -> Result<Self, BenchError> {
         let call = target.call("GET", "/v1/topics/{topic}/records", topic, options)?;
-        Ok(Self { call, target: target.clone(), limit, tail: AtomicU64::new(tail), meter })
+        Ok(Self { call, target: target.clone(), limit, earliest: kept.start, tail: AtomicU64::new(kept.end), meter })
     }
 
     /// The topic has grown.
@@ -53,9 +56,9 @@ impl Pages {
         self.limit
     }
 
-    /// The number of records that the topic is known to have.
-    pub(super) fn tail(&self) -> u64 {
-        self.tail.load(Ordering::Relaxed)
+    /// The offsets of the records that the topic is known to have.
+    pub(super) fn kept(&self) -> Range<u64> {
+        self.earliest..self.tail.load(Ordering::Relaxed)
     }
 
     /// Gets pages as one of the connections, until the pace ends.
@@ -64,9 +67,10 @@ impl Pages {
         let mut turns = pace.turns(connection);
         let mut state = connection as u64;
         while let Some(turn) = turns.next(&self.meter).await {
-            let tail = self.tail();
+            let kept = self.kept();
+            let tail = kept.end;
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let offset = (state >> 16) % tail.max(1);
+            let offset = kept.start + (state >> 16) % (tail - kept.start).max(1);
             let (mut offsets, mut bytes) = (Offsets::of(Format::Json), 0);
             let ask = self.call.with_query(&format!("offset={offset}&limit={}", self.limit));
             let answer = client.ask(ask, |piece| {
@@ -99,7 +103,7 @@ impl Pages {
     /// What is wrong with a page, if anything is.
     fn fault(&self, page: &Offsets, offset: u64, tail: u64, bytes: u64) -> Option<String> {
         let least = if bytes > CUT_BYTES { 1 } else { self.limit.min(tail.saturating_sub(offset)) };
-        if tail == 0 && page.count() == 0 {
+        if tail == self.earliest && page.count() == 0 {
             return None;
         }
         if page.first() != Some(offset) || page.jumps() > 0 {

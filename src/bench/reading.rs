@@ -1,5 +1,6 @@
 //! The workloads that only read: a topic from its first record on, and pages at random offsets.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,11 +20,15 @@ use crate::bench::{BenchError, Context, Measured};
 /// [`BenchError`] where there is no such topic, or nothing in it.
 pub(super) async fn catch_up(context: &Context<'_>) -> Result<Measured, BenchError> {
     let (options, target, topic) = (context.options, &context.target, context.topic()?);
-    let tail = filled(context, topic).await?;
-    let end = options.load.count.unwrap_or(tail);
-    if end > tail {
-        return Err(BenchError::Option(format!("--count {end}: {topic} has {tail} records")));
-    }
+    let kept = filled(context, topic).await?;
+    let count = kept.end - kept.start;
+    let range = match options.load.count {
+        Some(wanted) if wanted > count => {
+            return Err(BenchError::Option(format!("--count {wanted}: {topic} has {count} records")));
+        }
+        Some(wanted) => kept.start..kept.start + wanted,
+        None => kept,
+    };
     let meter = Arc::new(Meter::new("catchup", options.reach.threads));
     let reads = Arc::new(CatchUp::new(target, topic, options.load.format, options, Arc::clone(&meter))?);
     let again = options.load.duration;
@@ -31,10 +36,10 @@ pub(super) async fn catch_up(context: &Context<'_>) -> Result<Measured, BenchErr
     let progress = Progress::start(&[Arc::clone(&meter)], options);
     let mut readers = JoinSet::new();
     for reader in 0..options.reading.readers as usize {
-        let reads = Arc::clone(&reads);
+        let (reads, range) = (Arc::clone(&reads), range.clone());
         readers.spawn(async move {
             let mut whole = 0_u64;
-            while reads.pass(reader, end).await {
+            while reads.pass(reader, range.clone()).await {
                 whole += 1;
                 if again.is_none_or(|time| began.elapsed() >= time.0) {
                     return (whole, true);
@@ -47,9 +52,9 @@ pub(super) async fn catch_up(context: &Context<'_>) -> Result<Measured, BenchErr
     let outcomes = readers.join_all().await;
     drop(progress);
     let (passes, sound) = outcomes.iter().fold((0, true), |all, one| (all.0 + one.0, all.1 && one.1));
-    verdict
-        .check(sound, format!("offsets 0 to {} came dense and in order, {}", grouped(end - 1), plural(passes, "time")));
-    Ok(context.measured(vec![meter.part(began)], verdict, spent))
+    let (first, last) = (grouped(range.start), grouped(range.end - 1));
+    verdict.check(sound, format!("offsets {first} to {last} came dense and in order, {}", plural(passes, "time")));
+    Ok(context.measured(vec![meter.part(began, None)], verdict, spent))
 }
 
 /// Gets pages at random offsets of a topic.
@@ -58,9 +63,9 @@ pub(super) async fn catch_up(context: &Context<'_>) -> Result<Measured, BenchErr
 /// [`BenchError`] where there is no such topic, or nothing in it.
 pub(super) async fn get(context: &Context<'_>) -> Result<Measured, BenchError> {
     let (options, target, topic) = (context.options, &context.target, context.topic()?);
-    let tail = filled(context, topic).await?;
+    let kept = filled(context, topic).await?;
     let meter = Arc::new(Meter::new("get", options.reach.threads));
-    let pages = Arc::new(Pages::new(target, topic, options.limit(), tail, options, Arc::clone(&meter))?);
+    let pages = Arc::new(Pages::new(target, topic, options.limit(), kept, options, Arc::clone(&meter))?);
     let pace = Arc::new(Pace::start(Plan {
         warmup: options.load.warmup.0,
         measured: options.measured(),
@@ -78,10 +83,10 @@ pub(super) async fn get(context: &Context<'_>) -> Result<Measured, BenchError> {
     let spent = context.spent();
     connections.join_all().await;
     drop(progress);
-    let part = meter.part(pace.measure_from());
+    let part = meter.part(pace.measure_from(), options.lasting());
     let mut verdict = Verdict::default();
     let what = format!(
-        "{} of {} began where they were asked for and were dense",
+        "{} of at most {} began where they were asked for and were dense",
         plural(part.requests, "page"),
         pages.limit()
     );
@@ -89,10 +94,11 @@ pub(super) async fn get(context: &Context<'_>) -> Result<Measured, BenchError> {
     Ok(context.measured(vec![part], verdict, spent))
 }
 
-/// The tail of a topic that has something in it.
-async fn filled(context: &Context<'_>, topic: &str) -> Result<u64, BenchError> {
-    match context.target.tail(topic, context.options).await? {
-        0 => Err(BenchError::Option(format!("{topic} has no records: let append fill it first"))),
-        tail => Ok(tail),
+/// The offsets of a topic that has something in it.
+async fn filled(context: &Context<'_>, topic: &str) -> Result<Range<u64>, BenchError> {
+    let kept = context.target.kept(topic, context.options).await?;
+    if kept.is_empty() {
+        return Err(BenchError::Option(format!("{topic} has no records: let append fill it first")));
     }
+    Ok(kept)
 }

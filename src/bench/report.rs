@@ -1,6 +1,7 @@
 //! What a run has measured: a table for people, JSON for programs.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -25,6 +26,24 @@ pub(super) struct Report<'o> {
     /// Records of all parts: appended, delivered and read.
     server_cpu_seconds_per_million_records: Option<f64>,
     disk: Option<DiskFigures>,
+}
+
+/// Where the result goes as JSON.
+#[derive(Debug)]
+pub(super) enum Json {
+    /// Where the table would go.
+    Out,
+    File(File),
+}
+
+impl Json {
+    /// Opens what a path names; `-` is where the table would go.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") { Ok(Self::Out) } else { File::create(path).map(Self::File) }
+    }
 }
 
 /// Whether what came back is right.
@@ -77,18 +96,18 @@ impl<'o> Report<'o> {
     /// Writes the table, and the JSON where it was asked for. Where that is to be on `out` too, the table is not.
     ///
     /// # Errors
-    /// What the file system answers.
-    pub(super) fn write(&self, json: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
+    /// What the file system answers; the table is written before.
+    pub(super) fn write(&self, json: Option<&mut Json>, out: &mut dyn Write) -> io::Result<()> {
         let table = self.to_string();
         match json {
             None => out.write_all(table.as_bytes()),
-            Some(path) if path == Path::new("-") => {
+            Some(Json::Out) => {
                 io::stderr().write_all(table.as_bytes())?;
                 writeln!(out, "{}", serde_json::to_string_pretty(self)?)
             }
-            Some(path) => {
-                std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")?;
-                out.write_all(table.as_bytes())
+            Some(Json::File(file)) => {
+                out.write_all(table.as_bytes())?;
+                file.write_all((serde_json::to_string_pretty(self)? + "\n").as_bytes())
             }
         }
     }
@@ -238,7 +257,7 @@ mod tests {
         }
         let (client, server) = (Some(1.5), Some(3.0));
         Measured {
-            parts: vec![meter.part(from)],
+            parts: vec![meter.part(from, None)],
             verdict: Verdict::default(),
             client_cpu_seconds: client,
             server_cpu_seconds: server,
@@ -283,8 +302,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("result.json");
         let (mut table, mut json) = (Vec::new(), Vec::new());
-        report.write(Some(&path), &mut table).unwrap();
-        report.write(Some(Path::new("-")), &mut json).unwrap();
+        report.write(Some(&mut Json::at(&path).unwrap()), &mut table).unwrap();
+        report.write(Some(&mut Json::at(Path::new("-")).unwrap()), &mut json).unwrap();
+        assert!(Json::at(&folder.path().join("none/result.json")).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), json);
         assert!(table.starts_with(b"append: "));
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();

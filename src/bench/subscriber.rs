@@ -142,11 +142,17 @@ impl Subscriber {
                 }
             });
             following.arrived.fetch_add(arrived, Ordering::Relaxed);
-            following.meter.arrived(self.number, piece.len() as u64, &latencies, at);
+            following.meter.arrived(self.number, measured_part(piece.len(), latencies.len(), arrived), &latencies, at);
             latencies.clear();
         }
         (self.topic, self.seen)
     }
+}
+
+/// The bytes of a piece that count, where so many of the records that end in it are measured.
+fn measured_part(bytes: usize, measured: usize, arrived: u64) -> u64 {
+    let share = bytes as u128 * measured as u128 / u128::from(arrived.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 impl Seen {
@@ -198,6 +204,14 @@ mod tests {
             seen.end([0, 4].into_iter());
             assert_eq!((seen.lost, seen.doubled), (lost, doubled), "{numbers:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_in_the_warm_up_is_not_measured() {
+        assert_eq!(
+            [(500, 0, 5), (500, 2, 5), (500, 5, 5), (13, 0, 0)].map(|(b, m, a)| measured_part(b, m, a)),
+            [0, 200, 500, 0]
+        );
     }
 
     #[test]

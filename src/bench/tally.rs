@@ -174,13 +174,15 @@ impl Meter {
         sums
     }
 
-    /// The figures, for a time that began here and ended with the last success.
-    pub(super) fn part(&self, from: Instant) -> Part {
+    /// The figures, for a time that began here and ended with the last success, but not before it had lasted `least`: a server
+    /// that takes nothing any more is not the faster for it.
+    pub(super) fn part(&self, from: Instant, least: Option<Duration>) -> Part {
         let mut sum = Tally::new();
         for shard in &self.shards {
             sum.add(&shard.lock());
         }
-        let seconds = sum.ended.map_or(0.0, |ended| ended.saturating_duration_since(from).as_secs_f64());
+        let lasted = sum.ended.map_or(Duration::ZERO, |ended| ended.saturating_duration_since(from));
+        let seconds = lasted.max(least.unwrap_or_default()).as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         Part {
             name: self.name,
@@ -274,7 +276,9 @@ mod tests {
         }
         meter.arrived(3, 50, &[millis(20)], from + millis(2_000));
         meter.arrived(3, 7, &[], from + millis(9_000));
-        let part = meter.part(from);
+        let lasting = meter.part(from, Some(millis(4_200)));
+        assert!((lasting.seconds - 4.2).abs() < 1e-9 && (lasting.records_per_second - 5.0).abs() < 1e-9, "{lasting:?}");
+        let part = meter.part(from, Some(millis(1_000)));
         assert_eq!((part.requests, part.records, part.bytes), (10, 21, 1_057));
         assert!((part.seconds - 2.0).abs() < 1e-9 && (part.records_per_second - 10.5).abs() < 1e-9, "{part:?}");
         let latency = part.latency_us.unwrap();
@@ -292,12 +296,12 @@ mod tests {
         for status in [503, 429, 507, 503] {
             assert!(meter.failure(0, &Failure::Refused(&answer(status))));
         }
-        assert!(meter.part(Instant::now()).error_notes.is_empty());
+        assert!(meter.part(Instant::now(), None).error_notes.is_empty());
         for _ in 0..10 {
             assert!(!meter.failure(0, &Failure::Refused(&answer(500))));
         }
         assert!(!meter.failure(0, &Failure::Fault(&Fault::Timeout(Duration::from_secs(1)))));
-        let part = meter.part(Instant::now());
+        let part = meter.part(Instant::now(), None);
         let errors: Vec<_> = part.errors.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
         assert_eq!(errors, [("429", 1), ("500", 10), ("503", 2), ("507", 1), ("timeout", 1)]);
         assert_eq!((part.unexpected_errors, part.error_notes.len()), (11, 3));

@@ -1,6 +1,7 @@
 //! Where requests go: the server's address, its topics, and the requests that are made to them.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -115,10 +116,11 @@ impl Target {
         self.call("GET", &options.peer.stream_path, topic, options)?.with(ACCEPT, "text/event-stream")
     }
 
-    /// Makes a topic, unless the options make none. One that is there is as good.
+    /// Makes a topic, unless the options make none. One that is there is as good, where it is ours with the same backend.
     ///
     /// # Errors
-    /// [`BenchError::Refused`] for any other answer than success or a conflict.
+    /// [`BenchError::Refused`] for any other answer than success or a conflict; [`BenchError::Option`] where there is a topic
+    /// with another backend.
     pub(super) async fn create(&self, topic: &str, options: &Options) -> Result<(), BenchError> {
         let peer = &options.peer;
         if peer.create_path.is_empty() {
@@ -129,21 +131,55 @@ impl Target {
         let call = self.call(&peer.create_method, &peer.create_path, topic, options)?;
         let call = call.with(CONTENT_TYPE, "application/json")?;
         let (status, said) = self.once(&call, Bytes::from(body)).await?;
-        if (200..300).contains(&status) || status == 409 {
+        if (200..300).contains(&status) {
             return Ok(());
         }
+        if status == 409 {
+            return self.check_backend(topic, options).await;
+        }
         Err(BenchError::Refused { what: format!("the topic {topic} cannot be made"), status, said })
+    }
+
+    /// What is measured must be what the result says.
+    async fn check_backend(&self, topic: &str, options: &Options) -> Result<(), BenchError> {
+        if !options.is_ours() || options.peer.create_body.is_some() {
+            return Ok(());
+        }
+        let (status, said) = self.described(topic, options).await?;
+        let described: Value = serde_json::from_str(&said).unwrap_or_default();
+        match described["backend"].as_str() {
+            Some(backend) if backend == options.reach.backend => Ok(()),
+            Some(backend) => Err(BenchError::Option(format!(
+                "--backend {}: the topic {topic} is there, with the backend {backend}",
+                options.reach.backend
+            ))),
+            None => Err(BenchError::Refused { what: format!("the topic {topic} cannot be read"), status, said }),
+        }
+    }
+
+    /// The offsets of the records that a topic of ours has: from the earliest that is kept up to the tail.
+    ///
+    /// # Errors
+    /// [`BenchError::Refused`] where there is no such topic.
+    pub(super) async fn kept(&self, topic: &str, options: &Options) -> Result<Range<u64>, BenchError> {
+        let (status, said) = self.described(topic, options).await?;
+        let described: Value = serde_json::from_str(&said).unwrap_or_default();
+        match (described["earliest_offset"].as_u64(), described["tail_offset"].as_u64()) {
+            (Some(earliest), Some(tail)) => Ok(earliest..tail),
+            _ => Err(BenchError::Refused { what: format!("the topic {topic} cannot be read"), status, said }),
+        }
     }
 
     /// The tail of a topic of ours: how many records were ever appended.
     ///
     /// # Errors
-    /// [`BenchError::Refused`] where there is no such topic.
+    /// As [`Target::kept`].
     pub(super) async fn tail(&self, topic: &str, options: &Options) -> Result<u64, BenchError> {
-        let call = self.call("GET", "/v1/topics/{topic}", topic, options)?;
-        let (status, said) = self.once(&call, Bytes::new()).await?;
-        let tail = serde_json::from_str::<Value>(&said).ok().and_then(|described| described["tail_offset"].as_u64());
-        tail.ok_or_else(|| BenchError::Refused { what: format!("the topic {topic} cannot be read"), status, said })
+        Ok(self.kept(topic, options).await?.end)
+    }
+
+    async fn described(&self, topic: &str, options: &Options) -> Result<(u16, String), BenchError> {
+        self.once(&self.call("GET", "/v1/topics/{topic}", topic, options)?, Bytes::new()).await
     }
 
     /// One request on a connection of its own: its status, and its answer's text.

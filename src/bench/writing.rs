@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Measured, BenchError> {
     let topics = names.iter().map(|name| Appended::new(name, target, &shape, options)).collect::<Result<_, _>>()?;
     let subscribers = if options.workload == Workload::Append { 0 } else { options.subscribers() };
     let opened = subscribe(target, &names, options, subscribers).await?;
-    let beside = Beside::new(context, &names[0], tails[0])?;
+    let beside = Beside::new(context, &names[0]).await?;
 
     let meter = |name| Arc::new(Meter::new(name, options.reach.threads));
     let (appends, deliveries) = (meter("append"), meter("deliver"));
@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Measured, BenchError> {
 
     let awaited = topics_of.iter().flat_map(|topic| used.iter().map(move |writer| writer[*topic])).sum();
     wait_for_arrivals(&following, awaited, options.reading.patience.0).await;
-    let parts = meters.iter().map(|meter| meter.part(measure_from)).collect();
+    let parts = meters.iter().map(|meter| meter.part(measure_from, options.lasting())).collect();
     let mut measured = context.measured(parts, Verdict::default(), spent);
     following.stop.cancel();
     drop(progress);
@@ -179,16 +179,25 @@ async fn judge_tails(
         return;
     }
     let stored: u64 = appending.topics.iter().map(Appended::stored).sum();
-    let mut sound = stored > 0;
+    let (mut sound, mut moved) = (stored > 0, 0);
     for ((name, before), topic) in names.iter().zip(tails).zip(&appending.topics) {
         let (least, most) = (before + topic.stored(), before + topic.stored() + topic.unsure());
         match settled_tail(context, name, least).await {
-            Ok(tail) => sound &= (least..=most).contains(&tail),
+            Ok(tail) => {
+                sound &= (least..=most).contains(&tail);
+                moved += tail.saturating_sub(*before);
+            }
             Err(error) => return verdict.check(false, format!("what is stored cannot be looked at: {error}")),
         }
     }
-    let (stored, topics) = (grouped(stored), plural(names.len() as u64, "topic"));
-    verdict.check(sound, format!("{stored} records were acknowledged, and the tails of {topics} moved by as many"));
+    let topics = plural(names.len() as u64, "topic");
+    let how = match moved {
+        _ if sound => "as many".to_owned(),
+        more if more > stored => format!("{}: does somebody else append to them?", grouped(more)),
+        fewer => grouped(fewer),
+    };
+    let stored = grouped(stored);
+    verdict.check(sound, format!("{stored} records were acknowledged, and the tails of {topics} moved by {how}"));
 }
 
 /// The tail of a topic, which is given a while to come so far: what is only accepted can be read a moment later.
@@ -212,7 +221,7 @@ struct Beside {
 
 impl Beside {
     /// What the workload reads beside, if it does.
-    fn new(context: &Context<'_>, topic: &str, tail: u64) -> Result<Option<Self>, BenchError> {
+    async fn new(context: &Context<'_>, topic: &str) -> Result<Option<Self>, BenchError> {
         let (options, target) = (context.options, &context.target);
         if options.workload != Workload::Mixed {
             return Ok(None);
@@ -220,11 +229,12 @@ impl Beside {
         if !options.is_ours() {
             return Err(BenchError::Option("mixed reads in our own way: it is not for another server".to_owned()));
         }
+        let kept = target.kept(topic, options).await?;
         let meters = ["catchup", "get"].map(|name| Arc::new(Meter::new(name, options.reach.threads)));
         let [catch_up, get] = meters.clone();
         Ok(Some(Self {
             catch_ups: Arc::new(CatchUp::new(target, topic, Format::Ndjson, options, catch_up)?),
-            pages: Arc::new(Pages::new(target, topic, options.limit(), tail, options, get)?),
+            pages: Arc::new(Pages::new(target, topic, options.limit(), kept, options, get)?),
             meters,
         }))
     }
@@ -259,10 +269,11 @@ impl Beside {
         let (reads, pages) = (self.catch_ups, Arc::clone(&self.pages));
         spawn(Box::pin(async move {
             loop {
-                match pages.tail() {
-                    0 => tokio::time::sleep(TAIL_EVERY).await,
-                    tail if !reads.pass(0, tail).await => return,
-                    _ => {}
+                let kept = pages.kept();
+                if kept.is_empty() {
+                    tokio::time::sleep(TAIL_EVERY).await;
+                } else if !reads.pass(0, kept).await {
+                    return;
                 }
             }
         }));

@@ -233,7 +233,23 @@ impl Chunk {
 
     /// Bytes of memory that the chunk's text holds on to when nobody shares it.
     pub fn bytes(&self) -> usize {
-        self.values.bytes() + 4 * self.values.len() + std::mem::size_of::<Self>()
+        let times =
+            if matches!(self.times, Times::Each { .. }) { std::mem::size_of::<Timestamp>() * self.len() } else { 0 };
+        self.values.bytes() + 4 * self.values.len() + times + std::mem::size_of::<Self>()
+    }
+
+    /// The records of chunks that follow each other, in one; none where there are no chunks. Those past 4 GiB of text stay as
+    /// they are.
+    pub(crate) fn joined(mut chunks: Vec<Self>) -> Vec<Self> {
+        if chunks.len() < 2 {
+            return chunks;
+        }
+        let Some(values) = Values::joined(chunks.iter().map(|chunk| chunk.values.clone()).collect()) else {
+            return chunks;
+        };
+        let times = chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.time(index))).collect();
+        let first = chunks.swap_remove(0).first;
+        vec![Self { first, times: Times::Each { times, from: 0 }, values }]
     }
 
     /// The same records in a text of their own.

@@ -37,6 +37,8 @@ pub struct Config {
     pub max_record_bytes: u64,
     /// Memory for recent records, in bytes. From 1 byte, default 256 MiB.
     pub tail_bytes: u64,
+    /// How much of that committed records may keep while nobody else needs it, in bytes. From 0, default all of it.
+    pub recent_bytes: u64,
     /// Bodies in work at a time, in bytes. From 1 byte, default 256 MiB.
     pub max_inflight_bytes: u64,
     /// The log on disk, in bytes: past it appends wait. From 64 KiB, default 4 GiB.
@@ -111,6 +113,7 @@ impl Default for Config {
             max_batch_records: 1_000_000,
             max_record_bytes: 8 * MIB,
             tail_bytes: 256 * MIB,
+            recent_bytes: 256 * MIB,
             max_inflight_bytes: 256 * MIB,
             wal_max_bytes: 4 * GIB,
             wal_target_bytes: 512 * MIB,
@@ -147,6 +150,7 @@ impl Config {
         let size = |given: Option<ByteSize>, default: u64| given.map_or(default, ByteSize::bytes);
         let wal_max_bytes = size(options.wal_max_bytes, default.wal_max_bytes);
         let wal_target_bytes = size(options.wal_target_bytes, default.wal_target_bytes.min(wal_max_bytes / 2));
+        let tail_bytes = size(options.tail_bytes, default.tail_bytes);
         let segment = default.wal_segment_bytes.min(wal_target_bytes / 8).max(4 * KIB);
         let config = Self {
             listen: options.listen.unwrap_or(default.listen),
@@ -154,7 +158,8 @@ impl Config {
             max_body_bytes: size(options.max_body_bytes, default.max_body_bytes),
             max_batch_records: options.max_batch_records.unwrap_or(default.max_batch_records),
             max_record_bytes: size(options.max_record_bytes, default.max_record_bytes),
-            tail_bytes: size(options.tail_bytes, default.tail_bytes),
+            tail_bytes,
+            recent_bytes: size(options.recent_bytes, tail_bytes),
             max_inflight_bytes: size(options.max_inflight_bytes, default.max_inflight_bytes),
             wal_max_bytes,
             wal_target_bytes,
@@ -188,6 +193,7 @@ impl Config {
             ("--max-batch-records", self.max_batch_records, 1, 100_000_000),
             ("--max-record-bytes", self.max_record_bytes, 1, GIB),
             ("--tail-bytes", self.tail_bytes, 1, SIZE_MAX),
+            ("--recent-bytes", self.recent_bytes, 0, SIZE_MAX),
             ("--max-inflight-bytes", self.max_inflight_bytes, 1, SIZE_MAX),
             ("--wal-max-bytes", self.wal_max_bytes, 64 * KIB, SIZE_MAX),
             ("--wal-target-bytes", self.wal_target_bytes, 4 * KIB, self.wal_max_bytes),

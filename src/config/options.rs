@@ -29,6 +29,10 @@ pub struct Options {
     /// Memory for recent records in bytes; past it appends wait 2 s, then get 503 [default: 256MiB]
     #[arg(long, env = "PERSISTING_TAIL_BYTES", value_name = "BYTES")]
     pub tail_bytes: Option<ByteSize>,
+    /// Part of --tail-bytes that committed records may keep for a minute while nobody else needs it, for readers close
+    /// behind [default: 256MiB, at most --tail-bytes]
+    #[arg(long, env = "PERSISTING_RECENT_BYTES", value_name = "BYTES")]
+    pub recent_bytes: Option<ByteSize>,
     /// Bytes of appends in work at a time; past it appends wait 2 s, then get 503 [default: 256MiB]
     #[arg(long, env = "PERSISTING_MAX_INFLIGHT_BYTES", value_name = "BYTES")]
     pub max_inflight_bytes: Option<ByteSize>,
@@ -111,6 +115,7 @@ impl Options {
             max_batch_records: self.max_batch_records.or(other.max_batch_records),
             max_record_bytes: self.max_record_bytes.or(other.max_record_bytes),
             tail_bytes: self.tail_bytes.or(other.tail_bytes),
+            recent_bytes: self.recent_bytes.or(other.recent_bytes),
             max_inflight_bytes: self.max_inflight_bytes.or(other.max_inflight_bytes),
             wal_max_bytes: self.wal_max_bytes.or(other.wal_max_bytes),
             wal_target_bytes: self.wal_target_bytes.or(other.wal_target_bytes),

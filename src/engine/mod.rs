@@ -52,6 +52,8 @@ pub struct EngineOptions {
     pub auto_create: bool,
     /// The Tail's budget.
     pub tail_bytes: u64,
+    /// How much of it committed records may keep while nobody needs it.
+    pub recent_bytes: u64,
     /// The budget of all memory topics.
     pub memory_limit_bytes: u64,
     /// The log's bound.

@@ -135,7 +135,7 @@ fn assemble(
 ) -> Result<Arc<Core>, StartError> {
     let queue = Arc::new(CommitQueue::default());
     let tail = Budget::new(options.tail_bytes);
-    let admission = Arc::new(Admission::new(tail, options.wal_bytes_max, Arc::clone(&queue)));
+    let admission = Arc::new(Admission::new(tail, options.recent_bytes, options.wal_bytes_max, Arc::clone(&queue)));
     let layered = LayeredServices {
         wal: Arc::clone(&log),
         tables: Arc::clone(&parts.tables),

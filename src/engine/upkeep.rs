@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
@@ -62,6 +62,7 @@ impl Core {
         });
         self.every("retention", RETENTION_EVERY, |core| async move { core.enforce_retention().await });
         self.every("remains", RELEASE_EVERY, |core| async move { core.clear_remains().await });
+        self.every("recent", DISK_EVERY, |core| async move { core.admission.recent().expire(Instant::now()) });
         self.every("disk", DISK_EVERY, |core| async move { core.look_at_disk().await });
         self.every("reopening", REOPEN_EVERY, |core| async move { core.reopen().await });
         let core = Arc::clone(self);
@@ -339,6 +340,7 @@ impl Core {
         let metrics = &self.services.metrics;
         metrics.wal_bytes.set(gauge(self.wal.bytes()));
         metrics.tail_bytes.set(gauge(self.admission.tail().used()));
+        metrics.recent_bytes.set(gauge(self.admission.recent().bytes()));
         let (mut shown, mut degraded) = (Vec::new(), 0);
         let mut counts: HashMap<String, i64> =
             self.services.registry.names().into_iter().map(|name| (name, 0)).collect();

@@ -55,8 +55,8 @@ impl TopicTable {
     /// No topic yet.
     pub fn new(cap: usize) -> Self {
         let families = [
-            family("topic_records_total", "Records appended to the topic."),
-            family("topic_bytes_total", "Bytes of records appended to the topic."),
+            family("topic_records_total", "Records appended to the topic since the start of the server."),
+            family("topic_bytes_total", "Bytes of records appended to the topic since the start of the server."),
             family("topic_tail_offset", "The offset past the topic's last readable record."),
             family("topic_committed_offset", "The offset past the topic's last committed record."),
             family("topic_fragments", "Fragments of the topic's dataset."),

@@ -6,6 +6,7 @@ mod budget;
 #[cfg(test)]
 mod budget_tests;
 mod levels;
+mod recent;
 mod rounds;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use crate::model::{Offset, Timestamp};
 pub(crate) use budget::Waiting;
 pub use budget::{Budget, BudgetFull, Reservation};
 pub use levels::{Ending, Levels, LevelsWatch};
+pub(crate) use recent::Recent;
 
 /// Chunks that are taken for a commit under one hold of the lock.
 const FRONT_AT_ONCE: usize = 1_024;
@@ -82,6 +84,11 @@ impl Tail {
     /// Where the tail begins; none where it is empty.
     pub fn first(&self) -> Option<Offset> {
         self.inner.lock().chunks.front().map(|held| held.chunk.first())
+    }
+
+    /// Where it ends; none where it is empty.
+    pub(crate) fn next(&self) -> Option<Offset> {
+        self.inner.lock().chunks.back().map(|held| held.chunk.next())
     }
 
     /// What the tail holds.
@@ -190,6 +197,11 @@ impl Tail {
 
     /// Lets go of everything before `until`; a chunk that reaches over it is cut.
     pub fn evict(&self, until: Offset) {
+        drop(self.take_before(until));
+    }
+
+    /// The same; the whole chunks that have left, their memory given back.
+    pub(crate) fn take_before(&self, until: Offset) -> Vec<Chunk> {
         let mut inner = self.inner.lock();
         let count = inner.chunks.partition_point(|held| held.chunk.next() <= until);
         // Those who append wait for the lock: what goes is parted from the rest at once, and counted when nobody waits.
@@ -220,7 +232,7 @@ impl Tail {
         inner.bytes = inner.bytes.saturating_sub(bytes);
         inner.text = inner.text.saturating_sub(text);
         drop(inner);
-        drop(gone);
+        gone.into_iter().map(|held| held.chunk).collect()
     }
 
     /// How many bytes of memory the tail holds.

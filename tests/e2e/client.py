@@ -20,6 +20,7 @@ from persisting_client.api.cursors import delete_cursor, get_cursor, list_cursor
 from persisting_client.api.maintenance import close_topic, flush_topic, get_count, get_stats  # noqa: E402
 from persisting_client.api.records import append_records, get_record, read_records  # noqa: E402
 from persisting_client.api.schemas import get_schema, list_schemas  # noqa: E402
+from persisting_client.api.search import create_index, list_indexes  # noqa: E402
 from persisting_client.api.server import get_metrics, get_readiness, get_version  # noqa: E402
 from persisting_client.api.stream import stream_records  # noqa: E402
 from persisting_client.api.topics import (  # noqa: E402
@@ -43,6 +44,11 @@ from persisting_client.models import (  # noqa: E402
     ErrorCode,
     Field,
     Flushed,
+    Index,
+    IndexList,
+    IndexParams,
+    IndexRequest,
+    IndexType,
     Page,
     Problem,
     Readiness,
@@ -237,6 +243,20 @@ def check_schemas(client: Client, backend: Backend, topic: str) -> None:
     print(f"{backend.name}: has {len(schemas)} schema versions")
 
 
+def check_indexes(client: Client, backend: Backend, topic: str) -> None:
+    """An index is made with one parameter of its kind, and the others are the server's."""
+    body = IndexRequest(column="name", type_=IndexType.INVERTED, name="words", params=IndexParams(stem=True))
+    answer = create_index.sync_detailed(topic, client=client, body=body)
+    if not backend.capabilities.vector_search:
+        refused(answer, 400, ErrorCode.UNSUPPORTED_BY_BACKEND)
+        return
+    typed(answer, 202, Index)
+    (index,) = typed(list_indexes.sync_detailed(topic, client=client), 200, IndexList).indexes
+    seen = (index.name, index.type_, index.params.stem, index.params.lower_case)
+    assert seen == ("words", IndexType.INVERTED, True, True), f"the index is {index}"
+    print(f"{backend.name}: made an index")
+
+
 def check_cursors(client: Client, backend: str, topic: str) -> None:
     """A named position is set, read from, moved from where it is expected, and forgotten."""
 
@@ -318,6 +338,7 @@ def main() -> None:
             check_read(client, backend.name, topic)
             check_figures(client, backend, topic)
             check_schemas(client, backend, topic)
+            check_indexes(client, backend, topic)
             check_cursors(client, backend.name, topic)
             check_close(client, backend.name, topic)
         check_list_and_delete(client, prefix, topics)

@@ -157,6 +157,34 @@ fn every_reference_leads_somewhere() {
     }
 }
 
+/// The keys that are there without a value: what a comma in a bare text makes of the rest of it.
+fn keys_without_a_value<'d>(value: &'d Value, found: &mut Vec<&'d str>) {
+    for (key, member) in members(value) {
+        match key {
+            // Here anything stands, and is no part of the description.
+            "example" | "examples" | "enum" | "const" | "default" => {}
+            _ if member.is_null() => found.push(key),
+            _ => keys_without_a_value(member, found),
+        }
+    }
+    items(value).for_each(|item| keys_without_a_value(item, found));
+}
+
+#[test]
+fn every_key_has_a_value() {
+    let (document, mut found) = (Document::read(), Vec::new());
+    keys_without_a_value(&document.0, &mut found);
+    assert_eq!(found, Vec::<&str>::new());
+}
+
+/// Generated clients send defaults, and parameters of another kind of index are refused.
+#[test]
+fn parameters_of_indexes_have_no_defaults() {
+    let document = Document::read();
+    let parameters = members(&document.0["components"]["schemas"]["IndexParams"]["properties"]);
+    assert!(parameters.filter(|(_, parameter)| !parameter["default"].is_null()).next().is_none());
+}
+
 #[test]
 fn operations_that_are_served_have_an_answer() {
     let document = Document::read();

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::backend::StorageError;
 use crate::backend::layered::CommitQueue;
 use crate::model::ErrorCode;
-use crate::tail::{Budget, Reservation, Waiting};
+use crate::tail::{Budget, BudgetFull, Recent, Reservation, Waiting};
 use crate::wal::Wal;
 
 /// How long an append waits for room before it is refused.
@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Admission {
     tail: Arc<Budget>,
+    recent: Arc<Recent>,
     wal_bytes_max: u64,
     disk_at_floor: AtomicBool,
     log_freed: Notify,
@@ -28,10 +29,12 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Admission within these bounds.
-    pub(crate) fn new(tail: Arc<Budget>, wal_bytes_max: u64, queue: Arc<CommitQueue>) -> Self {
+    /// Admission within these bounds; committed records keep `recent_bytes` of the tail's at most while nobody needs it.
+    pub(crate) fn new(tail: Arc<Budget>, recent_bytes: u64, wal_bytes_max: u64, queue: Arc<CommitQueue>) -> Self {
+        let recent = Arc::new(Recent::new(Arc::clone(&tail), recent_bytes));
         Self {
             tail,
+            recent,
             wal_bytes_max,
             disk_at_floor: AtomicBool::new(false),
             log_freed: Notify::new(),
@@ -65,6 +68,11 @@ impl Admission {
         &self.tail
     }
 
+    /// Committed records that are still in memory.
+    pub(crate) fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
+    }
+
     /// Lets a batch in, or refuses it after [`PATIENCE`].
     ///
     /// # Errors
@@ -79,14 +87,16 @@ impl Admission {
             }
             self.wait_for_log(bytes, wal).await?;
         }
-        if let Ok(reservation) = self.tail.try_reserve(bytes) {
-            return Ok(reservation);
-        }
-        self.queue.wake();
-        self.tail
-            .reserve(bytes, PATIENCE)
-            .await
-            .map_err(|full| StorageError::Full { code: ErrorCode::Overloaded, limit: full.limit })
+        let reservation = match self.tail.try_reserve(bytes) {
+            Ok(reservation) => reservation,
+            Err(_) => {
+                self.queue.wake();
+                let full = |full: BudgetFull| StorageError::Full { code: ErrorCode::Overloaded, limit: full.limit };
+                self.tail.reserve(bytes, PATIENCE).await.map_err(full)?
+            }
+        };
+        self.recent.make_room();
+        Ok(reservation)
     }
 
     async fn wait_for_log(&self, bytes: u64, wal: &dyn Wal) -> Result<(), StorageError> {

@@ -9,6 +9,7 @@ impl Lane {
     /// Gives up what lies before the earliest offset: whole fragments at once.
     pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
         let levels = self.levels.now();
+        self.kept.evict(levels.earliest);
         self.store_as(|settings| settings.expired = levels.earliest);
         if levels.committed == Offset::ZERO || levels.ending.is_some() {
             return Ok(());

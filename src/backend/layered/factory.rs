@@ -103,7 +103,14 @@ async fn open(
     let replayed = std::mem::take(&mut topic.replayed);
     let tables = Arc::clone(&services.tables);
     let is_settled = with_wal || topic.is_settled;
-    let lane = Arc::new(Lane::new(&topic, place, tables, Arc::clone(&services.queue), is_settled));
+    let lane = Arc::new(Lane::new(
+        &topic,
+        place,
+        tables,
+        Arc::clone(&services.queue),
+        services.admission.recent(),
+        is_settled,
+    ));
     configure(&lane, &topic.options, default_ack);
     let mut last_time = None;
     for chunk in replayed {
@@ -128,7 +135,8 @@ async fn open(
 /// Makes the dataset of a topic that declares its columns.
 async fn prepare(services: &LayeredServices, topic: &OpenTopic) -> Result<(), StorageError> {
     let (Some(place), true) = (topic.place.clone(), topic.schema.load().is_some()) else { return Ok(()) };
-    let lane = Lane::new(topic, place, Arc::clone(&services.tables), Arc::clone(&services.queue), topic.is_settled);
+    let (tables, queue) = (Arc::clone(&services.tables), Arc::clone(&services.queue));
+    let lane = Lane::new(topic, place, tables, queue, services.admission.recent(), topic.is_settled);
     lane.store_as(|settings| settings.compression = Arc::new(compression::of(&topic.options)));
     lane.create_table().await
 }

@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::backend::layered::kept::Kept;
 use crate::backend::layered::pace::{Due, FAILURES_MAX, Pace};
 use crate::backend::layered::{CommitQueue, storage_error};
 use crate::backend::{OpenTopic, SchemaCell, StorageError};
+use crate::codec::Chunk;
 use crate::model::{ErrorCode, Offset, Timestamp, TopicId, TopicName};
 use crate::table::{Table, TableError, TablePlace, TableSettings, Tables};
-use crate::tail::{Levels, LevelsWatch, Tail};
+use crate::tail::{Levels, LevelsWatch, Recent, Tail};
 
 /// The most text that one commit takes (at least one chunk).
 const COMMIT_BYTES: usize = 64 << 20;
@@ -28,6 +30,7 @@ pub struct Lane {
     settings: Mutex<TableSettings>,
     pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
+    pub(super) kept: Kept,
     /// See [`Lane::adoptions`].
     pub(super) adoptions: AtomicU64,
     pub(super) levels: LevelsWatch,
@@ -64,6 +67,7 @@ impl Lane {
         place: TablePlace,
         tables: Arc<dyn Tables>,
         queue: Arc<CommitQueue>,
+        recent: Arc<Recent>,
         is_settled: bool,
     ) -> Self {
         let mut levels = Levels::at(topic.earliest, topic.committed);
@@ -77,6 +81,7 @@ impl Lane {
             settings: Mutex::default(),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
+            kept: Kept::of(recent),
             adoptions: AtomicU64::new(0),
             levels: LevelsWatch::new(levels),
             queue,
@@ -190,18 +195,18 @@ impl Lane {
             let reason = format!("it ends at offset {next}, but the topic at {}", levels.durable);
             return Err(TableError::Foreign { reason });
         }
-        self.adopt(next);
+        drop(self.adopt(next));
         Ok(())
     }
 
-    /// Everything before `next` is committed.
-    fn adopt(&self, next: Offset) {
+    /// Everything before `next` is committed; what leaves the tail with that.
+    fn adopt(&self, next: Offset) -> Vec<Chunk> {
         self.levels.change(|levels| {
             levels.committed = levels.committed.max(next);
             levels.durable = levels.durable.max(next);
             self.settle_readable(levels);
         });
-        self.tail.evict(next);
+        self.tail.take_before(next)
     }
 
     /// Fragments of the dataset as far as it is known: none before it is opened.
@@ -310,13 +315,13 @@ impl Lane {
             return Ok(false);
         }
         let table = self.open_table().await?;
-        self.adopt(table.head().next);
+        drop(self.adopt(table.head().next));
         let chunks = self.tail.front(self.levels.now().durable, COMMIT_BYTES);
         if chunks.is_empty() {
             return Ok(false);
         }
         let head = table.append(&self.columns(), chunks).await?;
-        self.adopt(head.next);
+        self.keep(self.adopt(head.next)).await;
         Ok(true)
     }
 
@@ -339,6 +344,7 @@ impl Lane {
     /// Waits until no commit runs; none starts any more once the topic has ended.
     pub(crate) async fn quiesce(&self) {
         drop(self.writing.lock().await);
+        self.kept.evict(Offset::MAX);
         self.queue.remove(self.id);
     }
 }

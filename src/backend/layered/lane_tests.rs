@@ -13,6 +13,7 @@ use crate::codec::Values;
 use crate::model::{TopicId, TopicName};
 use crate::table::model::ModelTables;
 use crate::table::{Table, TablePlace, Tables};
+use crate::tail::{Budget, Recent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,7 +32,8 @@ fn lane(tables: Arc<dyn Tables>) -> Arc<Lane> {
         closed: false,
     };
     let place = TablePlace { dataset: PathBuf::from("t.lance"), link: PathBuf::from("t") };
-    let lane = Arc::new(Lane::new(&topic, place, tables, Arc::default(), true));
+    let lane =
+        Arc::new(Lane::new(&topic, place, tables, Arc::default(), Arc::new(Recent::new(Budget::new(0), 0)), true));
     lane.configure(1, u64::MAX, false);
     let values = Values::from_text(Bytes::from_static(b"{}\n")).unwrap();
     assert!(lane.publish(Chunk::new(Offset::ZERO, Timestamp::default(), values), Reservation::none()));

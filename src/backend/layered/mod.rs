@@ -6,6 +6,7 @@ mod compression;
 mod expiry;
 mod factory;
 mod indexes;
+mod kept;
 mod lane;
 #[cfg(test)]
 mod lane_tests;

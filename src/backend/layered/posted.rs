@@ -134,6 +134,7 @@ impl Lane {
     pub(crate) fn adopt_schema(&self, _still: &Still<'_>, schema: Arc<VersionedSchema>, tail: Rewritten) {
         self.adoptions.fetch_add(1, Ordering::AcqRel);
         self.tail.rewrite(&tail.0);
+        self.kept.evict(Offset::MAX);
         self.schema.store(Some(schema));
         self.adoptions.fetch_add(1, Ordering::AcqRel);
     }

@@ -25,8 +25,12 @@ impl Layered {
         if offset >= levels.readable || limit == 0 {
             return Ok(Vec::new());
         }
-        // The tail first: it lets go only of what the published table holds.
-        if let Some(chunks) = self.lane.tail().read(offset, levels.readable, limit, bytes) {
+        // Of what is in the table, some columns are read with less effort than the whole text.
+        let in_memory = match fields {
+            None => self.lane.in_memory(offset, levels.readable, limit, bytes),
+            Some(_) => self.lane.tail().read(offset, levels.readable, limit, bytes),
+        };
+        if let Some(chunks) = in_memory {
             return Ok(chunks.into_iter().map(Chunk::printed).collect());
         }
         let chunks = self.read_table(fields, offset, limit, bytes).await?;

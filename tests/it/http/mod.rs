@@ -26,6 +26,7 @@ mod phases;
 mod quarantine;
 mod races;
 mod read;
+mod recent;
 mod refusals;
 mod registry;
 mod registry_times;

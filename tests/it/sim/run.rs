@@ -110,6 +110,8 @@ impl Schedule {
             storage_roots: Vec::new(),
             auto_create: false,
             tail_bytes: 8 << 20,
+            // Committed records are read from the dataset by some, from memory by others.
+            recent_bytes: if self.seed.is_multiple_of(3) { 8 << 20 } else { 0 },
             memory_limit_bytes: 1 << 20,
             wal_bytes_max: 64 << 20,
             wal_target_bytes: [1_500, 4_000, 1 << 20][random.below(3)],

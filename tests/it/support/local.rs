@@ -67,6 +67,8 @@ impl Setup {
             storage_roots: Vec::new(),
             auto_create: false,
             tail_bytes: 256 * mib,
+            // What is flushed is read from the dataset.
+            recent_bytes: 0,
             memory_limit_bytes: 1024 * mib,
             wal_bytes_max: 4096 * mib,
             wal_target_bytes: 512 * mib,
