@@ -3,7 +3,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::catalog::DatasetPlace;
+use crate::io::SCRATCH_FOLDER;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
+use crate::table::TablePlace;
 
 /// The longest name of a folder, as of Linux's file systems.
 const NAME_BYTES_MAX: usize = 255;
@@ -43,6 +45,11 @@ impl Places {
             None => (self.data_dir.join(Self::DATASETS), self.data_dir.join(Self::TOPICS)),
             Some(folder) => {
                 let folder = self.resolve(folder)?;
+                if TablePlace::is_foreign(&folder.join(format!("{name}.lance"))) {
+                    let detail =
+                        format!("In \"storage_path\" there is something else already under the name \"{name}.lance\".");
+                    return Err(Problem::new(ErrorCode::InvalidBody, detail));
+                }
                 (folder.clone(), folder)
             }
         };
@@ -86,7 +93,7 @@ impl Places {
         }
         let folder = rest.into_iter().rev().fold(resolved, |folder, name| folder.join(name));
         let inside = std::iter::once(&self.data_dir).chain(&self.roots).find_map(|root| folder.strip_prefix(root).ok());
-        let own = [Self::WAL, Self::DATASETS, Self::TOPICS].map(|name| self.data_dir.join(name));
+        let own = [Self::WAL, Self::DATASETS, Self::TOPICS, SCRATCH_FOLDER].map(|name| self.data_dir.join(name));
         let inside = inside.filter(|_| !own.iter().any(|own| folder.starts_with(own)));
         let Some(inside) = inside else { return Err(refuse(WHERE)) };
         // What lies in a dataset goes when its topic is deleted.
@@ -127,6 +134,8 @@ mod tests {
             "datasets",
             "datasets/x",
             "topics",
+            "scratch",
+            "scratch/x",
             "a/0.lance",
             "a/0.lance/b",
             "/etc",
@@ -143,5 +152,22 @@ mod tests {
             assert!(places.resolve(bad).is_err(), "{bad}");
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());
+    }
+
+    #[test]
+    fn what_is_somebody_elses_stays_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().canonicalize().unwrap();
+        let mine = data.join("mine");
+        std::fs::create_dir_all(mine.join("folder.lance")).unwrap();
+        std::fs::write(mine.join("file.lance"), b"x").unwrap();
+        std::os::unix::fs::symlink("elsewhere.lance", mine.join("link.lance")).unwrap();
+        std::os::unix::fs::symlink(format!("{}.lance", TopicId::fresh()), mine.join("old.lance")).unwrap();
+        let places = Places::new(data, vec![]);
+        let of = |name: &str| places.of(TopicId::fresh(), &TopicName::parse(name).unwrap(), Some("mine"));
+        for taken in ["folder", "file", "link"] {
+            assert_eq!(of(taken).unwrap_err().code, ErrorCode::InvalidBody, "{taken}");
+        }
+        assert!(of("old").is_ok() && of("new").is_ok());
     }
 }

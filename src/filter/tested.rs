@@ -137,7 +137,7 @@ impl Tested<'_> {
                 Ok(compared(column.clone(), operator, ScalarValue::LargeUtf8(Some(text.clone()))))
             }
             (Tested::Text { .. }, _) => Err(values::wrong(literal, "a string")),
-            (Tested::Plain(column, plain), _) => Ok(compared(column.clone(), operator, plain.read(literal)?)),
+            (Tested::Plain(column, plain), _) => plain.compare(column.clone(), operator, literal),
         }
     }
 
@@ -169,8 +169,8 @@ impl Tested<'_> {
                 Ok(listed(column.clone(), texts.collect(), negated))
             }
             Tested::Plain(column, plain) => {
-                let values = given().map(|literal| plain.read(literal)).collect::<Result<_, _>>()?;
-                Ok(listed(column.clone(), values, negated))
+                let values = given().map(|literal| plain.equals(literal)).collect::<Result<Vec<_>, _>>()?;
+                Ok(listed(column.clone(), values.into_iter().flatten().collect(), negated))
             }
             Tested::List { .. } | Tested::Opaque(..) | Tested::Missing => Ok(never()),
         }

@@ -119,6 +119,13 @@ fn comparisons_are_exact_for_each_type() {
         ("_offset >= 14", &[4, 5]),
         ("_timestamp <= '1970-01-01T00:00:01Z'", &[0, 1]),
         ("_timestamp IN ('1970-01-01T00:00:05Z')", &[5]),
+        // Finer than a column holds: between two moments.
+        ("_timestamp > '1970-01-01T00:00:01.0000000009Z' AND _timestamp < '1970-01-01T00:00:03.0000001Z'", &[2, 3]),
+        ("_timestamp >= '1970-01-01T00:00:01.0000001Z' AND _timestamp <= '1970-01-01T00:00:02.9999999Z'", &[2]),
+        ("_timestamp BETWEEN '1970-01-01T00:00:00.9999999Z' AND '1970-01-01T00:00:01.0000001Z'", &[1]),
+        ("_timestamp = '1970-01-01T00:00:01.0000001Z'", &[]),
+        ("_timestamp != '1970-01-01T00:00:01.0000001Z' AND _timestamp <= '1970-01-01T00:00:01Z'", &[0, 1]),
+        ("_timestamp IN ('1970-01-01T00:00:05Z', '1970-01-01T00:00:01.0000001Z')", &[5]),
     ];
     for (text, expected) in cases {
         assert_eq!(passing(text), *expected, "{text}");

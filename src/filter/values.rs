@@ -5,9 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use datafusion::arrow::array::{LargeStringArray, Scalar};
 use datafusion::arrow::compute::like;
 use datafusion::common::ScalarValue;
+use datafusion::prelude::Expr;
 
 use super::ast::{Literal, Value};
-use super::compare::{NumberColumn, Numbers, never};
+use super::compare::{NumberColumn, Numbers, compared, known, never};
+use super::lex::Operator;
 use super::{Fault, fault, refused};
 use crate::codec::columns::UTC;
 use crate::codec::encode::calendar::read_date;
@@ -47,8 +49,32 @@ impl Plain {
         }
     }
 
+    /// A test of a column; a time between two moments that the column can have is compared as what it is.
+    pub(super) fn compare(self, column: Expr, operator: Operator, literal: &Literal) -> Result<Expr, Fault> {
+        let Some(below) = self.between(literal) else { return Ok(compared(column, operator, self.read(literal)?)) };
+        Ok(match operator {
+            Operator::Eq => never(),
+            Operator::Ne => known(column),
+            Operator::Lt | Operator::Le => compared(column, Operator::Le, moment(below)),
+            Operator::Gt | Operator::Ge => compared(column, Operator::Gt, moment(below)),
+        })
+    }
+
+    /// The values that equal a literal: one or none.
+    pub(super) fn equals(self, literal: &Literal) -> Result<Option<ScalarValue>, Fault> {
+        if self.between(literal).is_some() { Ok(None) } else { self.read(literal).map(Some) }
+    }
+
+    /// The last moment before a time that is finer than the column's.
+    fn between(self, literal: &Literal) -> Option<Timestamp> {
+        match (self, &literal.value) {
+            (Plain::Time, Value::Text(text)) if time(text).is_none() => Timestamp::not_after(&mended(text)).ok(),
+            _ => None,
+        }
+    }
+
     /// The value that a literal stands for.
-    pub(super) fn read(self, literal: &Literal) -> Result<ScalarValue, Fault> {
+    fn read(self, literal: &Literal) -> Result<ScalarValue, Fault> {
         match (self, &literal.value) {
             (Plain::Bool, Value::Bool(value)) => Ok(ScalarValue::Boolean(Some(*value))),
             (Plain::Bool, _) => {
@@ -65,7 +91,7 @@ impl Plain {
             },
             (Plain::Date, _) => Err(wrong(literal, "a string 'YYYY-MM-DD'")),
             (Plain::Time, Value::Text(text)) => match time(text) {
-                Some(time) => Ok(ScalarValue::TimestampMicrosecond(Some(time.as_micros()), Some(UTC.into()))),
+                Some(time) => Ok(moment(time)),
                 None => Err(wrong(literal, "an RFC 3339 string, as in '2026-11-23T09:00:00.000001Z'")),
             },
             (Plain::Time, _) => Err(wrong(literal, "an RFC 3339 string, as in '2026-11-23T09:00:00.000001Z'")),
@@ -73,18 +99,26 @@ impl Plain {
     }
 }
 
-/// A time; the `+` of its zone may have become a space on its way through a query string.
+fn moment(time: Timestamp) -> ScalarValue {
+    ScalarValue::TimestampMicrosecond(Some(time.as_micros()), Some(UTC.into()))
+}
+
+/// A time that a column can have.
 fn time(text: &str) -> Option<Timestamp> {
-    let mended = match text.len().checked_sub("+00:00".len()).and_then(|at| Some((text.get(..at)?, text.get(at..)?))) {
+    Timestamp::parse_rfc3339(&mended(text)).ok()
+}
+
+/// The text of a time: the `+` of its zone may have become a space on its way through a query string.
+fn mended(text: &str) -> String {
+    match text.len().checked_sub("+00:00".len()).and_then(|at| Some((text.get(..at)?, text.get(at..)?))) {
         Some((head, zone)) if zone.starts_with(' ') => format!("{head}+{}", zone.trim_start()),
         _ => text.to_owned(),
-    };
-    Timestamp::parse_rfc3339(&mended).ok()
+    }
 }
 
 /// The values of a list's items that a literal equals.
 pub(super) fn items(item: &DataType, literal: &Literal) -> Result<Vec<ScalarValue>, Fault> {
-    let plain = |plain: Plain| plain.read(literal).map(|value| vec![value]);
+    let plain = |plain: Plain| plain.equals(literal).map(|value| value.into_iter().collect());
     let number = |numbers| match &literal.value {
         Value::Number(number) => {
             let mut values = Vec::new();

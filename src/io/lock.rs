@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LOCK_FILE: &str = "LOCK";
 
 /// The folder in a data folder for what is worked on, which nobody misses after the process has ended.
-const SCRATCH_FOLDER: &str = "scratch";
+pub(crate) const SCRATCH_FOLDER: &str = "scratch";
 
 /// The longest process id in digits, and a newline.
 const PID_BYTES_MAX: usize = 11;

@@ -13,6 +13,7 @@ pub mod point;
 mod real;
 
 pub use clock::{Clock, SystemClock};
+pub(crate) use lock::SCRATCH_FOLDER;
 pub use lock::{DataDirLock, LockError};
 pub use real::RealDisk;
 

@@ -14,7 +14,7 @@ mod contract;
 #[cfg(test)]
 mod versions_contract;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -26,7 +26,7 @@ pub use versions::{Past, Tag, VersionSummary, Versions};
 
 use crate::codec::{Chunk, ColumnSet};
 use crate::filter::{LOOK_BYTES, LOOK_RECORDS_MAX, Passing, PassingRows, Reach, Sieve};
-use crate::model::{Offset, Timestamp};
+use crate::model::{Offset, Timestamp, TopicId};
 use crate::schema::{Columns, FieldPath};
 
 /// What the newest committed version of a table holds.
@@ -134,6 +134,16 @@ pub struct TablePlace {
     pub dataset: PathBuf,
     /// The symlink `{topic}.lance`, for other tools.
     pub link: PathBuf,
+}
+
+impl TablePlace {
+    /// Whether something stands where a dataset's symlink belongs that is no such symlink, not even an older topic's: it is
+    /// somebody else's, and stays.
+    pub(crate) fn is_foreign(link: &Path) -> bool {
+        let Ok(target) = link.read_link() else { return link.symlink_metadata().is_ok() };
+        let id = target.file_stem().and_then(|stem| stem.to_str()).and_then(TopicId::parse);
+        id.is_none() || target.extension().is_none_or(|ending| ending != "lance")
+    }
 }
 
 /// How a table stores what comes.

@@ -11,6 +11,7 @@ use crate::topic::close::stored_all_the_same;
 use crate::topic::log::{Log, Ruling};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::quarantine::{Batch, Misfits, is_the_services};
+use crate::topic::receipt::Counted;
 use crate::topic::room::bytes_of;
 use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 
@@ -47,7 +48,7 @@ pub(super) struct Basis {
 /// What became of a try to sequence.
 pub(super) enum Step {
     /// The records have their offsets.
-    Sequenced { receipt: StoredReceipt, commit: Commit },
+    Sequenced { receipt: StoredReceipt, bytes: u64, commit: Commit },
     /// They had been stored before, as of so many rewinds.
     Duplicate(StoredReceipt, u64),
     /// The schema has moved since they were decoded.
@@ -187,10 +188,13 @@ impl Topic {
                 },
             };
             match step {
-                Step::Sequenced { receipt, commit } => {
+                Step::Sequenced { receipt, bytes, commit } => {
                     ask.body = Body::default();
                     permit.shrink_to(kept);
-                    let mut reached = match commit.await {
+                    let counted = Counted::new(self, receipt.count, bytes);
+                    let outcome = commit.await;
+                    counted.end(&outcome);
+                    let mut reached = match outcome {
                         Ok(reached) => reached,
                         Err(err) if ask.close => {
                             return Err(self.unclosed(self.storage_problem(&err).into(), receipt).into());
@@ -382,10 +386,7 @@ impl Topic {
             }
         };
         match sequenced {
-            Ok((receipt, commit)) => {
-                self.count(receipt.count, bytes);
-                Step::Sequenced { receipt, commit }
-            }
+            Ok((receipt, commit)) => Step::Sequenced { receipt, bytes, commit },
             Err(problem) => Step::Refused(problem, before, rewinds),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm};
 use crate::catalog::{SchemaCause, SchemaRow};
-use crate::model::{ErrorCode, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicName};
+use crate::model::{Ack, ErrorCode, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicName};
 use crate::schema::{Schema, SchemaChange};
 use crate::topic::quarantine::is_the_services;
 use crate::topic::services::TopicServices;
@@ -154,6 +154,31 @@ fn object<'v>(value: &'v Value, name: &str) -> Result<&'v Map<String, Value>, Pr
         .ok_or_else(|| Problem::new(ErrorCode::InvalidBody, format!("\"{name}\" takes an object or null.")))
 }
 
+/// The options of a patch as they are to be: what is an object is merged with the present one, member by member.
+fn in_full(present: &OptionValues, patch: &Map<String, Value>) -> Map<String, Value> {
+    let merged = |(name, value): (&String, &Value)| {
+        let value = match (present.get(name), value) {
+            (Some(Value::Object(present)), Value::Object(_)) => merge_patch(Value::Object(present.clone()), value),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    };
+    patch.iter().map(merged).collect()
+}
+
+/// JSON Merge Patch (RFC 7396, section 2).
+fn merge_patch(target: Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut target = if let Value::Object(target) = target { target } else { Map::new() };
+    for (name, value) in patch {
+        let present = target.remove(name).unwrap_or_default();
+        if !value.is_null() {
+            target.insert(name.clone(), merge_patch(present, value));
+        }
+    }
+    Value::Object(target)
+}
+
 fn patched_options(
     services: &TopicServices,
     factory: &dyn BackendFactory,
@@ -169,7 +194,7 @@ fn patched_options(
     if patch.is_null() {
         return factory.complete(&fixed);
     }
-    let patch = object(patch, "backend_options")?;
+    let patch = &in_full(present, object(patch, "backend_options")?);
     let checked = services.check_options(factory, patch)?;
     for (name, value) in patch {
         let new = if value.is_null() {
@@ -243,12 +268,30 @@ impl Topic {
                 choice
             }
         };
+        let was = present.acks.default;
+        let waits = was != Ack::Committed && self.factory.acks(&options).default == Ack::Committed;
+        if waits && let Err(problem) = self.commit_what_is_read(&options).await {
+            self.factory.reconfigure(&*self.backend, &present.options);
+            return Err(problem);
+        }
         let stored = self.services.catalog.set_config(self.id, retention, options.clone(), mode, on_invalid).await;
-        stored.map_err(|err| self.catalog_problem(&err))?;
+        if let Err(err) = stored {
+            self.factory.reconfigure(&*self.backend, &present.options);
+            return Err(self.catalog_problem(&err));
+        }
         self.factory.reconfigure(&*self.backend, &options);
         self.backend.hold(retention.max_bytes);
         self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention, on_invalid)));
         Ok(self.description())
+    }
+
+    /// From now on records can be read only once they are committed: those that could be read before are committed first, or a
+    /// restart, which knows the new rule alone, would hide them.
+    async fn commit_what_is_read(&self, options: &OptionValues) -> Result<(), Problem> {
+        self.factory.reconfigure(&*self.backend, options);
+        let readable = self.backend.levels().now().readable;
+        let reached = self.backend.reached(readable, Ack::Committed).await;
+        reached.map(|_| ()).map_err(|err| self.storage_problem(&err))
     }
 
     /// Refuses what a topic without columns cannot do.

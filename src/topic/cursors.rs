@@ -1,7 +1,7 @@
 //! Cursors: named positions of readers, kept in the catalog. They hold no record back, and reading moves none.
 //!
 //! A cursor keeps the epoch in which it was set. Where the topic has begun a later one, it stands where a reader of that epoch
-//! would go on ([`Epochs::go_on`](crate::topic::Epochs)): never on a record that has taken the place of one dealt with.
+//! would go on ([`Epochs::stand`](crate::topic::Epochs)): never on a record that has taken the place of one dealt with.
 
 use crate::catalog::{CatalogError, CursorPosition, CursorRow};
 use crate::model::{CursorName, ErrorCode, Offset, Problem};
@@ -72,13 +72,13 @@ impl Topic {
     /// Where a reader goes on at a cursor, and what it must be told before.
     pub(super) async fn go_on_at(&self, name: &CursorName) -> Result<Resumption, Problem> {
         let row = self.cursor_row(name).await?.ok_or_else(|| unknown(name))?;
-        Ok(self.epochs.go_on(row.position.epoch, row.position.next, self.backend.levels().now().earliest))
+        Ok(self.epochs.stand(row.position.epoch, row.position.next, self.backend.levels().now().earliest))
     }
 
     /// How many records lie from a position to the tail.
     pub(crate) fn lag(&self, position: CursorPosition) -> u64 {
         let levels = self.backend.levels().now();
-        levels.readable.since(self.epochs.go_on(position.epoch, position.next, levels.earliest).next)
+        levels.readable.since(self.epochs.stand(position.epoch, position.next, levels.earliest).next)
     }
 
     async fn cursor_row(&self, name: &CursorName) -> Result<Option<CursorRow>, Problem> {
@@ -100,7 +100,7 @@ impl Topic {
 
     fn standing(&self, row: CursorRow) -> Cursor {
         let levels = self.backend.levels().now();
-        let offset = self.epochs.go_on(row.position.epoch, row.position.next, levels.earliest).next;
+        let offset = self.epochs.stand(row.position.epoch, row.position.next, levels.earliest).next;
         Cursor { name: row.name, offset, lag: levels.readable.since(offset), updated_at: row.updated_at }
     }
 }

@@ -59,6 +59,15 @@ impl Epochs {
     }
 }
 
+impl Epochs {
+    /// As [`Epochs::go_on`] for a position that is kept: it stays where its epoch ends also where nothing is kept there any more,
+    /// so that whoever goes on there is told.
+    pub(crate) fn stand(&self, epoch: Epoch, at: Offset, earliest: Offset) -> Resumption {
+        let is_known = self.all.iter().any(|(known, _)| *known == epoch);
+        self.go_on(epoch, at, if is_known { Offset::ZERO } else { earliest })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +109,8 @@ mod tests {
         assert_eq!(at(5, 5, 0).next, offset(5));
         assert_eq!(at(3, 25, 12).next, offset(12));
         assert_eq!(at(4, 25, 7).next, offset(7));
+        let stands = |e, from, earliest| epochs.stand(epoch(e), offset(from), offset(earliest)).next;
+        assert_eq!((stands(3, 25, 12), stands(3, 2, 12), stands(5, 5, 7)), (offset(10), offset(2), offset(5)));
+        assert_eq!((stands(9, 2, 12), stands(4, 25, 7)), (offset(2), offset(7)));
     }
 }

@@ -4,6 +4,7 @@ mod admission;
 mod ahead;
 mod append;
 mod ask;
+mod check;
 mod checkpoint;
 mod close;
 pub(crate) mod configure;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::backend::{Lane, RecordForm, StorageError, StoredMisfit, VersionedSchema};
 use crate::catalog::SchemaCause;
@@ -14,7 +14,7 @@ use crate::schema::{Edit, InvalidEdit, Move, Obstacle, Planned, Posted, SchemaCh
 use crate::topic::configure::schema_row;
 use crate::topic::log::{Phase, topic_gone};
 use crate::topic::quarantine::is_the_services;
-use crate::topic::{IfMatch, SchemaCheck, SchemaListing, Topic};
+use crate::topic::{IfMatch, SchemaListing, Topic};
 
 /// A tail of more than this is committed first, so that little has to be rewritten while writers wait.
 const TAIL_BYTES: u64 = 8 << 20;
@@ -38,21 +38,21 @@ enum Outcome {
 }
 
 /// What is planned on a schema.
-struct Basis {
-    present: Option<Arc<VersionedSchema>>,
-    planned: Planned,
-    moves: Arc<[Move]>,
+pub(super) struct Basis {
+    pub(super) present: Option<Arc<VersionedSchema>>,
+    pub(super) planned: Planned,
+    pub(super) moves: Arc<[Move]>,
 }
 
 impl Basis {
     /// Whether nothing is different; changes that lead back to the same schema do something all the same to what is stored.
-    fn is_unchanged(&self) -> bool {
+    pub(super) fn is_unchanged(&self) -> bool {
         self.planned.changes.is_empty()
             && self.present.as_ref().is_some_and(|present| *present.schema == self.planned.schema)
     }
 
     /// Whether stored values may refuse it.
-    fn asks(&self) -> bool {
+    pub(super) fn asks(&self) -> bool {
         self.moves.iter().any(Move::can_be_refused)
     }
 }
@@ -160,7 +160,7 @@ impl Topic {
         self.try_edit(edit).map_err(|obstacles| refused(&obstacles))
     }
 
-    fn try_edit(&self, edit: &Edit) -> Result<Basis, Vec<Obstacle>> {
+    pub(super) fn try_edit(&self, edit: &Edit) -> Result<Basis, Vec<Obstacle>> {
         let (present, wide, has_records) = {
             let log = self.log.lock();
             (self.schema.load_full(), log.wide.clone(), log.next > Offset::ZERO)
@@ -198,7 +198,7 @@ impl Topic {
         }
     }
 
-    fn is_newest(&self, basis: &Basis) -> bool {
+    pub(super) fn is_newest(&self, basis: &Basis) -> bool {
         let version = |schema: &Option<Arc<VersionedSchema>>| schema.as_ref().map(|schema| schema.version);
         version(&self.schema.load_full()) == version(&basis.present)
     }
@@ -270,7 +270,7 @@ impl Topic {
         Problem::new(ErrorCode::SchemaConflict, self.misfit_words(misfit))
     }
 
-    fn misfit_words(&self, misfit: &StoredMisfit) -> String {
+    pub(super) fn misfit_words(&self, misfit: &StoredMisfit) -> String {
         let StoredMisfit { offset, path, detail } = misfit;
         let expired = if *offset < self.backend.levels().now().earliest {
             " The record has expired, but its row is still in the dataset."
@@ -278,50 +278,6 @@ impl Topic {
             ""
         };
         format!("The record at offset {offset} does not take the change of {path}: {detail}{expired}")
-    }
-
-    /// Tells what posting an edit would do, without doing it.
-    ///
-    /// # Errors
-    /// `unsupported_by_backend` without columns, `invalid_body`, and where records could not be read.
-    pub async fn check_schema(&self, fields: Option<Value>, changes: Option<Value>) -> Result<SchemaCheck, Problem> {
-        self.check_columns()?;
-        let edit = read_edit(fields, changes)?;
-        loop {
-            let basis = match self.try_edit(&edit) {
-                Ok(basis) => basis,
-                Err(obstacles) => return Ok(checked(&[], obstacles.iter().map(obstacle_json).collect())),
-            };
-            let changes = &basis.planned.changes;
-            if !basis.is_unchanged() && self.factory.form() != RecordForm::EvolvingColumns {
-                return Ok(checked(changes, changes.iter().map(fixed_json).collect()));
-            }
-            let Some(lane) = self.backend.lane().filter(|_| basis.asks()) else { return Ok(checked(changes, vec![])) };
-            let misfit = match lane.ask_table(&basis.moves, Offset::ZERO).await {
-                Ok(Ok(_)) => self.ask_tail(&lane, &basis).await?,
-                Ok(Err(misfit)) => Some(misfit),
-                Err(_) if !self.is_newest(&basis) => continue,
-                Err(err) => return Err(self.storage_problem(&err)),
-            };
-            let problems = misfit.iter().map(|misfit| {
-                json!({
-                    "code": ErrorCode::SchemaConflict.as_str(), "path": misfit.path.to_string(),
-                    "offset": misfit.offset.get(), "detail": self.misfit_words(misfit),
-                })
-            });
-            return Ok(checked(changes, problems.collect()));
-        }
-    }
-
-    async fn ask_tail(&self, lane: &Lane, basis: &Basis) -> Result<Option<StoredMisfit>, Problem> {
-        let still = lane.stand_still().await;
-        if !self.is_newest(basis) {
-            return Ok(None);
-        }
-        let before = basis.present.as_ref().map(|present| Arc::clone(&present.schema)).unwrap_or_default();
-        let posted = Posted { version: SchemaVersion::FIRST, before, moves: basis.moves.to_vec() };
-        let tail = lane.rewrite_tail(&still, posted, Arc::new(basis.planned.schema.clone())).await;
-        Ok(tail.map_err(|err| self.storage_problem(&err))?.err())
     }
 }
 
@@ -373,28 +329,6 @@ fn fixed(changes: &[SchemaChange]) -> Problem {
     problem
 }
 
-fn fixed_words(change: &SchemaChange) -> String {
+pub(super) fn fixed_words(change: &SchemaChange) -> String {
     format!("The columns of this backend are fixed: no {} of {}.", change.op.as_str(), change.path)
-}
-
-fn fixed_json(change: &SchemaChange) -> Value {
-    json!({
-        "code": ErrorCode::SchemaConflict.as_str(), "path": change.path.to_string(), "detail": fixed_words(change),
-    })
-}
-
-fn obstacle_json(obstacle: &Obstacle) -> Value {
-    let mut json = Map::new();
-    json.insert("code".to_owned(), obstacle.code.as_str().into());
-    if let Some(path) = &obstacle.path {
-        json.insert("path".to_owned(), path.to_string().into());
-    }
-    json.insert("pointer".to_owned(), obstacle.pointer.as_str().into());
-    json.insert("detail".to_owned(), obstacle.detail.as_str().into());
-    Value::Object(json)
-}
-
-fn checked(changes: &[SchemaChange], problems: Vec<Value>) -> SchemaCheck {
-    let changes: Vec<Value> = changes.iter().map(SchemaChange::to_json).collect();
-    SchemaCheck { json: json!({ "compatible": problems.is_empty(), "changes": changes, "problems": problems }) }
 }

@@ -1,6 +1,8 @@
 //! What an append is answered.
 
-use crate::model::{Durability, Epoch, Offset, SchemaVersion, TopicName};
+use crate::backend::StorageError;
+use crate::model::{Durability, Epoch, ErrorCode, Offset, SchemaVersion, TopicName};
+use crate::topic::Topic;
 
 /// The answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,5 +34,36 @@ impl Receipt {
     /// The offset past the records.
     pub fn next_offset(&self) -> Offset {
         if self.count == 0 { self.first_offset } else { self.last_offset.saturating_after(1) }
+    }
+}
+
+/// Records in flight that count as appended, unless it turns out that nothing of them is stored. Where nobody waits for the
+/// end any more they count, for they are nearly always stored.
+pub(super) struct Counted<'t> {
+    topic: &'t Topic,
+    records: u64,
+    bytes: u64,
+}
+
+impl<'t> Counted<'t> {
+    pub(super) const fn new(topic: &'t Topic, records: u64, bytes: u64) -> Self {
+        Self { topic, records, bytes }
+    }
+
+    /// The end is known.
+    pub(super) fn end(mut self, outcome: &Result<Durability, StorageError>) {
+        let is_refused = |err: &StorageError| {
+            // What a degraded topic has taken it keeps.
+            matches!(err, StorageError::Unwritable { code } if *code != ErrorCode::TopicDegraded)
+        };
+        if outcome.as_ref().err().is_some_and(is_refused) {
+            (self.records, self.bytes) = (0, 0);
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.topic.count(self.records, self.bytes);
     }
 }

@@ -15,6 +15,9 @@ use crate::wal::Wal;
 /// How long an append waits for room before it is refused.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The part of the tail that topics may hold whose commits fail.
+const STUCK_PART: u64 = 4;
+
 /// Decides whether a batch is let in: the Tail's budget, the log's bound, the disk's floor.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -71,6 +74,19 @@ impl Admission {
     /// Committed records that are still in memory.
     pub(crate) fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
+    }
+
+    /// Whether a batch may wait for commits that fail: together such topics hold a part of the tail only, or those that are well
+    /// would have none.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] past that part.
+    pub(crate) fn check_stuck(&self, bytes: u64) -> Result<(), StorageError> {
+        let limit = self.tail.limit() / STUCK_PART;
+        if self.queue.stuck_bytes().saturating_add(bytes) > limit {
+            return Err(StorageError::Full { code: ErrorCode::Overloaded, limit });
+        }
+        Ok(())
     }
 
     /// Lets a batch in, or refuses it after [`PATIENCE`].

@@ -245,7 +245,8 @@ impl Lane {
         if self.is_busy() {
             return Due::Not;
         }
-        self.pace.lock().due(size, self.levels.now().committed, now, wall_ms)
+        let committed = self.levels.now().committed;
+        self.pace.lock().due(size, committed, now, wall_ms)
     }
 
     /// Bytes of memory that wait for a commit.

@@ -280,6 +280,9 @@ impl StorageBackend for Layered {
         if let Some(failure) = Self::failure(&self.lane.levels().now(), Ack::Committed) {
             return Err(failure);
         }
+        if self.lane.is_stuck() {
+            self.admission.check_stuck(bytes)?;
+        }
         self.admission.reserve(bytes, self.wal.as_deref()).await
     }
 

@@ -37,6 +37,9 @@ pub(super) struct Pace {
     /// Somebody waits for a commit of everything before it.
     wanted: Offset,
     started: Option<Instant>,
+    /// The oldest pending record's time, and since when it is known to be that. Its age counts from there at the latest: the
+    /// wall clock may have been put back since, by years.
+    oldest: Option<(Timestamp, Instant)>,
     failures: u32,
     retry_at: Option<Instant>,
     reason: Option<&'static str>,
@@ -50,6 +53,7 @@ impl Pace {
             flush_interval_ms: u64::MAX,
             wanted: Offset::ZERO,
             started: None,
+            oldest: None,
             failures: 0,
             retry_at: None,
             reason: None,
@@ -68,8 +72,10 @@ impl Pace {
     }
 
     /// Whether a commit of what the tail holds is due.
-    pub(super) fn due(&self, size: TailSize, committed: Offset, now: Instant, wall_ms: u64) -> Due {
+    pub(super) fn due(&mut self, size: TailSize, committed: Offset, now: Instant, wall_ms: u64) -> Due {
         let Some(oldest) = size.oldest else { return Due::Not };
+        let (_, since) =
+            *self.oldest.insert(self.oldest.filter(|(known, _)| *known == oldest).unwrap_or((oldest, now)));
         if self.retry_at.is_some_and(|at| now < at) {
             return Due::Not;
         }
@@ -78,13 +84,17 @@ impl Pace {
         if (is_wanted && is_rested) || size.bytes >= DUE_BYTES || size.records >= self.batch_size {
             return Due::Now { since: oldest };
         }
-        let age_ms = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());
+        let by_wall = wall_ms.saturating_sub(u64::try_from(oldest.as_micros() / 1_000).unwrap_or_default());
+        let seen = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let age_ms = by_wall.max(seen);
         if age_ms >= self.flush_interval_ms { Due::Aged(age_ms) } else { Due::Not }
     }
 
     /// A commit has begun.
     pub(super) const fn begin(&mut self, now: Instant) {
         self.started = Some(now);
+        // With the clock behind, the records that follow have the same time.
+        self.oldest = None;
     }
 
     /// A commit has held.
@@ -137,17 +147,32 @@ mod tests {
         let since = Timestamp::from_micros(1_000_000);
         let mut pace = Pace::new();
         pace.configure(10, 500);
-        let due = |pace: &Pace, size, wall_ms| pace.due(size, Offset::ZERO, now, wall_ms);
-        assert_eq!(due(&pace, TailSize::default(), 9_000), Due::Not);
-        assert_eq!(due(&pace, held(9, 1), 1_499), Due::Not);
-        assert_eq!(due(&pace, held(9, 1), 1_500), Due::Aged(500));
-        assert_eq!(due(&pace, held(10, 1), 1_000), Due::Now { since });
-        assert_eq!(due(&pace, held(1, DUE_BYTES), 1_000), Due::Now { since });
+        let due = |pace: &mut Pace, size, wall_ms| pace.due(size, Offset::ZERO, now, wall_ms);
+        assert_eq!(due(&mut pace, TailSize::default(), 9_000), Due::Not);
+        assert_eq!(due(&mut pace, held(9, 1), 1_499), Due::Not);
+        assert_eq!(due(&mut pace, held(9, 1), 1_500), Due::Aged(500));
+        assert_eq!(due(&mut pace, held(10, 1), 1_000), Due::Now { since });
+        assert_eq!(due(&mut pace, held(1, DUE_BYTES), 1_000), Due::Now { since });
         pace.demand(Offset::MAX);
-        assert_eq!(due(&pace, held(1, 1), 1_000), Due::Now { since });
+        assert_eq!(due(&mut pace, held(1, 1), 1_000), Due::Now { since });
         pace.begin(now);
-        assert_eq!(due(&pace, held(1, 1), 1_000), Due::Not);
+        assert_eq!(due(&mut pace, held(1, 1), 1_000), Due::Not);
         assert_eq!(pace.due(held(1, 1), Offset::ZERO, now + WAITER_PAUSE, 1_000), Due::Now { since });
+    }
+
+    #[test]
+    fn with_the_clock_put_back_age_is_what_has_gone_by() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut pace = Pace::new();
+        pace.configure(10, 1_500);
+        // The record is of a second that is still to come.
+        let due = |pace: &mut Pace, at| pace.due(held(1, 1), Offset::ZERO, at, 0);
+        assert_eq!(due(&mut pace, now), Due::Not);
+        assert_eq!(due(&mut pace, now + second), Due::Not);
+        assert_eq!(due(&mut pace, now + 2 * second), Due::Aged(2_000));
+        pace.begin(now + 2 * second);
+        pace.succeed();
+        assert_eq!(due(&mut pace, now + 3 * second), Due::Not, "another record of the same time");
     }
 
     #[test]
@@ -156,14 +181,14 @@ mod tests {
         let mut pace = Pace::new();
         pace.configure(1, 0);
         let failed = TableError::Failed { cause: String::new() };
-        let due_after = |pace: &Pace, pause| pace.due(held(1, 1), Offset::ZERO, now + pause, 1_000) != Due::Not;
+        let due_after = |pace: &mut Pace, pause| pace.due(held(1, 1), Offset::ZERO, now + pause, 1_000) != Due::Not;
         assert_eq!((pace.fail(&failed, now), pace.fail(&TableError::DiskFull, now)), (1, 2));
         assert!(pace.is_failing() && pace.reason().as_deref() == Some("the disk is full"));
-        assert!(!due_after(&pace, Duration::from_millis(999)) && due_after(&pace, Duration::from_secs(1)));
+        assert!(!due_after(&mut pace, Duration::from_millis(999)) && due_after(&mut pace, Duration::from_secs(1)));
         assert!((0..40).all(|_| pace.fail(&failed, now) >= FAILURES_MAX));
-        assert!(!due_after(&pace, BACKOFF_MAX - Duration::from_millis(1)) && due_after(&pace, BACKOFF_MAX));
+        assert!(!due_after(&mut pace, BACKOFF_MAX - Duration::from_millis(1)) && due_after(&mut pace, BACKOFF_MAX));
         pace.succeed();
-        assert!(!pace.is_failing() && pace.reason().is_none() && due_after(&pace, Duration::ZERO));
+        assert!(!pace.is_failing() && pace.reason().is_none() && due_after(&mut pace, Duration::ZERO));
         // What is not ours is no matter of tries.
         assert_eq!(pace.fail(&TableError::Foreign { reason: String::new() }, now), FAILURES_MAX);
     }

@@ -33,6 +33,12 @@ impl CommitQueue {
         self.pending.lock().values().cloned().collect()
     }
 
+    /// Bytes of memory that wait for commits which fail.
+    pub(super) fn stuck_bytes(&self) -> u64 {
+        let stuck = |lane: &&Arc<Lane>| lane.is_stuck();
+        self.pending.lock().values().filter(stuck).map(|lane| lane.pending_bytes()).sum()
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.lock().is_empty()

@@ -36,6 +36,7 @@ async fn what_a_full_disk_has_refused_is_no_duplicate_though_it_has_no_offset() 
     let other = super::upkeep::topic_of(&engine, "other", CreateTopic::default()).await;
     other.append(record()).await.unwrap();
     disk.log.full.store(true, Ordering::SeqCst);
+    assert_eq!(other.append(record()).await.unwrap_err().code, ErrorCode::DiskFull);
     for _ in 0..2 {
         assert_eq!(topic.append(bad("k")).await.unwrap_err().code, ErrorCode::DiskFull);
     }
@@ -43,6 +44,8 @@ async fn what_a_full_disk_has_refused_is_no_duplicate_though_it_has_no_offset() 
     // The log also refuses what comes in before it has seen that nobody is left.
     let is_over = async { while other.append(record()).await.is_err() {} };
     tokio::time::timeout(PATIENCE, is_over).await.unwrap();
+    // What was refused does not count as appended.
+    assert_eq!(other.figures().unwrap().records, other.backend().total_count());
     let quarantine = engine.topic(&TopicName::parse("sorted.quarantine").unwrap()).await.unwrap();
     assert_eq!(quarantine.backend().total_count(), 1);
     let stored = topic.append(bad("k")).await.unwrap();

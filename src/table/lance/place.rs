@@ -68,7 +68,12 @@ fn make_link(disk: &dyn Disk, place: &TablePlace, target: &Path) -> io::Result<(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => symlink(target, &fresh)?,
     }
-    disk.rename(&fresh, &place.link)
+    let made = if TablePlace::is_foreign(&place.link) {
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "what stands where the symlink belongs is somebody else's"))
+    } else {
+        disk.rename(&fresh, &place.link)
+    };
+    made.inspect_err(|_| drop(disk.remove(&fresh)))
 }
 
 /// Removes the symlink, unless it leads to the dataset of a newer topic of the same name, then the dataset. The folders are

@@ -63,3 +63,30 @@ async fn a_read_that_fails_says_so_and_a_stream_tries_again_and_skips_nothing() 
     assert_eq!(stream.event().await.unwrap().name(), Some("caught-up"));
     assert_eq!(topic.values(0).await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_topic_whose_commits_fail_leaves_room_to_those_that_are_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(folder.path());
+    setup.engine.tail_bytes = 4 << 20;
+    let server = setup.start().await;
+    let bad = server.api().make(json!({"backend_options": {"flush_interval_ms": 1}})).await;
+    bad.append("{\"t\":\"\"}").await;
+    bad.post("flush", "").await.expect(200);
+    let uri = bad.get("").await.expect(200).json()["dataset_uri"].as_str().unwrap().to_owned();
+    let dataset = Path::new(&uri).canonicalize().unwrap();
+    std::fs::rename(&dataset, dataset.with_extension("aside")).unwrap();
+    let record = json!({"t": "x".repeat(8 << 10)}).to_string();
+    // Refused for the room that it takes, or because it is degraded by then.
+    loop {
+        let answer = bad.post("records", record.as_str()).await;
+        if answer.status != 200 {
+            assert_eq!(answer.status, 503, "{answer}");
+            break;
+        }
+    }
+    let good = server.api().topic("persisting").await;
+    let large = json!({"t": "x".repeat(2 << 20)}).to_string();
+    good.append(large).await;
+    server.stop().await;
+}

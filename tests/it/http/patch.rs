@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::api::{JSON, Topic, allowed};
-use crate::support::local::shared;
+use crate::support::local::{Setup, shared};
 
 async fn patch(topic: &Topic, body: Value) -> Value {
     topic.call("PATCH", "", JSON, body.to_string()).await.expect(200).json()
@@ -115,4 +115,31 @@ async fn the_etag_is_of_the_configuration_and_if_match_is_honoured() {
         topic.call("PATCH", "", &[("if-match", &format!("\"x\", {new}"))], other).await.expect(200);
         assert_eq!(topic.get("").await.json()["retention"]["max_records"], 60);
     }
+}
+
+#[tokio::test]
+async fn what_could_be_read_stays_readable_when_only_committed_records_can_be_from_now_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(folder.path()).start().await;
+    let topic = server.api().make(json!({"backend_options": {"flush_interval_ms": 86_400_000}})).await;
+    topic.append(r#"{"n":0}{"n":1}"#).await;
+    topic.post("flush", "").await.expect(200);
+    topic.append(r#"{"n":2}{"n":3}"#).await;
+    let description = patch(&topic, json!({"backend_options": {"ack": "committed"}})).await;
+    assert_eq!(description["tail_offset"], 4);
+    server.stop().await;
+    let server = Setup::new(folder.path()).start().await;
+    assert_eq!(server.api().named(&topic.name).tail().await, 4);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_an_object_is_merged_member_by_member() {
+    let configuration = json!({"backend_options": {"field_compression": {"a": "zstd", "b": "lz4"}}});
+    let topic = shared().await.make(configuration).await;
+    let change = json!({"backend_options": {"field_compression": {"b": null, "c": "zstd"}}});
+    let description = patch(&topic, change).await;
+    assert_eq!(description["backend_options"]["field_compression"], json!({"a": "zstd", "c": "zstd"}));
+    let description = patch(&topic, json!({"backend_options": {"field_compression": null}})).await;
+    assert_eq!(description["backend_options"]["field_compression"], json!({}));
 }

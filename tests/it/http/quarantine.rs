@@ -227,6 +227,9 @@ async fn the_quarantine_is_a_topic_whose_records_are_the_service_s() {
     ] {
         beside.call(method, rest, &[], body).await.problem(400, "immutable");
     }
+    let check =
+        beside.post("schemas/check", "{\"changes\":[{\"op\":\"drop\",\"path\":\"detail\"}]}").await.expect(200).json();
+    assert_eq!((&check["compatible"], &check["problems"][0]["code"]), (&json!(false), &json!("immutable")));
     api.put(&beside.path, "").await.problem(400, "invalid_topic_name");
     assert_eq!(
         beside.call("PATCH", "", &[], "{\"retention\":{\"max_records\":5}}").await.expect(200).json()["retention"]["max_records"],
