@@ -167,4 +167,21 @@ mod tests {
         }
         assert!(Places::new(data, vec![outside]).resolve(&foreign).is_ok());
     }
+
+    #[test]
+    fn a_stored_place_outside_is_ours_only_where_it_is_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let (data, old, new) = (root.join("data"), root.join("old"), root.join("new"));
+        std::fs::create_dir_all(new.join("deep")).unwrap();
+        std::os::unix::fs::symlink(&new, &old).unwrap();
+        let is_ours = |roots: &[&PathBuf], folder: PathBuf| {
+            let place = DatasetPlace { dataset: folder.join("1.lance"), link: folder.join("t.lance") };
+            Places::new(data.clone(), roots.iter().map(|root| (*root).clone()).collect()).is_ours(&place)
+        };
+        assert!(is_ours(&[], data.join("not/yet/there")));
+        assert!(!is_ours(&[], old.join("deep")) && !is_ours(&[], root.join("data-of-another/a")));
+        // The root is where it was, or has been moved behind a link.
+        assert!(is_ours(&[&new], new.join("deep")) && is_ours(&[&new], old.join("deep/er")));
+    }
 }
