@@ -1,18 +1,17 @@
 //! What a start reads.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use sqlx::SqlitePool;
 
 use crate::catalog::decode::Reader;
-use crate::catalog::{CatalogError, DatasetPlace, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
+use crate::catalog::places::place_of;
+use crate::catalog::{CatalogError, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
 use crate::model::{OnInvalid, SchemaMode, TopicId, TopicName};
 
-/// Everything, in one read transaction.
-pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
+/// Everything, in one read transaction. The catalog lies in `folder`.
+pub(super) async fn load(readers: &SqlitePool, folder: &Path) -> Result<Loaded, CatalogError> {
     let mut transaction = readers.begin().await?;
     let meta = sqlx::query("SELECT clean, newest FROM meta").fetch_one(&mut *transaction).await?;
     let meta = Reader::new("meta", &meta);
@@ -33,16 +32,17 @@ pub(super) async fn load(readers: &SqlitePool) -> Result<Loaded, CatalogError> {
     for row in &topic_rows {
         let row = Reader::new("topics", row);
         if row.flag("deleted")? {
-            loaded.tombstones.push(Tombstone { id: row.topic("id")?, name: name_of(&row)?, place: place_of(&row)? });
+            let place = place_of(&row, folder)?;
+            loaded.tombstones.push(Tombstone { id: row.topic("id")?, name: name_of(&row)?, place });
         } else {
             let epochs = epochs.remove(&row.topic("id")?).ok_or_else(|| row.damaged("id", "a topic without epoch"))?;
-            loaded.topics.push(topic_of(&row, epochs)?);
+            loaded.topics.push(topic_of(&row, epochs, folder)?);
         }
     }
     Ok(loaded)
 }
 
-fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>) -> Result<TopicRow, CatalogError> {
+fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>, folder: &Path) -> Result<TopicRow, CatalogError> {
     let declared: Option<&str> = row.plain("declared_schema")?;
     let mode: Option<&str> = row.plain("schema_mode")?;
     let mode = mode.map(|word| SchemaMode::parse(word).ok_or_else(|| row.damaged("schema_mode", "an unknown word")));
@@ -52,7 +52,7 @@ fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>) -> Result<TopicRow, Catal
         backend: row.plain("backend")?,
         options: row.json("options")?,
         storage_path: row.plain("storage_path")?,
-        place: place_of(row)?,
+        place: place_of(row, folder)?,
         declared_schema: declared.map(|_| row.json("declared_schema")).transpose()?,
         schema_mode: mode.transpose()?,
         retention: row.json("retention")?,
@@ -73,13 +73,4 @@ fn topic_of(row: &Reader<'_>, epochs: Vec<EpochStart>) -> Result<TopicRow, Catal
 
 fn name_of(row: &Reader<'_>) -> Result<TopicName, CatalogError> {
     TopicName::parse(row.plain("name")?).map_err(|error| row.damaged("name", error))
-}
-
-fn place_of(row: &Reader<'_>) -> Result<Option<DatasetPlace>, CatalogError> {
-    let path_of = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-    match (row.plain::<Option<&[u8]>>("dataset")?, row.plain::<Option<&[u8]>>("link")?) {
-        (Some(dataset), Some(link)) => Ok(Some(DatasetPlace { dataset: path_of(dataset), link: path_of(link) })),
-        (None, None) => Ok(None),
-        _ => Err(row.damaged("dataset", "only one of folder and symlink is there")),
-    }
 }

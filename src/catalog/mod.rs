@@ -5,11 +5,13 @@
 //!   others alone. A change whose caller has gone is made all the same.
 //! - Journal mode WAL with `synchronous=FULL`: what is answered has been fsynced. What a start finds, it makes durable
 //!   before anything rests on it.
+//! - Paths inside of the file's folder are stored relative to it: the folder can be moved and copied.
 //! - A commit that fails, except for want of room, latches: the file is not written again until a restart, and
 //!   [`Health`](crate::runtime::Health) names it. The failed change may come to light then.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +26,7 @@ mod forks;
 mod indexes;
 mod load;
 mod open;
+mod places;
 mod rows;
 mod schemas;
 #[cfg(test)]
@@ -47,6 +50,7 @@ use writer::{Change, Message, QUEUE_MAX, Submitted, WriterTask};
 pub struct Catalog {
     submit: mpsc::Sender<Message>,
     readers: SqlitePool,
+    folder: Arc<Path>,
 }
 
 impl Catalog {
@@ -64,7 +68,7 @@ impl Catalog {
         let (submit, queue) = mpsc::channel(QUEUE_MAX);
         let writer = WriterTask::new(connection, queue, tasks.health().clone());
         tasks.spawn("catalog", writer.run());
-        Ok(Self { submit, readers })
+        Ok(Self { submit, readers, folder: open::folder_of(path).into() })
     }
 
     /// Everything that a start needs, in one consistent read.
@@ -72,7 +76,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Damaged`] names a row that cannot be had.
     pub async fn load(&self) -> Result<Loaded, CatalogError> {
-        load::load(&self.readers).await
+        load::load(&self.readers, &self.folder).await
     }
 
     /// Makes a topic with its first epoch and, where one is declared, its first schema version.
@@ -80,6 +84,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NameTaken`] when a living topic has the name.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<Epoch, CatalogError> {
+        let topic = NewTopic { definition: self.to_stored(topic.definition), ..topic };
         self.submit(topics::Create(topic)).await
     }
 
@@ -89,7 +94,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]; nothing may be made then.
     pub async fn begin_fork(&self, definition: TopicDefinition) -> Result<(), CatalogError> {
-        self.submit(forks::Begin(definition)).await
+        self.submit(forks::Begin(self.to_stored(definition))).await
     }
 
     /// Makes a living topic, with its first epoch, of one that was noted and whose dataset is durable.
@@ -322,6 +327,11 @@ impl Catalog {
         }
         // A second close that crosses the first one finds nobody to answer.
         closed.await.unwrap_or(Ok(()))
+    }
+
+    fn to_stored(&self, definition: TopicDefinition) -> TopicDefinition {
+        let place = definition.place.map(|place| places::to_stored(&self.folder, place));
+        TopicDefinition { place, ..definition }
     }
 
     async fn submit<C: Change>(&self, change: C) -> Result<C::Answer, CatalogError> {

@@ -8,13 +8,13 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, places};
 
 /// The changes of form, oldest first; applied at every start.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// The form that this version reads and writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// How long to wait for somebody else's lock, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections for reads. Few: every one is a thread, and reads are rare.
@@ -38,7 +38,10 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, Catalog
     let mut connection = options(path).connect().await?;
     settle(&mut connection).await?;
     MIGRATIONS.run(&mut connection).await?;
-    let format: i64 = sqlx::query("SELECT format FROM meta").fetch_one(&mut connection).await?.try_get(0)?;
+    if format_of(&mut connection).await? == 1 {
+        places::leave_format_1(&mut connection, folder_of(path)).await?;
+    }
+    let format = format_of(&mut connection).await?;
     if format != FORMAT {
         return Err(CatalogError::Unsupported {
             reason: format!("it has format {format}, this version knows format {FORMAT}"),
@@ -47,6 +50,15 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, Catalog
     settle(&mut connection).await?;
     sync_folder_of(path).await?;
     Ok(connection)
+}
+
+async fn format_of(connection: &mut SqliteConnection) -> Result<i64, CatalogError> {
+    Ok(sqlx::query("SELECT format FROM meta").fetch_one(connection).await?.try_get(0)?)
+}
+
+/// The folder that a file lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens connections that read, and cannot write.
@@ -68,10 +80,7 @@ async fn settle(connection: &mut SqliteConnection) -> Result<(), CatalogError> {
 
 /// SQLite syncs the folder for its log, not for the file itself.
 async fn sync_folder_of(path: &Path) -> Result<(), CatalogError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => Path::new(".").to_owned(),
-    };
+    let folder = folder_of(path).to_owned();
     let synced = tokio::task::spawn_blocking(move || File::open(folder)?.sync_all()).await;
     match synced {
         Ok(Ok(())) => Ok(()),

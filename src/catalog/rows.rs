@@ -38,7 +38,8 @@ pub struct TopicDefinition {
     pub created_at: Timestamp,
 }
 
-/// Where a dataset lies, as the caller gave it: the catalog makes nothing of these paths.
+/// Where a dataset lies. What the caller gave inside of the catalog's folder is told inside of the folder where that is now;
+/// the catalog makes nothing else of these paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetPlace {
     /// The dataset's own folder.

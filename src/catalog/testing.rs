@@ -17,3 +17,15 @@ pub(crate) async fn put_damaged_index(data_dir: &Path, topic: TopicId, name: &In
     sqlx::query(row).bind(&topic).bind(name.as_str()).bind(&topic).execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
 }
+
+/// Makes a catalog what servers before format 2 wrote while its folder was `was`: all paths are absolute.
+pub(crate) async fn put_into_format_1(data_dir: &Path, was: &Path) {
+    let path = data_dir.join(Catalog::FILE_NAME);
+    let mut catalog = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let paths = "UPDATE topics SET dataset = CAST(?1 || '/' || CAST(dataset AS TEXT) AS BLOB),
+                     link = CAST(?1 || '/' || CAST(link AS TEXT) AS BLOB)
+                 WHERE CAST(dataset AS TEXT) NOT LIKE '/%'";
+    sqlx::query(paths).bind(was.to_str().unwrap()).execute(&mut catalog).await.unwrap();
+    sqlx::query("UPDATE meta SET format = 1").execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+}

@@ -186,7 +186,10 @@ impl Core {
                 }
             }
         }
-        if let Some(path) = ask.storage_path.as_deref() {
+        // The same words mean the same folder, also where they name one in a data folder that has been moved since.
+        if let Some(path) =
+            ask.storage_path.as_deref().filter(|path| row.definition.storage_path.as_deref() != Some(*path))
+        {
             let asked = self.places.of(row.definition.id, &row.definition.name, Some(path))?;
             if row.definition.storage_path.is_none() || row.definition.place.as_ref() != Some(&asked) {
                 differs.push("storage_path".to_owned());

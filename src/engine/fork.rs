@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::catalog::{CatalogError, EpochStart, ForkedTopic, Tombstone, TopicDefinition, TopicRow};
 use crate::engine::entry::Entry;
+use crate::engine::place::Places;
 use crate::engine::{Core, Remains};
 use crate::io::point;
 use crate::model::{ErrorCode, Offset, Problem, Retention, TopicId, TopicName};
@@ -33,13 +34,17 @@ impl Core {
         self.check_free(name)?;
         let id = TopicId::fresh();
         let from = &origin.row().definition;
+        let place = match &from.place {
+            Some(place) => Some(Places::beside(place, id, name)?),
+            None => None,
+        };
         let definition = TopicDefinition {
             id,
             name: name.clone(),
             backend: from.backend.clone(),
             options: cut.options.clone(),
             storage_path: from.storage_path.clone(),
-            place: Some(self.places.of(id, name, from.storage_path.as_deref())?),
+            place,
             declared_schema: from.declared_schema.clone(),
             schema_mode: cut.schema_mode,
             // A fork of what the source's retention would drop is made to be kept.

@@ -56,6 +56,29 @@ impl Places {
         Ok(DatasetPlace { dataset: datasets.join(format!("{id}.lance")), link: links.join(format!("{name}.lance")) })
     }
 
+    /// Where the dataset of another topic lies in the folder of this one.
+    ///
+    /// # Errors
+    /// `internal` for one that lies in no folder.
+    pub(super) fn beside(place: &DatasetPlace, id: TopicId, name: &TopicName) -> Result<DatasetPlace, Problem> {
+        let (Some(datasets), Some(links)) = (place.dataset.parent(), place.link.parent()) else {
+            return Err(Problem::new(ErrorCode::Internal, "The topic's dataset lies in no folder."));
+        };
+        Ok(DatasetPlace { dataset: datasets.join(format!("{id}.lance")), link: links.join(format!("{name}.lance")) })
+    }
+
+    /// Whether a stored place is this server's: one that was outside of the data folder may be another server's where that
+    /// was copied. Links that the operator has put into the data folder are his own affair.
+    pub(super) fn is_ours(&self, place: &DatasetPlace) -> bool {
+        let allowed =
+            |path: &Path| std::iter::once(&self.data_dir).chain(&self.roots).any(|root| path.starts_with(root));
+        [&place.dataset, &place.link].into_iter().all(|path| {
+            // A root may have been moved behind a link since.
+            let resolved = || path.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
+            allowed(path) || resolved().is_some_and(|folder| allowed(&folder))
+        })
+    }
+
     /// A folder as a client named it, links resolved as far as it exists.
     fn resolve(&self, asked: &str) -> Result<PathBuf, Problem> {
         let refuse = |detail: &'static str| Problem::new(ErrorCode::InvalidBody, detail);
@@ -169,5 +192,22 @@ mod tests {
             assert_eq!(of(taken).unwrap_err().code, ErrorCode::InvalidBody, "{taken}");
         }
         assert!(of("old").is_ok() && of("new").is_ok());
+    }
+
+    #[test]
+    fn a_stored_place_outside_is_ours_only_where_it_is_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let (data, old, new) = (root.join("data"), root.join("old"), root.join("new"));
+        std::fs::create_dir_all(new.join("deep")).unwrap();
+        std::os::unix::fs::symlink(&new, &old).unwrap();
+        let is_ours = |roots: &[&PathBuf], folder: PathBuf| {
+            let place = DatasetPlace { dataset: folder.join("1.lance"), link: folder.join("t.lance") };
+            Places::new(data.clone(), roots.iter().map(|root| (*root).clone()).collect()).is_ours(&place)
+        };
+        assert!(is_ours(&[], data.join("not/yet/there")));
+        assert!(!is_ours(&[], old.join("deep")) && !is_ours(&[], root.join("data-of-another/a")));
+        // The root is where it was, or has been moved behind a link.
+        assert!(is_ours(&[&new], new.join("deep")) && is_ours(&[&new], old.join("deep/er")));
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::place::Places;
 use crate::engine::replayed::Replayed;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
-use crate::model::{Offset, Problem, Timestamp, TopicId, Writer};
+use crate::model::{Offset, Problem, Timestamp, TopicId, TopicName, Writer};
 use crate::runtime::{Tasks, processors};
 use crate::table::Tables;
 use crate::tail::Budget;
@@ -55,6 +55,17 @@ pub enum StartError {
         /// The topic's identity.
         id: TopicId,
     },
+    /// A topic's dataset lies where this server has nothing to look for.
+    #[error(
+        "the dataset of topic {name} lies in {folder}, which is neither in the data folder nor in a folder that \
+         --storage-root allows"
+    )]
+    Outside {
+        /// The topic's name, or that of a deleted one that has left something.
+        name: TopicName,
+        /// Where it lies.
+        folder: PathBuf,
+    },
     /// Two backends have one name.
     #[error(transparent)]
     Backend(#[from] AlreadyRegistered),
@@ -87,6 +98,7 @@ impl Engine {
         let places = Places::new(data_dir.clone(), roots);
         let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
         let loaded = catalog.load().await?;
+        check_places(&places, &loaded)?;
 
         let replaying = {
             let (disk, folder) = (Arc::clone(&parts.disk), places.wal());
@@ -123,6 +135,20 @@ impl Engine {
 fn resolve_folder(folder: &Path) -> Result<PathBuf, StartError> {
     let fail = |cause| StartError::Folder { folder: folder.to_owned(), cause };
     folder.canonicalize().map_err(fail)
+}
+
+/// A data folder may be a copy, whose original has a server of its own: of what lies outside, only that is touched which the
+/// operator allows here too.
+fn check_places(places: &Places, loaded: &Loaded) -> Result<(), StartError> {
+    let living = loaded.topics.iter().map(|row| (&row.definition.name, &row.definition.place));
+    let deleted = loaded.tombstones.iter().map(|tombstone| (&tombstone.name, &tombstone.place));
+    for (name, place) in living.chain(deleted) {
+        if let Some(place) = place.as_ref().filter(|place| !places.is_ours(place)) {
+            let folder = place.dataset.parent().unwrap_or(&place.dataset).to_owned();
+            return Err(StartError::Outside { name: name.clone(), folder });
+        }
+    }
+    Ok(())
 }
 
 fn assemble(

@@ -12,6 +12,7 @@
 mod bench;
 mod bounds;
 mod contract;
+mod copied;
 mod crash;
 mod http;
 mod on_disk;

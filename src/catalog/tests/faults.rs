@@ -48,7 +48,7 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
 #[tokio::test]
 async fn the_file_of_a_newer_version_is_not_touched() {
     for statement in [
-        "UPDATE meta SET format = 2",
+        "UPDATE meta SET format = 3",
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (999, 'later', 1, x'00', 0)",
     ] {

@@ -13,6 +13,7 @@ mod cursors;
 mod faults;
 mod groups;
 mod indexes;
+mod places;
 mod topics;
 
 struct Bed {
@@ -69,8 +70,8 @@ fn topic(name: &str) -> NewTopic {
         options: json!({"ack": "wal"}).as_object().unwrap().clone(),
         storage_path: Some("deep/er".to_owned()),
         place: Some(DatasetPlace {
-            dataset: PathBuf::from(format!("datasets/{id}.lance")),
-            link: PathBuf::from(format!("topics/{name}.lance")),
+            dataset: PathBuf::from(format!("/far/deep/er/{id}.lance")),
+            link: PathBuf::from(format!("/far/deep/er/{name}.lance")),
         }),
         declared_schema: Some(json!({"fields": []})),
         schema_mode: Some(SchemaMode::Evolve),

@@ -122,6 +122,8 @@ fn sync_if_there(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::RealDisk;
+    use crate::model::TopicId;
 
     #[test]
     fn links_are_relative() {
@@ -132,5 +134,41 @@ mod tests {
         ] {
             assert_eq!(relative(Path::new(target), Path::new(folder)), Path::new(expected));
         }
+    }
+
+    #[test]
+    fn a_newer_topic_takes_the_link_of_an_older_one_and_keeps_it_when_that_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |id: TopicId| TablePlace {
+            dataset: folder.path().join(format!("datasets/{id}.lance")),
+            link: folder.path().join("topics/t.lance"),
+        };
+        let (old, new) = (TopicId::fresh(), TopicId::fresh());
+        let leads_to = |id: TopicId| {
+            fs::read_link(of(id).link).is_ok_and(|target| target == Path::new(&format!("../datasets/{id}.lance")))
+        };
+        link(&RealDisk, &of(old)).unwrap();
+        assert!(leads_to(old));
+        link(&RealDisk, &of(new)).unwrap();
+        assert!(leads_to(new));
+        remove(&RealDisk, &of(old)).unwrap();
+        assert!(leads_to(new));
+        remove(&RealDisk, &of(new)).unwrap();
+        assert!(of(new).link.symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn what_somebody_else_has_put_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = TablePlace {
+            dataset: folder.path().join(format!("{}.lance", TopicId::fresh())),
+            link: folder.path().join("t.lance"),
+        };
+        fs::write(&place.link, b"mine").unwrap();
+        assert_eq!(link(&RealDisk, &place).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        remove(&RealDisk, &place).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["t.lance"]);
+        assert_eq!(fs::read(&place.link).unwrap(), b"mine");
     }
 }
