@@ -245,7 +245,7 @@ impl Core {
             Some(topic) => Some(topic.begin_delete().await),
             None => None,
         };
-        if let Err(problem) = self.bury(&entry, topic.clone()).await {
+        if let Err(problem) = self.bury(&entry).await {
             if let (Some(topic), Some(before)) = (topic, before) {
                 topic.abandon_delete(before);
             }
@@ -258,15 +258,17 @@ impl Core {
         if let Some(topic) = &topic {
             topic.end();
         }
+        // Only now may anything of it be removed: who reads it still knows why it is gone.
+        let definition = &entry.row().definition;
+        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
+        self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
         Ok(quarantine)
     }
 
-    async fn bury(&self, entry: &Entry, topic: Option<Arc<Topic>>) -> Result<(), Problem> {
+    async fn bury(&self, entry: &Entry) -> Result<(), Problem> {
         let definition = &entry.row().definition;
         self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
         point::passed("delete", "buried");
-        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
-        self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
         Ok(())
     }
 }

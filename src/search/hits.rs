@@ -7,7 +7,7 @@ use crate::model::{Offset, Problem};
 use crate::search::bad;
 use crate::search::few::Groups;
 use crate::search::fuse::Fused;
-use crate::search::scan::failed;
+use crate::search::scan::failed_in;
 use crate::topic::{Topic, View};
 
 /// The most text that the hits of one search have.
@@ -73,7 +73,7 @@ pub(super) async fn fetch(
     let hit = |fused: &Fused| {
         let at = records.binary_search_by_key(&fused.offset, |record| record.first().get());
         let record = at.ok().and_then(|at| records.get(at)).cloned();
-        let record = record.ok_or_else(|| failed("a record that was found is not there", &fused.offset))?;
+        let record = record.ok_or_else(|| failed_in(topic, "a record that was found is not there", &fused.offset))?;
         Ok(Hit { record, distance: fused.distance, score: fused.score, relevance: fused.relevance })
     };
     ranking.iter().map(hit).collect()

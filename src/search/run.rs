@@ -13,7 +13,7 @@ use crate::schema::{Columns, FieldPath};
 use crate::search::columns::vector_column;
 use crate::search::fuse::{DEPTH_MIN, Fused, fuse};
 use crate::search::hits::{Found, fetch};
-use crate::search::scan::{Scan, failed};
+use crate::search::scan::{Scan, failed_in};
 use crate::search::top::Ranked;
 use crate::search::vector::{Nearest, Neighbours};
 use crate::search::{Metric, SearchRequest, VectorAsk, bad};
@@ -87,7 +87,9 @@ pub(super) struct Ranking {
 pub(super) async fn search(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
     let found = until_steady(topic, ask, served).await;
     // Whatever the reader stumbled over in a topic that is being deleted.
-    found.map_err(|problem| if problem.code == ErrorCode::InvalidParameter { problem } else { topic.gone_or(problem) })
+    found.map_err(
+        |problem| if problem.code == ErrorCode::InvalidParameter { problem } else { topic.gone().unwrap_or(problem) },
+    )
 }
 
 async fn until_steady(topic: &Arc<Topic>, ask: &SearchRequest, served: &Arc<Served>) -> Result<Found, Problem> {
@@ -212,13 +214,14 @@ impl Cut {
         let rows_scanned = rows(&ranges);
         let scan = self.scan(std::slice::from_ref(&neighbours.column.path));
         let looking = index.nearest(neighbours.query.as_f32(), k, ask.effort, self.admitted());
-        let looking = async { looking.await.map_err(|error| failed("an index cannot be searched", &error)) };
+        let looking =
+            async { looking.await.map_err(|error| failed_in(&self.topic, "an index cannot be searched", &error)) };
         let (candidates, parts) = tokio::try_join!(looking, scan.run(&ranges, || Nearest::new(neighbours.clone(), k)))?;
         let mut candidates = self.within(candidates);
         candidates.retain(|found| found.measure.is_finite());
         if candidates.len() < k && ask.effort.nprobes.is_none() {
             let has_more = index.has_more_than(candidates.len() as u64, self.admitted()).await;
-            if has_more.map_err(|error| failed("the rows of an index cannot be counted", &error))? {
+            if has_more.map_err(|error| failed_in(&self.topic, "the rows of an index cannot be counted", &error))? {
                 return self.nearest_of_all(neighbours, k).await;
             }
         }

@@ -90,7 +90,7 @@ impl Scan {
                 read += batch.num_rows() as u64;
             }
             if read == 0 {
-                return Err(failed("a scan found no rows", &next));
+                return Err(failed_in(&self.topic, "a scan found no rows", &next));
             }
             next = next.saturating_after(read);
             tokio::task::consume_budget().await;
@@ -126,6 +126,11 @@ pub(super) fn left() -> Problem {
 pub(super) fn failed(what: &'static str, cause: &dyn std::fmt::Display) -> Problem {
     tracing::error!(%cause, "search: {what}");
     Problem::internal()
+}
+
+/// The same where a topic is read.
+pub(super) fn failed_in(topic: &Topic, what: &'static str, cause: &dyn std::fmt::Display) -> Problem {
+    topic.gone().unwrap_or_else(|| failed(what, cause))
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use crate::search::TextAsk;
 use crate::search::columns::text_columns;
 use crate::search::few::Groups;
 use crate::search::run::{Cut, Ranking, rows};
-use crate::search::scan::{failed, fold_in_slices};
+use crate::search::scan::{failed, failed_in, fold_in_slices};
 use crate::search::text::{Analyzer, Corpus, Reading, Room, Scale, Searched};
 use crate::search::top::{Ranked, Top};
 use crate::table::TableError;
 use crate::table::search::{FoundTextIndex, TextIndex};
+use crate::topic::Topic;
 
 /// How many more candidates than hits an index is asked for: its own ranking knows the rows that it has, not all.
 const CANDIDATES_MORE: usize = 50;
@@ -68,8 +69,8 @@ fn best_of(k: usize, ranked: impl Iterator<Item = Ranked>) -> Vec<Ranked> {
     top.into_ranking()
 }
 
-fn unsearchable(error: TableError) -> Problem {
-    failed("a text index cannot be searched", &error)
+fn unsearchable(topic: &Topic, error: &TableError) -> Problem {
+    failed_in(topic, "a text index cannot be searched", error)
 }
 
 impl Cut {
@@ -145,7 +146,7 @@ impl Cut {
         let mut readings = scan.run(&group.ranges, first).await?;
         let mut counted = Vec::with_capacity(paths.len());
         for column in &group.columns {
-            counted.push(counted_by(column, searched).await?);
+            counted.push(counted_by(&self.topic, column, searched).await?);
         }
         for reading in &readings {
             counted.iter_mut().zip(reading.counted()).for_each(|(all, some)| all.add(some));
@@ -175,7 +176,8 @@ impl Cut {
             return Ok(Vec::new());
         };
         let wanted = k.saturating_mul(2).saturating_add(CANDIDATES_MORE);
-        let candidates = index.matching(lookup, wanted, self.admitted()).await.map_err(unsearchable)?;
+        let candidates = index.matching(lookup, wanted, self.admitted()).await;
+        let candidates = candidates.map_err(|error| unsearchable(&self.topic, &error))?;
         let mut offsets: Vec<Offset> = self.within(candidates).into_iter().map(|found| found.offset).collect();
         offsets.sort_unstable();
         offsets.dedup();
@@ -196,10 +198,10 @@ impl Cut {
 }
 
 /// What a column's index counts of the texts that it has.
-async fn counted_by(column: &Column, searched: &Searched) -> Result<Corpus, Problem> {
+async fn counted_by(topic: &Topic, column: &Column, searched: &Searched) -> Result<Corpus, Problem> {
     let Some(index) = &column.index else { return Ok(Corpus::default()) };
     let tokens = searched.bound.terms.iter().map(|term| term.token.clone()).collect();
-    let (texts, tokens, having) = index.counted(tokens).await.map_err(unsearchable)?;
+    let (texts, tokens, having) = index.counted(tokens).await.map_err(|error| unsearchable(topic, &error))?;
     Ok(Corpus { texts, tokens, having })
 }
 

@@ -72,6 +72,18 @@ pub(super) fn problem(sql: &str, limits: &QueryLimits, error: &DataFusionError) 
     }
 }
 
+/// An error of a step that says what a statement means and which types its expressions have: where the planner has no type
+/// for what is asked, it calls that internal, and it is the statement that is wrong.
+pub(super) fn mistaken(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Internal(message) => DataFusionError::Plan(message),
+        DataFusionError::Context(about, inside) => DataFusionError::Context(about, Box::new(mistaken(*inside))),
+        DataFusionError::Diagnostic(place, inside) => DataFusionError::Diagnostic(place, Box::new(mistaken(*inside))),
+        DataFusionError::Collection(errors) => DataFusionError::Collection(errors.into_iter().map(mistaken).collect()),
+        error => error,
+    }
+}
+
 /// An error without what was wrapped round it.
 fn inner(error: &DataFusionError) -> &DataFusionError {
     match error {
@@ -158,4 +170,27 @@ pub(super) fn panicked(error: &tokio::task::JoinError) -> Problem {
         tracing::error!(%error, "a query panicked");
     }
     Problem::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ErrorCode;
+
+    #[test]
+    fn an_internal_error_is_the_clients_only_where_the_statement_gets_its_meaning() {
+        let error = || {
+            let message = "Failed to coerce types Boolean and Int64 in BETWEEN expression\n\nbacktrace: 0: src/a.rs";
+            let inside = DataFusionError::Internal(message.to_owned()).context("type_coercion");
+            DataFusionError::Collection(vec![inside.with_diagnostic(Diagnostic::new_error("wrong", None))])
+        };
+        let told = |error: &DataFusionError| problem("SELECT 1", &QueryLimits::default(), error);
+        assert_eq!(told(&error()).code, ErrorCode::Internal);
+        let mistake = told(&mistaken(error()));
+        assert_eq!(mistake.code, ErrorCode::InvalidBody);
+        let expected = "The query cannot be run: Failed to coerce types Boolean and Int64 in BETWEEN expression.";
+        assert_eq!(mistake.detail, expected);
+        let whole = DataFusionError::Plan(DataFusionError::Internal("No type".to_owned()).to_string());
+        assert_eq!(told(&whole).detail, "The query cannot be run: No type.");
+    }
 }

@@ -1,13 +1,18 @@
 //! Literals in the type of the column that they are compared with. The planner compares times in nanoseconds, which end in
-//! 2262, and a short float with the nearest double of what is written, which it is not.
+//! 2262, a short float with the nearest double of what is written, which it is not, and an integer with a float as floats or
+//! as decimals of few digits, of which neither tells all integers and all floats apart.
 
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, Cast, InList};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+
+/// The digits of the largest integers, and what has as many and is larger.
+const FAR_DIGITS: u8 = 20;
+const FAR: i128 = 10_i128.pow(FAR_DIGITS as u32) - 1;
 
 /// The plan with such literals, wherever columns are compared with them.
 ///
@@ -32,8 +37,8 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
             let (left_type, right_type) = (type_of(&left, schema), type_of(&right, schema));
-            let left = fit(*left, left_type.as_ref(), right_type.as_ref());
-            let right = fit(*right, right_type.as_ref(), left_type.as_ref());
+            let left = fit(*left, left_type.as_ref(), right_type.as_ref(), as_it_is);
+            let right = fit(*right, right_type.as_ref(), left_type.as_ref(), as_it_is);
             let changed = left.transformed || right.transformed;
             let compared = BinaryExpr { left: Box::new(left.data), op, right: Box::new(right.data) };
             Transformed::new_transformed(Expr::BinaryExpr(compared), changed)
@@ -41,8 +46,8 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Between(Between { expr, negated, low, high }) => {
             let of = type_of(&expr, schema);
             let (low_type, high_type) = (type_of(&low, schema), type_of(&high, schema));
-            let low = fit(*low, low_type.as_ref(), of.as_ref());
-            let high = fit(*high, high_type.as_ref(), of.as_ref());
+            let low = fit(*low, low_type.as_ref(), of.as_ref(), f64::ceil);
+            let high = fit(*high, high_type.as_ref(), of.as_ref(), f64::floor);
             let changed = low.transformed || high.transformed;
             let between = Between { expr, negated, low: Box::new(low.data), high: Box::new(high.data) };
             Transformed::new_transformed(Expr::Between(between), changed)
@@ -52,12 +57,24 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let mut changed = false;
             let fitted = list.into_iter().map(|one| {
                 let one_type = type_of(&one, schema);
-                let one = fit(one, one_type.as_ref(), of.as_ref());
+                let one = fit(one, one_type.as_ref(), of.as_ref(), if_whole);
                 changed |= one.transformed;
                 one.data
             });
             let list = fitted.collect();
             Transformed::new_transformed(Expr::InList(InList { expr, list, negated }), changed)
+        }
+        Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => {
+            let of = type_of(&expr, schema);
+            let mut changed = false;
+            let fitted = when_then_expr.into_iter().map(|(when, then)| {
+                let when_type = type_of(&when, schema);
+                let when = fit(*when, when_type.as_ref(), of.as_ref(), if_whole);
+                changed |= when.transformed;
+                (Box::new(when.data), then)
+            });
+            let when_then_expr = fitted.collect();
+            Transformed::new_transformed(Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }), changed)
         }
         other => Transformed::no(other),
     }
@@ -82,8 +99,8 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     expr.get_type(schema).ok()
 }
 
-/// A value in the type of what it is compared with.
-fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>) -> Transformed<Expr> {
+/// A value in the type of what it is compared with; `whole_for` says which whole number stands for a float beside integers.
+fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>, whole_for: fn(f64) -> f64) -> Transformed<Expr> {
     let fitted = match of {
         Some(of @ DataType::Timestamp(TimeUnit::Microsecond, _)) => match own {
             Some(DataType::Date32) => {
@@ -92,6 +109,7 @@ fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>) -> Transforme
             _ => written_time(&value).and_then(|text| time(text, of)),
         },
         Some(DataType::Float32) => short_float(&value),
+        Some(of) if of.is_integer() => double(&value).and_then(|double| integer(whole_for(double), of)),
         _ => None,
     };
     match fitted {
@@ -119,10 +137,45 @@ fn time(text: &ScalarValue, of: &DataType) -> Option<ScalarValue> {
     text.cast_to(of).ok()
 }
 
+const fn double(value: &Expr) -> Option<f64> {
+    match value {
+        Expr::Literal(ScalarValue::Float64(double), _) => *double,
+        _ => None,
+    }
+}
+
+/// A float that stays one where it is no whole number: the floats of a fraction lie so close that integers beside them are
+/// floats themselves.
+const fn as_it_is(double: f64) -> f64 {
+    double
+}
+
+/// A float that integers equal or do not: none equals one that is no whole number, as none is infinite.
+fn if_whole(double: f64) -> f64 {
+    if double.trunc() == double { double } else { f64::INFINITY }
+}
+
+/// A whole number as an integer, of the type that it is compared with where that has it, and beyond all integers where it is
+/// too large for any; none of a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "a whole number has nothing to lose, and stops at the largest")]
+fn integer(whole: f64, of: &DataType) -> Option<ScalarValue> {
+    if whole.trunc() != whole {
+        return None;
+    }
+    let number = whole as i128;
+    let unsigned = u64::try_from(number).ok().filter(|_| *of == DataType::UInt64);
+    Some(match (unsigned, i64::try_from(number)) {
+        (Some(number), _) => ScalarValue::UInt64(Some(number)),
+        (None, Ok(number)) => ScalarValue::Int64(Some(number)),
+        // The type that the planner compares signed and unsigned ones in.
+        (None, Err(_)) => ScalarValue::Decimal128(Some(number.clamp(-FAR, FAR)), FAR_DIGITS, 0),
+    })
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the nearest short float is what is asked for")]
 fn short_float(value: &Expr) -> Option<ScalarValue> {
-    let Expr::Literal(ScalarValue::Float64(Some(double)), _) = value else { return None };
-    let short = *double as f32;
+    let double = double(value)?;
+    let short = double as f32;
     (short.is_finite() && double.is_finite()).then_some(ScalarValue::Float32(Some(short)))
 }
 
@@ -146,5 +199,26 @@ mod tests {
         assert_eq!(micros("1970-01-02"), Some(86_400_000_000));
         assert_eq!(micros("1970-01-01T00:00:00.0000015Z"), Some(1));
         assert_eq!(micros("tomorrow"), None);
+    }
+
+    #[test]
+    fn a_float_beside_integers_is_the_integer_that_it_is() {
+        let far = |number| ScalarValue::Decimal128(Some(number), FAR_DIGITS, 0);
+        let (signed, unsigned) = (DataType::Int64, DataType::UInt64);
+        for (written, of, expected) in [
+            (2.0, &signed, Some(ScalarValue::Int64(Some(2)))),
+            (-0.0, &unsigned, Some(ScalarValue::UInt64(Some(0)))),
+            (-1.0, &unsigned, Some(ScalarValue::Int64(Some(-1)))),
+            (1e19, &unsigned, Some(ScalarValue::UInt64(Some(10_000_000_000_000_000_000)))),
+            (1e19, &signed, Some(far(10_000_000_000_000_000_000))),
+            (18_446_744_073_709_551_616.0, &unsigned, Some(far(18_446_744_073_709_551_616))),
+            (-1e300, &signed, Some(far(-FAR))),
+            (f64::INFINITY, &unsigned, Some(far(FAR))),
+            (0.5, &signed, None),
+            (f64::NAN, &signed, None),
+        ] {
+            assert_eq!(integer(written, of), expected, "{written} beside {of}");
+        }
+        assert_eq!([1e-30, 4.0, -7.5].map(if_whole), [f64::INFINITY, 4.0, f64::INFINITY]);
     }
 }

@@ -26,7 +26,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Query, Statement};
 
 use crate::model::Problem;
-use crate::sql::error::{problem, told};
+use crate::sql::error::{mistaken, problem, told};
 use crate::sql::functions::FUNCTIONS;
 use crate::sql::growing::{Concatenation, grows};
 use crate::sql::guard::guarded;
@@ -73,7 +73,7 @@ pub(super) async fn plan(
         state.mark_start_execution();
         let topics = Topics { tables, state: &state };
         let planner = SqlToRel::new_with_options(&topics, options());
-        let plan = planner.sql_statement_to_plan(Statement::Query(query))?;
+        let plan = planner.sql_statement_to_plan(Statement::Query(query)).map_err(mistaken)?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -81,7 +81,7 @@ pub(super) async fn plan(
             .verify_plan(&plan)?;
         check_names(&plan)?;
         check_size(&plan)?;
-        let plan = typed(plan)?;
+        let plan = typed(plan).map_err(mistaken)?;
         let marks = marks::kept(&plan);
         let plan = match room.rows_max {
             Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows))?.build()?,

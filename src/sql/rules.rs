@@ -15,13 +15,15 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::{PhysicalOptimizer, PhysicalOptimizerContext};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::sql::error::mistaken;
 use crate::sql::watch::Watch;
 use crate::sql::zeros::OneZero;
 
 /// The planner's own rules and that of the zeros, watched.
 pub(super) fn watched(builder: SessionStateBuilder, watch: &Arc<Watch>) -> SessionStateBuilder {
     let one_zero: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(OneZero::rule());
-    let analyzer = Analyzer::new().rules.into_iter().chain([one_zero]);
+    let typing = Analyzer::new().rules.into_iter().map(|rule| Arc::new(Typing(rule)) as _);
+    let analyzer = typing.chain([one_zero]);
     let optimizer = Optimizer::new().rules.into_iter();
     let physical = PhysicalOptimizer::new().rules.into_iter();
     builder
@@ -44,6 +46,20 @@ impl<R: ?Sized> Watched<R> {
 impl<R: fmt::Debug + ?Sized> fmt::Debug for Watched<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.rule.fmt(f)
+    }
+}
+
+/// A rule that gives expressions their types, or finds that they can have none.
+#[derive(Debug)]
+struct Typing(Arc<dyn AnalyzerRule + Send + Sync>);
+
+impl AnalyzerRule for Typing {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        self.0.analyze(plan, config).map_err(mistaken)
     }
 }
 

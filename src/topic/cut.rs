@@ -177,10 +177,15 @@ impl Cut {
         self.topic.check_unchanged(&View::Now, |now| set.has_changed(now))?;
         let found = found.map_err(|err| match &err {
             // The next query begins behind what has expired.
-            StorageError::Expired { .. } => self.topic.storage_problem(&err).worth_asking_again(),
+            StorageError::Expired { .. } if self.topic.gone().is_none() => {
+                self.topic.storage_problem(&err).worth_asking_again()
+            }
             _ => self.topic.storage_problem(&err),
         })?;
         if rows_of(&found) == 0 {
+            if let Some(gone) = self.topic.gone() {
+                return Err(gone);
+            }
             // What a cut has stays readable until it has expired: an answer would be short of records.
             tracing::error!(topic = %self.topic.name, offset = from.get(), "a query finds no record at {from}");
             return Err(Problem::internal());

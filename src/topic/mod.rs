@@ -78,7 +78,7 @@ use crate::model::{Ack, Epoch, ErrorCode, Offset, Problem, SchemaVersion, Timest
 use crate::schema::WideColumns;
 use crate::table::TablePlace;
 use crate::tail::Ending;
-use crate::topic::log::{Log, Phase};
+use crate::topic::log::{Log, Phase, topic_gone};
 use crate::topic::producers::{IdempotencyKeys, Producers};
 
 /// What a topic is made of, as the engine found it.
@@ -227,8 +227,16 @@ impl Topic {
         &self.factory
     }
 
+    /// That the topic was deleted, where it was. Whoever still reads it finds files and rows gone, and no fault in that.
+    pub(crate) fn gone(&self) -> Option<Problem> {
+        self.backend.levels().now().ending.map(|Ending::Deleted| topic_gone())
+    }
+
     /// Tells a client of a failure below, and the log of its cause.
     fn storage_problem(&self, err: &StorageError) -> Problem {
+        if let Some(gone) = self.gone() {
+            return gone;
+        }
         if let StorageError::Failed { cause } = err {
             tracing::error!(topic = %self.name, cause, "the record store of {} failed", self.name);
         }
@@ -236,6 +244,9 @@ impl Topic {
     }
 
     fn catalog_problem(&self, err: &CatalogError) -> Problem {
+        if let Some(gone) = self.gone() {
+            return gone;
+        }
         tracing::error!(topic = %self.name, error = %err, "the catalog failed for {}", self.name);
         catalog_answer(err)
     }

@@ -10,7 +10,6 @@ use crate::model::{ErrorCode, Offset, Problem, SchemaVersion, TagName, Timestamp
 use crate::schema::{Columns, FieldPath};
 use crate::table::search::{FoundTextIndex, FoundVectorIndex, Metric};
 use crate::table::{Past, Table, Tag};
-use crate::topic::log::topic_gone;
 use crate::topic::{Topic, versioned};
 
 /// A moment of a topic's past.
@@ -100,8 +99,10 @@ impl Topic {
         let mut rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
         rows.retain(|row| row.version <= version);
         let last = rows.last().filter(|row| row.version == version).ok_or_else(|| {
-            tracing::error!(topic = %self.name, %version, "a version of the dataset names a schema that is not there");
-            Problem::internal()
+            self.gone().unwrap_or_else(|| {
+                tracing::error!(topic = %self.name, %version, "a version of the dataset names a schema that is not there");
+                Problem::internal()
+            })
         })?;
         Ok(versioned(last, &rows)?.columns())
     }
@@ -211,11 +212,6 @@ impl Topic {
     ) -> Result<(), Problem> {
         let now = self.backend.columnar().filter(|_| !matches!(view, View::Version { .. }));
         if now.is_some_and(|now| has_changed(&now.columns())) { Err(columns_changed()) } else { Ok(()) }
-    }
-
-    /// That the topic was deleted, where it was; else this.
-    pub(crate) fn gone_or(&self, problem: Problem) -> Problem {
-        if self.backend.levels().now().ending.is_some() { topic_gone() } else { problem }
     }
 
     /// The columns that a view's records read under.

@@ -13,7 +13,6 @@ use crate::codec::{Chunk, ColumnSet, FieldSelection};
 use crate::filter::{LiveFilter, PassingRows, Reach, Sieve};
 use crate::model::{ErrorCode, Offset, Problem};
 use crate::topic::ahead::ahead;
-use crate::topic::log::topic_gone;
 use crate::topic::passing::{LOOKED_AT_ONCE, PAGE_LOOKED_AT_MAX};
 use crate::topic::past::{Bounds, View};
 use crate::topic::view::Puller;
@@ -329,8 +328,7 @@ impl Topic {
             () = draining => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
-        let levels = self.backend.levels().now();
-        if levels.ending.is_some() { Err(topic_gone()) } else { Ok(levels.readable > from) }
+        self.gone().map_or_else(|| Ok(self.backend.levels().now().readable > from), Err)
     }
 }
 

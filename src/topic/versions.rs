@@ -140,11 +140,7 @@ impl Topic {
         until.map_or(Ok(()), check)?;
         self.flush().await?;
         // After the flush and before the dataset: a schema is never older than the rows that are read under it.
-        let version = lane.newest_version().await.map_err(|err| self.storage_problem(&err))?;
-        let past = match version {
-            0 => None,
-            version => Some(lane.at(version).await.map_err(|err| self.storage_problem(&err))?),
-        };
+        let past = lane.newest().await.map_err(|err| self.storage_problem(&err))?;
         let schema = self.schema.load_full();
         let columns = schema.as_ref().map(|schema| schema.columns()).unwrap_or_default();
         // Records may have expired meanwhile.

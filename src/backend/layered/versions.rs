@@ -74,11 +74,52 @@ impl Lane {
         told(self.table().await?.fork(version, until, to).await)
     }
 
-    /// The dataset's newest version; 0 before the first.
+    /// The dataset's newest version as readers see it; none before the first.
     ///
     /// # Errors
     /// [`StorageError`] where it could not be opened.
-    pub(crate) async fn newest_version(&self) -> Result<u64, StorageError> {
-        Ok(self.table().await?.head().version)
+    pub(crate) async fn newest(&self) -> Result<Option<Past>, StorageError> {
+        let table = self.table().await?;
+        told(newest(|| table.head().version, |version| table.at(version)).await)
+    }
+}
+
+/// What is the newest of versions, by how they are numbered and opened; none where the newest is 0.
+async fn newest<T, F: Future<Output = Result<T, TableError>>>(
+    number: impl Fn() -> u64,
+    open: impl Fn(u64) -> F,
+) -> Result<Option<T>, TableError> {
+    let mut version = number();
+    while version > 0 {
+        match open(version).await {
+            // Commits and a clean-up have come in between.
+            Err(TableError::VersionGone { .. }) if number() != version => version = number(),
+            opened => return opened.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_version_is_there_whatever_is_cleaned_up_meanwhile() {
+        let head = Cell::new(3);
+        // A commit and a clean-up come before the first two looks.
+        let open = |version: u64| {
+            if version < 5 {
+                head.set(version + 1);
+            }
+            let is_kept = head.get() == version;
+            async move { if is_kept { Ok(version) } else { Err(TableError::VersionGone { version }) } }
+        };
+        assert!(matches!(newest(|| head.get(), open).await, Ok(Some(5))));
+        assert!(matches!(newest(|| 0, open).await, Ok(None)));
+        let gone = |version| async move { Err::<(), _>(TableError::VersionGone { version }) };
+        assert!(matches!(newest(|| 7, gone).await, Err(TableError::VersionGone { version: 7 })));
     }
 }

@@ -18,6 +18,7 @@ use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
 mod moved;
+mod deleted;
 mod opening;
 mod quarantine;
 mod room;

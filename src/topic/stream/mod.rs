@@ -241,6 +241,8 @@ impl Reader {
             Ok(found) => Step::Items(self.deliver(found, ask)),
             Err(StorageError::Expired { earliest }) => self.expired(earliest),
             Err(StorageError::Deleted) => Step::End(EndReason::Deleted),
+            // Deleted while it was read.
+            Err(_) if self.topic.gone().is_some() => Step::End(EndReason::Deleted),
             Err(err) => Step::Failed(err),
         }
     }
