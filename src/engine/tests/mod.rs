@@ -17,8 +17,8 @@ use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
-mod moved;
 mod deleted;
+mod moved;
 mod opening;
 mod quarantine;
 mod room;

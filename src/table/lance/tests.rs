@@ -88,10 +88,7 @@ impl Bench {
 
     pub(super) fn place(&self) -> TablePlace {
         let root = self.folder.path();
-        TablePlace {
-            dataset: root.join("datasets/0198.lance"),
-            link: root.join("topics/my.topic.lance"),
-        }
+        TablePlace { dataset: root.join("datasets/0198.lance"), link: root.join("topics/my.topic.lance") }
     }
 
     /// As after a restart.
@@ -163,10 +160,7 @@ async fn everything_is_synced_before_the_commit_counts_and_in_order() {
     let mut bench = Bench::new();
     let table = bench.filled(1).await;
     let root = fs::canonicalize(bench.folder.path()).unwrap();
-    assert_eq!(
-        fs::read_link(bench.place().link).unwrap(),
-        Path::new("../datasets/0198.lance")
-    );
+    assert_eq!(fs::read_link(bench.place().link).unwrap(), Path::new("../datasets/0198.lance"));
     bench.disk.synced.lock().clear();
     append(&*table, 1).await.unwrap();
     let synced: Vec<String> = bench.disk.synced.lock().iter().map(|path| kind(path, &root)).collect();
