@@ -69,8 +69,9 @@ impl Core {
             }
             Err(problem) => {
                 // A topic that can be neither made nor unmade is there, and is made when it is opened.
-                if self.bury(&entry, None).await.is_err() {
-                    self.topics.write().insert(name.clone(), entry);
+                match self.bury(&entry).await {
+                    Ok(()) => self.leave(&entry, None),
+                    Err(_) => drop(self.topics.write().insert(name.clone(), entry)),
                 }
                 Err(problem)
             }
@@ -256,9 +257,7 @@ impl Core {
             topic.end();
         }
         // Only now may anything of it be removed: who reads it still knows why it is gone.
-        let definition = &entry.row().definition;
-        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
-        self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
+        self.leave(&entry, topic);
         Ok(quarantine)
     }
 
@@ -267,6 +266,13 @@ impl Core {
         self.catalog.bury(definition.id).await.map_err(|err| catalog_problem(&definition.name, &err))?;
         point::passed("delete", "buried");
         Ok(())
+    }
+
+    /// Leaves what a topic that is buried had to be removed.
+    fn leave(&self, entry: &Entry, topic: Option<Arc<Topic>>) {
+        let definition = &entry.row().definition;
+        let tombstone = Tombstone { id: definition.id, name: definition.name.clone(), place: definition.place.clone() };
+        self.remains.lock().insert(definition.id, Remains { tombstone, topic, removed: false });
     }
 }
 

@@ -10,7 +10,7 @@ use crate::codec::FieldSelection;
 use crate::filter::Filter;
 use crate::model::{ErrorCode, Problem};
 use crate::table::model::ModelTables;
-use crate::topic::{EndReason, ReadRequest, Start, Step, StreamItem, StreamRequest};
+use crate::topic::{EndReason, ReadRequest, Start, Step, StreamItem, StreamRequest, Topic};
 
 /// What is logged.
 #[derive(Clone, Debug, Default)]
