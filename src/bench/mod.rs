@@ -12,7 +12,6 @@ use crate::bench::marker::Clock;
 use crate::bench::report::{Json, Report, Verdict};
 use crate::bench::tally::Part;
 use crate::bench::target::Target;
-use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::runtime;
 
 mod appender;
@@ -38,6 +37,8 @@ mod writing;
 
 pub use options::{DiskOptions, Format, InvalidSpan, Load, Options, Peer, Reach, Reading, Span, Telling, Workload};
 
+/// The exit code for options that cannot be, as for those that are not even read.
+const EXIT_USAGE: u8 = 2;
 /// How long the disk is measured for each kind of file, beside another workload.
 const DISK_GLANCE: Duration = Duration::from_secs(1);
 /// Time for the connections to end when everything is measured.
@@ -111,7 +112,7 @@ pub fn main(options: &Options) -> ExitCode {
         Err(error) => {
             // Nobody reads what cannot be printed.
             drop(writeln!(io::stderr(), "error: {error}"));
-            ExitCode::from(if matches!(error, BenchError::Option(_)) { EXIT_USAGE } else { EXIT_FAILURE })
+            if matches!(error, BenchError::Option(_)) { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

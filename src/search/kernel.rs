@@ -100,7 +100,27 @@ fn narrowed(number: f64) -> f32 {
     number as f32
 }
 
-fn pairs<T: L2 + Cosine + Dot>(
+/// Within these the squares of numbers are floats of 32 bits, and exact enough.
+const PLAIN: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
+
+/// The cosine distance of a query and a vector; where the squares of the vector's numbers would overflow or vanish, that of its
+/// direction.
+fn cosine<T: Cosine + Copy + Into<f64>>(query: &[T], vector: &[T]) -> f32 {
+    let largest = vector.iter().fold(0.0_f64, |largest, number| largest.max((*number).into().abs()));
+    if PLAIN.contains(&largest) || largest == 0.0 || !largest.is_finite() {
+        return cosine_distance::<T>(query, vector);
+    }
+    let (mut dot, mut of_query, mut of_vector) = (0.0, 0.0, 0.0);
+    for (one, other) in query.iter().zip(vector) {
+        let (one, other): (f64, f64) = ((*one).into(), (*other).into() / largest);
+        dot += one * other;
+        of_query += one * one;
+        of_vector += other * other;
+    }
+    narrowed(1.0 - dot / (of_query * of_vector).sqrt())
+}
+
+fn pairs<T: L2 + Cosine + Dot + Copy + Into<f64>>(
     metric: Metric,
     query: &[T],
     values: &[T],
@@ -109,7 +129,7 @@ fn pairs<T: L2 + Cosine + Dot>(
 ) {
     let between = match metric {
         Metric::L2 => l2::<T>,
-        Metric::Cosine => cosine_distance::<T>,
+        Metric::Cosine => cosine::<T>,
         Metric::Dot => dot_distance::<T>,
     };
     for (row, vector) in values.chunks_exact(query.len().max(1)).enumerate() {
@@ -134,5 +154,19 @@ mod tests {
             assert!(query(&[0.0, 0.0, 0.0]).is_err());
         }
         assert!(Query::new(&[1e39], FloatType::F32, Metric::L2).is_err());
+    }
+
+    #[test]
+    fn only_the_direction_of_a_vector_counts_under_cosine() {
+        for size in [1e-300, 1e-25, 1e-20, 1.0, 1e20, 1e200] {
+            let near = cosine(&[1.0, 1.0], &[size, size]);
+            assert!(near.abs() < 1e-6, "{size}: {near}");
+            let across = cosine(&[1.0, 1.0], &[size, -size]);
+            assert!((across - 1.0).abs() < 1e-6, "{size}: {across}");
+        }
+        for size in [1e-30_f32, 1e-20, 1e20, 1e38] {
+            let near = cosine(&[1.0, 1.0], &[size, size]);
+            assert!(near.abs() < 1e-6, "{size}: {near}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The rows that an index of the dataset lets pass, so that the others need not be looked at.
 
+use datafusion::prelude::Expr;
 use lance::Dataset;
 use lance::index::{DatasetIndexExt as _, DatasetIndexInternalExt as _};
 use lance_index::metrics::NoOpMetricsCollector;
@@ -66,6 +67,19 @@ pub(super) async fn candidates(version: &Version, filter: &BoundFilter) -> Resul
         return Ok(None);
     }
     Ok(Some(Candidates::new(covered.iter().map(|placed| (placed.first, placed.next)), offsets)))
+}
+
+/// Whether the dataset's indexes may be asked by Lance for a condition on these fragments. Where one that is asked lacks a
+/// fragment, Lance leaves out its rows in a search through another index, or lets all of them pass under a negation.
+pub(super) async fn may_be_asked(
+    dataset: &Dataset,
+    condition: &Expr,
+    mut fragments: impl Iterator<Item = u64> + Send,
+) -> Result<bool, TableError> {
+    let known = dataset.scalar_index_info().await?;
+    let Some(query) = apply_scalar_indices(condition.clone(), &known)?.scalar_query else { return Ok(true) };
+    let is_known = tests(&query) <= INDEX_TESTS_MAX && fragments.all(|id| is_covered(&query, id));
+    Ok(is_known && !has_too_many_values(dataset, &query).await?)
 }
 
 /// How many bytes the segments of one index read into memory when it is asked.

@@ -3,7 +3,7 @@
 use lance::dataset::Dataset;
 use lance::index::DatasetIndexExt;
 use lance::index::vector::VectorIndexParams;
-use lance_index::scalar::InvertedIndexParams;
+use lance_index::scalar::{InvertedIndexParams, ScalarIndexParams};
 use lance_index::{IndexParams, IndexType};
 use lance_linalg::distance::DistanceType;
 use serde_json::{Value, json};
@@ -105,6 +105,35 @@ async fn a_text_index_changes_no_score() {
             let without = search(&topic, without).await;
             assert_eq!((&without["index"], &without["rows_scanned"]), (&Value::Null, &json!(57)));
             assert_eq!(with["hits"], without["hits"], "{ask}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_filter_is_judged_by_the_records_where_its_own_index_knows_fewer_of_them() {
+    for backend in COLUMNAR {
+        let (server, folder) = Local::fresh().await;
+        let topic = server.api().make(json!({"backend": backend, "schema": schema("float32")})).await;
+        append(&topic, 0..300).await;
+        topic.post("flush", "").await.expect(200);
+        let numbers = ScalarIndexParams::default();
+        let (server, topic) = with_index(server, folder.path(), &topic, "n", IndexType::BTree, &numbers).await;
+        append(&topic, 300..600).await;
+        topic.post("flush", "").await.expect(200);
+        let vectors = VectorIndexParams::ivf_flat(4, DistanceType::L2);
+        let (server, topic) = with_index(server, folder.path(), &topic, "v", IndexType::Vector, &vectors).await;
+        for (filter, expected) in [
+            ("n >= 200", [450, 449, 451]),
+            ("n = 450 OR n = 10 OR n = 500", [450, 500, 10]),
+            ("n != 450 AND n != 449", [451, 452, 448]),
+            ("NOT n > 400", [400, 399, 398]),
+        ] {
+            let ask =
+                json!({"vector": {"column": "v", "query": [450.1, 0, 0], "nprobes": 4}, "k": 3, "filter": filter});
+            let answer = search(&topic, ask).await;
+            assert_eq!((&answer["index"], &answer["rows_scanned"]), (&json!("of_v"), &json!(0)));
+            assert_eq!(offsets(&answer), expected, "{filter}");
         }
         server.stop().await;
     }

@@ -1,6 +1,7 @@
 //! How the indexes that a table is to have lie over one version of its dataset.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow_schema::DataType as ArrowType;
 use lance::Dataset;
@@ -15,10 +16,10 @@ use super::notes::{Note, Notes};
 use super::plan::{Coverage, SegmentRows, Task, which_fit};
 use crate::codec::columns::column_name;
 use crate::model::Offset;
-use crate::schema::{FieldPath, IndexType};
+use crate::schema::{Columns, FieldPath, IndexType, Move};
 use crate::table::lance::offsets::Placed;
 use crate::table::lance::open::Version;
-use crate::table::lance::posted::followed;
+use crate::table::lance::posted::{followed, pending_steps};
 use crate::table::{IndexDefinition, TableError};
 
 /// One column of a definition.
@@ -59,8 +60,15 @@ pub(super) async fn survey<'d>(version: &Version, wanted: &'d [IndexDefinition])
     let mut survey = Survey { parts: Vec::new(), unwanted: Vec::new() };
     for definition in wanted {
         let followed = followed(&version.dataset, &definition.lineage)?;
+        let columns = Columns { lineage: Arc::clone(&definition.lineage), ..Columns::default() };
+        let steps = pending_steps(&version.dataset, &columns)?;
+        let is_retyped = |path: &FieldPath| {
+            steps.iter().any(|step| matches!(step, Move::Retype { path: retyped, .. } if retyped == path))
+        };
         for (place, path) in definition.columns.iter().enumerate() {
-            let column = field_of(&followed, path).and_then(|field| column_of(version.dataset.schema(), field));
+            // What still has its old type is not the column that the index is of.
+            let column = field_of(&followed, path).filter(|_| !is_retyped(path));
+            let column = column.and_then(|field| column_of(version.dataset.schema(), field));
             survey.parts.push(part(version, &present, &notes, definition, place, column));
         }
     }

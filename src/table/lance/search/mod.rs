@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 
 pub(super) use self::text::text_index;
 pub(super) use self::vector::vector_index;
-use super::candidates::has_columns;
+use super::candidates::{has_columns, may_be_asked};
 use super::error::foreign;
 use super::index::name_of;
 use super::offsets::Layout;
@@ -73,19 +73,18 @@ impl Place {
         let Version { dataset, layout } = self.version;
         let name = name_of(dataset.manifest(), segments.first()?).to_owned();
         let mut uncovered: Vec<Range<Offset>> = Vec::new();
-        let mut is_covered_at_all = false;
         for placed in &layout.fragments {
             let id = u32::try_from(placed.id).ok()?;
             let covers = |segment: &IndexMetadata| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
             match uncovered.last_mut() {
-                _ if segments.iter().any(covers) => is_covered_at_all = true,
+                _ if segments.iter().any(covers) => {}
                 Some(range) if range.end == placed.first => range.end = placed.next,
                 _ => uncovered.push(placed.first..placed.next),
             }
         }
         let coverage = Coverage { name, next: layout.next, uncovered };
         let (runtime, pin, column) = (self.runtime, self.pin, as_one(&names));
-        is_covered_at_all.then_some(Indexed { runtime, dataset, layout, names, column, segments, coverage, _pin: pin })
+        Some(Indexed { runtime, dataset, layout, names, column, segments, coverage, _pin: pin })
     }
 }
 
@@ -96,14 +95,34 @@ fn as_one(names: &[String]) -> String {
 
 impl Indexed {
     /// A scan of the rows that the index has, with their addresses and what they are ranked by.
-    fn scanner(&self, admitted: &Admitted, measure: &str) -> Result<Scanner, TableError> {
+    async fn scanner(&self, admitted: &Admitted, measure: &str) -> Result<Scanner, TableError> {
         let mut scanner = self.dataset.scan();
         scanner.project(&[measure])?.with_row_address().prefilter(true);
         scanner.disable_scoring_autoprojection();
         if let Some(condition) = self.condition(admitted) {
+            scanner.use_scalar_index(self.may_be_asked(&condition).await?);
             scanner.filter_expr(condition);
         }
         Ok(scanner)
+    }
+
+    /// Whether other indexes may say which of the index's rows fulfil a condition.
+    async fn may_be_asked(&self, condition: &Expr) -> Result<bool, TableError> {
+        let covered =
+            self.dataset.manifest().fragments.iter().map(|fragment| fragment.id).filter(|id| self.covers(*id));
+        may_be_asked(&self.dataset, condition, covered).await
+    }
+
+    /// Whether a segment has the rows of a fragment.
+    fn covers(&self, id: u64) -> bool {
+        let covers = |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
+        u32::try_from(id).is_ok_and(|id| self.segments.iter().any(|segment| covers(segment, id)))
+    }
+
+    /// Whether it has no row of the version: all that it was made of have been merged or dropped, and it still says how its
+    /// column is searched.
+    fn is_empty(&self) -> bool {
+        !self.dataset.manifest().fragments.iter().any(|fragment| self.covers(fragment.id))
     }
 
     /// How many rows the version has, deleted ones among them.
@@ -129,6 +148,9 @@ impl Indexed {
         let mut names = self.names.iter();
         let first = Expr::Column(Column::new_unqualified(names.next().cloned().unwrap_or_default()));
         let is_there = names.fold(first, |parent, name| get_field(parent, name.as_str())).is_not_null();
+        if self.is_empty() {
+            return Ok(false);
+        }
         let condition = self.condition(admitted);
         // The column is looked into only where there is something to be found by that.
         Ok(self.passing(condition.clone()).await? > rows
@@ -137,15 +159,12 @@ impl Indexed {
 
     /// How many rows of the index's fragments pass.
     async fn passing(&self, condition: Option<Expr>) -> Result<u64, TableError> {
-        let has = |id: u64| {
-            let covers =
-                |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
-            u32::try_from(id).is_ok_and(|id| self.segments.iter().any(|segment| covers(segment, id)))
-        };
-        let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| has(fragment.id)).cloned().collect();
+        let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| self.covers(fragment.id));
+        let fragments = fragments.cloned().collect();
         let mut scanner = self.dataset.scan();
         scanner.with_fragments(fragments);
         if let Some(condition) = condition {
+            scanner.use_scalar_index(self.may_be_asked(&condition).await?);
             scanner.filter_expr(condition);
         }
         Ok(scanner.count_rows().await?)

@@ -66,6 +66,9 @@ pub(in crate::table::lance) async fn text_index(
 impl Texts {
     async fn count(self, tokens: Vec<String>) -> Result<(u64, u64, Vec<u64>), TableError> {
         let (mut all_texts, mut all_tokens, mut having) = (0, 0, vec![0; tokens.len()]);
+        if self.indexed.is_empty() {
+            return Ok((all_texts, all_tokens, having));
+        }
         for segment in &self.indexed.segments {
             let dataset = &self.indexed.dataset;
             let opened = dataset.open_scalar_index(&self.indexed.column, &segment.uuid, &NoOpMetricsCollector).await?;
@@ -80,6 +83,9 @@ impl Texts {
     }
 
     async fn search(self, lookup: TextLookup, limit: usize, admitted: Admitted) -> Result<Vec<Candidate>, TableError> {
+        if self.indexed.is_empty() {
+            return Ok(Vec::new());
+        }
         let column = &self.indexed.column;
         let queries = |Wanted { words, phrases }: Wanted, operator: Operator| {
             // As few questions as there can be.
@@ -104,7 +110,7 @@ impl Texts {
                 FtsQuery::Boolean(BooleanQuery::new(must.chain(should).chain(must_not)))
             }
         };
-        let mut scanner = self.indexed.scanner(&admitted, SCORE)?;
+        let mut scanner = self.indexed.scanner(&admitted, SCORE).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         scanner.full_text_search(FullTextSearchQuery::new_query(query).limit(Some(limit)))?;
         scanner.fast_search();

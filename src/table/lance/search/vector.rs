@@ -126,11 +126,11 @@ impl Vectors {
         admitted: Admitted,
     ) -> Result<Vec<Candidate>, TableError> {
         let k = k.min(self.indexed.rows());
-        if k == 0 {
+        if k == 0 || self.indexed.is_empty() {
             return Ok(Vec::new());
         }
         let Effort { nprobes, refine_factor, ef } = self.effort(k, asked, self.indexed.condition(&admitted).is_some());
-        let mut scanner = self.indexed.scanner(&admitted, DISTANCE)?;
+        let mut scanner = self.indexed.scanner(&admitted, DISTANCE).await?;
         scanner.nearest(&self.indexed.column, &Float32Array::from(query), k)?;
         let segments = self.indexed.segments.iter().map(|segment| segment.uuid).collect();
         scanner.with_index_segments(segments)?;
