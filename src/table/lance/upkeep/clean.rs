@@ -48,16 +48,19 @@ pub(super) struct Tidied {
     pub(super) failed: Option<TableError>,
 }
 
+/// Files with their sizes.
+type Files = HashMap<String, u64>;
+
 /// What one version names.
 struct Held {
     version: u64,
     /// The offset of its first row.
     base: u64,
-    /// Its files of data and of indexes, with their sizes.
-    files: HashMap<String, u64>,
+    data: Files,
+    indexes: Files,
 }
 
-fn files_of(manifest: &Manifest) -> HashMap<String, u64> {
+fn files_of(manifest: &Manifest) -> Files {
     let files = manifest.fragments.iter().flat_map(|fragment| &fragment.files);
     files.map(|file| (file.path.clone(), file.file_size_bytes.get().map_or(0, u64::from))).collect()
 }
@@ -69,37 +72,41 @@ async fn versions(dataset: &Path) -> Result<Vec<Held>, TableError> {
     let mut versions = Vec::with_capacity(listed.len());
     for listed in &listed {
         let Ok(manifest) = manifest_of(dataset, listed).await else { continue };
-        let mut files = files_of(&manifest);
+        let mut indexes = Files::new();
         for segment in indices_of(dataset, listed, &manifest).await.unwrap_or_default() {
             let named = segment.files.iter().flatten();
-            files.extend(named.map(|file| (format!("{}/{}", segment.uuid, file.path), file.size_bytes)));
+            indexes.extend(named.map(|file| (format!("{}/{}", segment.uuid, file.path), file.size_bytes)));
         }
         let base = stored(&manifest, BASE_KEY).unwrap_or(0);
-        versions.push(Held { version: manifest.version, base, files });
+        versions.push(Held { version: manifest.version, base, data: files_of(&manifest), indexes });
     }
     Ok(versions)
 }
 
-/// How many of the newest versions stay. Of those that have rows which were dropped since, only as many as fit into what
-/// history may take; all others of the newest have the rows of the newest or fewer, so that what they take is bounded by how
-/// often a row is rewritten.
+/// Adds files to those that are known; how many bytes they add.
+fn added(known: &mut Files, files: &Files) -> u64 {
+    let new = files.iter().filter(|(path, bytes)| known.insert((*path).clone(), **bytes).is_none());
+    new.map(|(_, bytes)| bytes).sum()
+}
+
+/// How many of the newest versions stay. Those that have rows which were dropped since, or files of indexes that are too many,
+/// only as far as they fit into what history may take. All others of the newest have no rows that the newest lacks, so that what
+/// they take is bounded by how often a row is rewritten.
 fn versions_that_stay(versions: &[Held], history_bytes: u64) -> usize {
     let Some((newest, older)) = versions.split_first() else { return VERSIONS_KEPT };
-    let mut known = newest.files.clone();
-    let allowed = known.values().sum::<u64>().max(history_bytes);
-    let mut history = 0_u64;
+    let (mut data, mut indexes) = (newest.data.clone(), newest.indexes.clone());
+    let allowed = data.values().chain(indexes.values()).sum::<u64>().max(history_bytes);
+    let (mut replaced, mut unindexed) = (0_u64, 0_u64);
     let staying = older.iter().take(VERSIONS_KEPT - 1).take_while(|held| {
-        for (path, bytes) in &held.files {
-            if known.insert(path.clone(), *bytes).is_none() {
-                history = history.saturating_add(*bytes);
-            }
-        }
-        history <= allowed || held.base >= newest.base
+        replaced = replaced.saturating_add(added(&mut data, &held.data));
+        unindexed = unindexed.saturating_add(added(&mut indexes, &held.indexes));
+        let has_dropped = held.base < newest.base;
+        unindexed <= allowed && (!has_dropped || replaced.saturating_add(unindexed) <= allowed)
     });
     1 + staying.count()
 }
 
-/// Whether older versions hold more of what was dropped than they may.
+/// Whether older versions hold more than they may.
 async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Result<bool, TableError> {
     let versions = versions(dataset).await?;
     Ok(versions_that_stay(&versions, history_bytes) < versions.len().min(VERSIONS_KEPT))
