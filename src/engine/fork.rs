@@ -82,7 +82,7 @@ impl Core {
         let ForkCut { past, earliest, next, schemas, wide, newest, lane, indexes, .. } = cut;
         if let (Some(past), Some(place)) = (&past, &definition.place) {
             let place = TablePlace { dataset: place.dataset.clone(), link: place.link.clone() };
-            let made = lane.fork(past.about.version, next, &place).await;
+            let made = lane.fork(past.about.version, earliest..next, &place).await;
             made.map_err(|err| {
                 tracing::warn!(topic = %definition.name, error = %err, "a fork could not be made");
                 Unmade { problem: err.to_problem(), is_sure: true }

@@ -9,6 +9,7 @@ mod place;
 mod quarantine;
 mod recover;
 mod replayed;
+mod rounds;
 mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -129,6 +130,8 @@ pub(crate) struct Core {
     tasks: Tasks,
     /// One checkpoint at a time.
     checkpointing: tokio::sync::Mutex<()>,
+    /// Which topics a round over all works on.
+    rounds: rounds::Rounds,
     /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.
     unsettled: Mutex<BTreeSet<TopicName>>,
 }

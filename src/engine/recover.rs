@@ -209,6 +209,7 @@ fn assemble(
         names: std::iter::repeat_with(|| tokio::sync::Mutex::new(())).take(NAME_LOCKS).collect(),
         tasks: parts.tasks.child(),
         checkpointing: tokio::sync::Mutex::default(),
+        rounds: super::rounds::Rounds::default(),
         unsettled: Mutex::default(),
     });
     let quarantines: std::sync::Weak<dyn Quarantines> = Arc::downgrade(&core) as _;

@@ -1,4 +1,4 @@
-//! What goes on by itself: retention, checkpoints, the log's release, the remains of deleted topics, the disk's floor.
+//! What goes on by itself: checkpoints, the log's release, the disk's floor; and when the rounds over all topics come.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use crate::engine::commits::Committer;
 use crate::engine::entry::Entry;
 use crate::metrics::TopicFigures;
 use crate::model::{Offset, TopicId, TopicName};
-use crate::table::TablePlace;
 use crate::topic::Topic;
 use crate::wal::{Plan, plan};
 
@@ -29,8 +28,6 @@ const REOPEN_EVERY: Duration = Duration::from_secs(60);
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// Leftovers of a topic up to this size are moved rather than committed.
 const LEFTOVER_BYTES_MAX: u64 = 1 << 20;
-/// Topics whose retention is enforced at the same time.
-const RETAINED_AT_ONCE: usize = 16;
 /// Topics that are opened at the same time after a start.
 const OPEN_AT_ONCE: usize = 4;
 
@@ -152,23 +149,6 @@ impl Core {
         }
     }
 
-    async fn enforce_retention(self: &Arc<Self>) {
-        use futures::StreamExt;
-        let now = self.services.clock.now();
-        let bounded = self.entries().into_iter().filter(|entry| match entry.opened() {
-            Some(topic) => topic.has_retention() || topic.is_closing(),
-            None => !entry.row().definition.retention.is_unbounded(),
-        });
-        let enforcing = futures::stream::iter(bounded).for_each_concurrent(RETAINED_AT_ONCE, |entry| async move {
-            // One that cannot be opened is tried again the next time.
-            if let Ok(topic) = self.open(&entry).await {
-                topic.retry_close().await;
-                topic.enforce_retention(now).await;
-            }
-        });
-        enforcing.await;
-    }
-
     /// Stores how far datasets and writers have come; false where it could not be.
     pub(super) async fn checkpoint(&self) -> bool {
         // What one has taken from a topic and not stored yet is no longer found by the next: that one must not count as whole.
@@ -283,52 +263,6 @@ impl Core {
                 lane.demand(lane.levels().now().durable);
             }
         }
-    }
-
-    /// Removes what deleted topics have left, and forgets them once the log does not mention them any more.
-    pub(super) async fn clear_remains(&self) {
-        let ids: Vec<TopicId> = self.remains.lock().keys().copied().collect();
-        for id in ids {
-            let Some((place, topic, removed)) = self.remains.lock().get(&id).map(|remains| {
-                let place = remains.tombstone.place.as_ref();
-                let place = place.map(|place| TablePlace { dataset: place.dataset.clone(), link: place.link.clone() });
-                (place, remains.topic.clone(), remains.removed)
-            }) else {
-                continue;
-            };
-            if !removed {
-                if let Some(topic) = topic
-                    && let Some(lane) = topic.backend().lane()
-                {
-                    // An entry that is still on its way to the log would outlive the tombstone, and the next start would not
-                    // know whose it is.
-                    if !topic.has_settled().await {
-                        continue;
-                    }
-                    lane.quiesce().await;
-                }
-                if !self.remove_remains(id, place.as_ref()).await {
-                    continue;
-                }
-                if let Some(remains) = self.remains.lock().get_mut(&id) {
-                    remains.removed = true;
-                    remains.topic = None;
-                }
-            }
-            if self.wal.topic_bytes(id) == 0 && self.catalog.forget(id).await.is_ok() {
-                self.remains.lock().remove(&id);
-            }
-        }
-    }
-
-    async fn remove_remains(&self, id: TopicId, place: Option<&TablePlace>) -> bool {
-        for factory in self.services.registry.list() {
-            if let Err(err) = factory.remove(id, place).await {
-                tracing::warn!(topic_id = %id, error = %err, "what a deleted topic has left cannot be removed yet");
-                return false;
-            }
-        }
-        true
     }
 
     pub(super) fn observe_commit(&self, took: Duration) {

@@ -2,6 +2,7 @@
 //! and fail when they are told to.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,6 +65,8 @@ struct Fragment {
 pub(super) struct Dataset {
     pub(super) head: Arc<TableHead>,
     fragments: Vec<Fragment>,
+    /// Records before it are not kept.
+    pub(super) expired: Offset,
     /// The last posted version that the rows have followed.
     posted: Option<SchemaVersion>,
     /// The schema version that the rows read under.
@@ -81,6 +84,7 @@ impl Dataset {
         Self {
             head: Arc::new(TableHead { base, next: base, version: 0, fragments: Arc::default(), last_time: None }),
             fragments: Vec::new(),
+            expired: Offset::ZERO,
             posted: None,
             schema: None,
             cause: Cause::Create,
@@ -94,6 +98,7 @@ impl Dataset {
         Self {
             head: Arc::clone(&self.head),
             fragments: self.fragments.clone(),
+            expired: self.expired,
             posted: self.posted,
             schema: self.schema,
             cause: self.cause,
@@ -102,9 +107,10 @@ impl Dataset {
         }
     }
 
-    /// A dataset of its own with the rows before `until`.
-    pub(super) fn fork(&self, until: Offset) -> Self {
+    /// A dataset of its own with the rows before the end of a range, and no records before its beginning.
+    pub(super) fn fork(&self, Range { start, end: until }: Range<Offset>) -> Self {
         let mut fork = self.alone();
+        fork.expired = fork.expired.max(start);
         fork.fragments.retain(|fragment| fragment.first < until);
         for fragment in &mut fork.fragments {
             let rows = usize::try_from(until.since(fragment.first)).unwrap_or(usize::MAX).min(fragment.rows.num_rows());
@@ -344,7 +350,10 @@ impl Table for ModelTable {
         Ok(Arc::clone(&dataset.head))
     }
 
-    fn configure(&self, _settings: &TableSettings) {}
+    fn configure(&self, settings: &TableSettings) {
+        let mut dataset = self.dataset.lock();
+        dataset.expired = dataset.expired.max(settings.expired);
+    }
 
     fn compact(&self) {}
 

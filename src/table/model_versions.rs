@@ -1,5 +1,6 @@
 //! The versions of a table in memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -22,7 +23,7 @@ impl Dataset {
             version: self.head.version,
             // The table has no clock: when its last row was appended is the earliest that it can be.
             created_at: self.head.last_time.unwrap_or_default(),
-            base: self.head.base,
+            base: self.head.base.max(self.expired).min(self.head.next),
             next: self.head.next,
             schema: self.schema,
             cause: self.cause.as_str().to_owned(),
@@ -101,8 +102,8 @@ impl Versions for ModelTable {
         Ok(self.dataset.lock().tags.remove(name).is_some())
     }
 
-    async fn fork(&self, version: u64, until: Offset, to: &TablePlace) -> Result<Arc<TableHead>, TableError> {
-        let fork = self.dataset.lock().version(version)?.fork(until);
+    async fn fork(&self, version: u64, range: Range<Offset>, to: &TablePlace) -> Result<Arc<TableHead>, TableError> {
+        let fork = self.dataset.lock().version(version)?.fork(range);
         let head = Arc::clone(&fork.head);
         self.datasets.lock().insert(to.dataset.clone(), Arc::new(Mutex::new(fork)));
         Ok(head)

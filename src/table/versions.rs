@@ -1,5 +1,6 @@
 //! Older versions of a table: listed, read, named, and taken as the beginning of another one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ pub struct VersionSummary {
     pub version: u64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The offset of its first row.
+    /// The offset of its first record: rows before it may be there that were not kept any more when it was made.
     pub base: Offset,
     /// The offset past its last row.
     pub next: Offset,
@@ -83,10 +84,11 @@ pub trait Versions: Send + Sync {
     /// [`TableError`] where that could not be made durable.
     async fn delete_tag(&self, name: &TagName) -> Result<bool, TableError>;
 
-    /// Makes a dataset of its own at a place that has none, with the rows of a version before `until`, their offsets, columns
-    /// and steps. Neither of the two ever needs the other.
+    /// Makes a dataset of its own at a place that has none, with the rows of a version before the end of a range, their
+    /// offsets, columns and steps; its own versions have no records before the beginning. Neither of the two ever needs the
+    /// other.
     ///
     /// # Errors
     /// [`TableError`]; what lies at the place then is to be removed.
-    async fn fork(&self, version: u64, until: Offset, to: &TablePlace) -> Result<Arc<TableHead>, TableError>;
+    async fn fork(&self, version: u64, range: Range<Offset>, to: &TablePlace) -> Result<Arc<TableHead>, TableError>;
 }

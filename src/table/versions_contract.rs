@@ -29,6 +29,7 @@ fn is_gone<T>(outcome: Result<T, TableError>) -> bool {
 
 /// Runs the contract on tables made by `tables`, at two places that hold nothing.
 pub(super) async fn versions_keep_their_promises(tables: &dyn Tables, place: &TablePlace, other: &TablePlace) {
+    what_has_expired_is_in_no_later_version(tables, place, other).await;
     let first = versioned(&plain(&schema()), 1);
     let table = tables.open(place, offset(2)).await.unwrap();
     assert!(is_gone(table.at(1).await) && is_gone(table.put_tag(&tag("t"), None).await));
@@ -45,12 +46,12 @@ pub(super) async fn versions_keep_their_promises(tables: &dyn Tables, place: &Ta
 
     let head = table.head();
     for until in 2..=7 {
-        let forked = table.fork(head.version, offset(until), other).await.unwrap();
+        let forked = table.fork(head.version, offset(2)..offset(until), other).await.unwrap();
         assert_eq!((forked.base, forked.next), (offset(2), offset(until)));
         a_fork_goes_its_own_way(tables, &*table, other, &second, until).await;
     }
     // Of the past, which the fork takes along by itself.
-    table.fork(old, offset(3), other).await.unwrap();
+    table.fork(old, offset(2)..offset(3), other).await.unwrap();
     let fork = tables.open(other, Offset::ZERO).await.unwrap();
     assert_eq!(texts(&*fork, &first).await, [r#"{"a":1,"b":"x"}"#]);
     fork.append(&second, vec![chunk(3, 30, &[r#"{"c":9}"#])]).await.unwrap();
@@ -58,6 +59,41 @@ pub(super) async fn versions_keep_their_promises(tables: &dyn Tables, place: &Ta
     let fork = tables.open(other, Offset::ZERO).await.unwrap();
     assert_eq!(texts(&*fork, &second).await, [r#"{"c":1}"#, r#"{"c":9}"#]);
     tables.remove(other).await.unwrap();
+}
+
+/// Records that were given up before they were committed, or since, in a fragment that has others.
+async fn what_has_expired_is_in_no_later_version(tables: &dyn Tables, place: &TablePlace, other: &TablePlace) {
+    let columns = versioned(&plain(&schema()), 1);
+    let table = tables.open(place, Offset::ZERO).await.unwrap();
+    let append = async |from: u64| {
+        table
+            .append(&columns, vec![chunk(from, 10, &[r#"{"a":1}"#, r#"{"a":2}"#, r#"{"a":3}"#])])
+            .await
+            .unwrap()
+            .version
+    };
+    let expire = |before| table.configure(&TableSettings { expired: offset(before), ..TableSettings::default() });
+    let first = append(0).await;
+    expire(1);
+    let second = append(3).await;
+    let bounds = async |table: &dyn Table, version| {
+        let about = table.at(version).await.unwrap().about;
+        (about.base.get(), about.next.get())
+    };
+    assert_eq!((bounds(&*table, first).await, bounds(&*table, second).await), ((0, 3), (1, 6)));
+    assert_eq!(table.put_tag(&tag("t"), None).await.unwrap().0.about.base, offset(1));
+    for (version, range, expected) in [(first, 0..3, (0, 3)), (second, 1..6, (1, 6)), (second, 2..4, (2, 4))] {
+        let head = table.fork(version, offset(range.start)..offset(range.end), other).await.unwrap();
+        let fork = tables.open(other, Offset::ZERO).await.unwrap();
+        assert_eq!(bounds(&*fork, head.version).await, expected);
+        drop(fork);
+        tables.remove(other).await.unwrap();
+    }
+    expire(9);
+    let third = append(6).await;
+    assert_eq!((bounds(&*table, third).await, bounds(&*table, first).await), ((9, 9), (0, 3)));
+    drop(table);
+    tables.remove(place).await.unwrap();
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ mod view;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -127,6 +127,8 @@ pub struct Topic {
     evolution_done: tokio::sync::Notify,
     /// Changes of the configuration come one at a time.
     configuring: tokio::sync::Mutex<()>,
+    /// Whether a task removes what lies before the earliest offset.
+    removing: AtomicBool,
     streams: AtomicU64,
     /// What the streams share.
     runs: runs::Runs,
@@ -189,6 +191,7 @@ impl Topic {
             log: Mutex::new(log),
             evolution_done: tokio::sync::Notify::new(),
             configuring: tokio::sync::Mutex::new(()),
+            removing: AtomicBool::new(false),
             streams: AtomicU64::new(0),
             runs: runs::Runs::default(),
             appended: [AtomicU64::new(0), AtomicU64::new(0)],

@@ -288,7 +288,10 @@ impl Topic {
         let found = found.map_err(|err| self.storage_problem(&err))?;
         Ok(match view {
             View::Now => found,
-            _ => found.min(self.bounds(view).tail),
+            View::Until(_) | View::Version { .. } => {
+                let Bounds { earliest, tail } = self.bounds(view);
+                found.clamp(earliest, tail)
+            }
         })
     }
 }

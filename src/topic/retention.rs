@@ -1,14 +1,20 @@
 //! What is no longer kept: by age, by count, by bytes, by hand.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
 use crate::backend::StorageError;
 use crate::io::point;
 use crate::model::{Ack, ErrorCode, Offset, Problem, Retention, Timestamp};
 use crate::topic::configure::merge_retention;
 use crate::topic::{RetentionPreview, Topic};
+
+/// How long the answer to a trim waits for the records to leave the dataset too: mostly they do at once.
+const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Topic {
     /// Drops the records before an offset; the earliest offset then. An offset at or below it changes nothing.
@@ -22,28 +28,64 @@ impl Topic {
             return Err(Problem::new(ErrorCode::OffsetOutOfRange, detail).with_tail(tail));
         }
         let topic = Arc::clone(self);
-        self.services.detach(async move { topic.move_earliest(before).await }).await
+        let trimming = async move {
+            let earliest = topic.move_earliest(before).await?;
+            if let Some(removing) = topic.remove_expired() {
+                drop(tokio::time::timeout(REMOVAL_PATIENCE, removing).await);
+            }
+            Ok(earliest)
+        };
+        self.services.detach(trimming).await
     }
 
-    /// Moves the earliest offset: in the catalog first, then for readers, then the records go.
+    /// Moves the earliest offset: in the catalog first, then for readers. That is all that a trim promises; the records go by
+    /// [`Topic::remove_expired`].
     async fn move_earliest(&self, to: Offset) -> Result<Offset, Problem> {
+        // Without a log the records before it may be in memory alone: were they lost in a crash, the tail would lie below
+        // the earliest offset. Before the lock, which changes of the configuration wait for: a commit may take long.
+        if self.needs_flush_at_stop() && to > self.backend.levels().now().earliest {
+            self.backend.reached(to, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
+        }
         let _alone = self.configuring.lock().await;
         let present = self.backend.levels().now().earliest;
         if to <= present {
             return Ok(present);
         }
-        // Without a log the records before it may be in memory alone: were they lost in a crash, the tail would lie below
-        // the earliest offset.
-        if self.needs_flush_at_stop() {
-            self.backend.reached(to, Ack::Committed).await.map_err(|err| self.storage_problem(&err))?;
-        }
         self.services.catalog.set_earliest(self.id, to).await.map_err(|err| self.catalog_problem(&err))?;
         point::passed("retention", "stored");
         self.backend.levels().change(|levels| levels.earliest = to);
-        if let Err(err) = self.backend.trim().await {
-            tracing::warn!(topic = %self.name, error = %err, "records of {} are still to be removed", self.name);
-        }
         Ok(to)
+    }
+
+    /// Lets the records before the earliest offset go, on a task of its own: where the dataset's columns are being rewritten,
+    /// that has to wait for the end, and nothing else of the topic does. None where a task is at it, which looks again when it
+    /// is done.
+    fn remove_expired(self: &Arc<Self>) -> Option<JoinHandle<()>> {
+        if self.removing.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let topic = Arc::clone(self);
+        let removing = async move {
+            loop {
+                let earliest = topic.backend.levels().now().earliest;
+                let removed = tokio::select! {
+                    removed = topic.backend.trim() => removed,
+                    // What is there then goes when the dataset is opened the next time.
+                    () = topic.services.draining.cancelled() => return Ok(()),
+                };
+                if let Err(err) = removed {
+                    let name = &topic.name;
+                    tracing::warn!(topic = %name, error = %err, "records of {name} are still to be removed");
+                }
+                // Whoever has moved it on meanwhile has left it to this task, or begins another one.
+                topic.removing.swap(false, Ordering::AcqRel);
+                let is_all = topic.backend.levels().now().earliest == earliest;
+                if is_all || topic.removing.swap(true, Ordering::AcqRel) {
+                    return Ok::<(), std::convert::Infallible>(());
+                }
+            }
+        };
+        Some(self.services.tasks.spawn("removal", removing))
     }
 
     /// Whether records are dropped by themselves.
@@ -52,17 +94,18 @@ impl Topic {
     }
 
     /// Enforces the topic's retention as of now.
-    pub(crate) async fn enforce_retention(&self, now: Timestamp) {
+    pub(crate) async fn enforce_retention(self: &Arc<Self>, now: Timestamp) {
         let retention = self.settings.load().retention;
         if retention.is_unbounded() {
             return;
         }
         match self.expiry(retention, now).await {
-            Ok(Some(earliest)) => {
-                if let Err(problem) = self.move_earliest(earliest).await {
+            Ok(Some(earliest)) => match self.move_earliest(earliest).await {
+                Ok(_) => drop(self.remove_expired()),
+                Err(problem) => {
                     tracing::warn!(topic = %self.name, detail = %problem.detail, "retention of {} failed", self.name);
                 }
-            }
+            },
             Ok(None) => {}
             Err(StorageError::Expired { .. }) => {}
             Err(err) => {

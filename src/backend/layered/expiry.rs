@@ -6,15 +6,28 @@ use crate::backend::StorageError;
 use crate::model::Offset;
 
 impl Lane {
-    /// Gives up what lies before the earliest offset: whole fragments at once.
+    /// Tells the dataset where the topic begins: what it drops by itself, and what its versions say, goes by that.
+    pub(super) fn note_expired(&self) {
+        let earliest = self.levels.now().earliest;
+        self.kept.evict(earliest);
+        let is_known = self.settings.lock().expired == earliest;
+        if !is_known {
+            self.store_as(|settings| settings.expired = earliest);
+        }
+    }
+
+    /// Gives up what lies before the earliest offset: whole fragments at once. Waits for whoever writes to the dataset, which
+    /// may take long where its columns are rewritten.
     pub(super) async fn drop_expired(&self) -> Result<(), StorageError> {
-        let levels = self.levels.now();
-        self.kept.evict(levels.earliest);
-        self.store_as(|settings| settings.expired = levels.earliest);
-        if levels.committed == Offset::ZERO || levels.ending.is_some() {
+        self.note_expired();
+        if self.levels.now().committed == Offset::ZERO {
             return Ok(());
         }
         let _writing = self.writing.lock().await;
+        let levels = self.levels.now();
+        if levels.ending.is_some() {
+            return Ok(());
+        }
         let table = self.table().await?;
         table.drop_before(levels.earliest).await.map_err(|err| storage_error(&err))?;
         Ok(())

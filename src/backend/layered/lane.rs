@@ -27,7 +27,7 @@ pub struct Lane {
     tables: Arc<dyn Tables>,
     table: std::sync::OnceLock<Arc<dyn Table>>,
     /// How the dataset stores what comes.
-    settings: Mutex<TableSettings>,
+    pub(super) settings: Mutex<TableSettings>,
     pub(super) schema: SchemaCell,
     pub(super) tail: Tail,
     pub(super) kept: Kept,
@@ -78,7 +78,8 @@ impl Lane {
             place,
             tables,
             table: std::sync::OnceLock::new(),
-            settings: Mutex::default(),
+            // What was to go before the last stop and is still there goes when the dataset is opened.
+            settings: Mutex::new(TableSettings { expired: topic.earliest, ..TableSettings::default() }),
             schema: Arc::clone(&topic.schema),
             tail: Tail::default(),
             kept: Kept::of(recent),
@@ -321,6 +322,7 @@ impl Lane {
         if chunks.is_empty() {
             return Ok(false);
         }
+        self.note_expired();
         let head = table.append(&self.columns(), chunks).await?;
         self.keep(self.adopt(head.next)).await;
         Ok(true)

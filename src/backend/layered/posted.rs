@@ -156,6 +156,7 @@ impl Lane {
         let _still = self.stand_still().await;
         let table = self.table().await?;
         if table.head().version > 0 {
+            self.note_expired();
             table.append(&self.columns(), Vec::new()).await.map_err(|err: TableError| storage_error(&err))?;
         }
         Ok(())

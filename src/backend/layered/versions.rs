@@ -1,5 +1,6 @@
 //! Older versions of a topic's dataset, for whoever reads, names or forks them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::lane::Lane;
@@ -61,17 +62,17 @@ impl Lane {
         told(self.table().await?.delete_tag(name).await)
     }
 
-    /// Makes a dataset of its own with the rows of a version before `until`, durably.
+    /// Makes a dataset of its own with the records of a version in a range, durably.
     ///
     /// # Errors
     /// [`StorageError`]; what lies at the place then is to be removed.
     pub(crate) async fn fork(
         &self,
         version: u64,
-        until: Offset,
+        range: Range<Offset>,
         to: &TablePlace,
     ) -> Result<Arc<TableHead>, StorageError> {
-        told(self.table().await?.fork(version, until, to).await)
+        told(self.table().await?.fork(version, range, to).await)
     }
 
     /// The dataset's newest version as readers see it; none before the first.

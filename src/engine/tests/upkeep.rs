@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::testing::start;
 use crate::model::ProducerWrite;
 use crate::table::model::ModelTables;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicPatch};
 
 pub(super) async fn topic_of(engine: &Arc<Engine>, name: &str, ask: CreateTopic) -> Arc<Topic> {
     let name = TopicName::parse(name).unwrap();
@@ -122,5 +122,82 @@ async fn many_topics_are_committed_for_their_age_and_again_for_what_comes_later(
             tokio::time::timeout(PATIENCE, committed).await.unwrap();
         }
     }
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+/// Makes a topic with so many records, each in a fragment of its own.
+async fn scattered(engine: &Arc<Engine>, name: &str, records: u64) -> Arc<Topic> {
+    let topic = topic_of(engine, name, CreateTopic::default()).await;
+    for _ in 0..records {
+        topic.append(record()).await.unwrap();
+        topic.flush().await.unwrap();
+    }
+    topic
+}
+
+fn keep(records: u64) -> TopicPatch {
+    TopicPatch { retention: Some(serde_json::json!({"max_records": records})), ..TopicPatch::default() }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    soon(async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_whose_dataset_is_rewritten_holds_up_no_retention_and_not_its_own_trim() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_on(&folder, Arc::new(RealDisk)).await;
+    let rewritten = scattered(&engine, "a-rewritten", 4).await;
+    let other = scattered(&engine, "b-other", 2).await;
+    let offset = |number| Offset::new(number).unwrap();
+    let lane = rewritten.backend().lane().unwrap();
+    let writing = lane.stand_still().await;
+
+    assert_eq!(soon(rewritten.trim(offset(1))).await.unwrap(), offset(1));
+    assert_eq!(soon(rewritten.trim(offset(2))).await.unwrap(), offset(2));
+    soon(rewritten.patch(keep(1), None)).await.unwrap();
+    soon(other.patch(keep(1), None)).await.unwrap();
+    let core = engine.core().unwrap();
+    for records in 2..4 {
+        soon(core.enforce_retention()).await;
+        soon(other.backend().levels().wait_for(|levels| levels.earliest == offset(records - 1))).await;
+        other.append(record()).await.unwrap();
+    }
+    soon(rewritten.backend().levels().wait_for(|levels| levels.earliest == offset(3))).await;
+
+    let table = lane.table().await.unwrap();
+    assert_eq!(table.head().base, Offset::ZERO, "the lane is not free");
+    drop(writing);
+    until(async || table.head().base == offset(3)).await;
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_topic_whose_dataset_is_rewritten_holds_up_no_other_ones_remains() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_on(&folder, Arc::new(RealDisk)).await;
+    let rewritten = scattered(&engine, "a-rewritten", 1).await;
+    let other = scattered(&engine, "b-other", 1).await;
+    let lane = rewritten.backend().lane().unwrap();
+    let writing = lane.stand_still().await;
+    let core = engine.core().unwrap();
+    let is_removed = |topic: &Topic| core.remains.lock().get(&topic.id()).is_none_or(|remains| remains.removed);
+    for topic in [&rewritten, &other] {
+        engine.delete(topic.name()).await.unwrap();
+    }
+    soon(core.clear_remains()).await;
+    until(async || is_removed(&other)).await;
+    assert!(!is_removed(&rewritten), "the lane is not free");
+    drop(writing);
+    until(async || is_removed(&rewritten)).await;
     engine.shut_down(Instant::now() + PATIENCE).await;
 }

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::error::blocking;
 use super::offsets::{
-    BASE_KEY, CAUSE_KEY, INDEXES_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY,
+    BASE_KEY, CAUSE_KEY, EARLIEST_KEY, INDEXES_KEY, Layout, NEXT_KEY, POSTED_KEY, RAW_KEY, SCHEMA_KEY, VERSION_KEY,
+    stored,
 };
 use super::open::segment_files;
 use super::posted::Progress;
@@ -44,6 +45,8 @@ pub(super) struct Ticket {
     pub(super) base: Offset,
     /// The offset past its last row.
     pub(super) next: Offset,
+    /// Records before it are not kept: not even in this version, which may have their rows.
+    pub(super) earliest: Offset,
     /// About how many bytes of text its rows had when they came.
     pub(super) raw_bytes: u64,
     /// How far its columns have followed what was posted; none where that stays as it is.
@@ -241,20 +244,23 @@ impl CommitHandler for Fence {
     ) -> Result<ManifestLocation, CommitError> {
         let ticket = self.admit(manifest, transaction.as_ref())?;
         let version = manifest.version;
-        let stored = manifest.table_metadata_mut();
-        stored.insert(BASE_KEY.to_owned(), ticket.base.to_string());
-        stored.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
-        stored.insert(VERSION_KEY.to_owned(), version.to_string());
-        stored.insert(RAW_KEY.to_owned(), ticket.raw_bytes.to_string());
-        stored.insert(CAUSE_KEY.to_owned(), ticket.cause.as_str().to_owned());
+        // It never goes back: a fork of the past takes over what the past says.
+        let earliest = stored(manifest, EARLIEST_KEY).unwrap_or(0).max(ticket.earliest.get());
+        let says = manifest.table_metadata_mut();
+        says.insert(BASE_KEY.to_owned(), ticket.base.to_string());
+        says.insert(NEXT_KEY.to_owned(), ticket.next.to_string());
+        says.insert(EARLIEST_KEY.to_owned(), earliest.to_string());
+        says.insert(VERSION_KEY.to_owned(), version.to_string());
+        says.insert(RAW_KEY.to_owned(), ticket.raw_bytes.to_string());
+        says.insert(CAUSE_KEY.to_owned(), ticket.cause.as_str().to_owned());
         if let Some(posted) = ticket.posted {
-            stored.insert(POSTED_KEY.to_owned(), posted.to_string());
+            says.insert(POSTED_KEY.to_owned(), posted.to_string());
         }
         if let Some(schema) = ticket.schema {
-            stored.insert(SCHEMA_KEY.to_owned(), schema.to_string());
+            says.insert(SCHEMA_KEY.to_owned(), schema.to_string());
         }
         if let Some(indexes) = &ticket.indexes {
-            stored.insert(INDEXES_KEY.to_owned(), indexes.clone());
+            says.insert(INDEXES_KEY.to_owned(), indexes.clone());
         }
         self.sync_before(new_files(manifest, &ticket.known)).await.map_err(as_commit_error)?;
         let segment = indices.iter().flatten().find(|segment| Some(segment.uuid) == ticket.segment);

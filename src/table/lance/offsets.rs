@@ -14,6 +14,8 @@ use crate::table::{FragmentSummary, TableError};
 pub(super) const BASE_KEY: &str = "queue.base_offset";
 /// Where a manifest says which offset follows its last row.
 pub(super) const NEXT_KEY: &str = "queue.next_offset";
+/// Where a manifest says before which offset no record was kept any more when it was written, though rows may be there.
+pub(super) const EARLIEST_KEY: &str = "queue.earliest_offset";
 /// Where a manifest says which version it was when this server wrote it; a later commit by somebody else inherits it.
 pub(super) const VERSION_KEY: &str = "queue.version";
 /// Where a manifest says about how many bytes of text its rows had when they came.

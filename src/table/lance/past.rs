@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::commit::manifest_path;
 use super::error::{blocking, foreign, joined};
-use super::offsets::{BASE_KEY, CAUSE_KEY, Layout, NEXT_KEY, SCHEMA_KEY, VERSION_KEY, stored};
+use super::offsets::{BASE_KEY, CAUSE_KEY, EARLIEST_KEY, Layout, NEXT_KEY, SCHEMA_KEY, VERSION_KEY, stored};
 use super::open::{Version, torn_data};
 use super::pins::Pin;
 use super::search;
@@ -72,6 +72,8 @@ pub(super) fn layout(manifest: &Manifest) -> Result<Layout, TableError> {
 /// What a manifest says of its version.
 pub(super) fn summary(manifest: &Manifest) -> Result<VersionSummary, TableError> {
     let layout = layout(manifest)?;
+    // Rows that had expired by then were not dropped yet, or came after that.
+    let earliest = stored(manifest, EARLIEST_KEY).and_then(Offset::new).unwrap_or(layout.base);
     let schema = stored(manifest, SCHEMA_KEY).and_then(|number| u32::try_from(number).ok());
     // What somebody else commits inherits our words.
     let is_ours = stored(manifest, VERSION_KEY) == Some(manifest.version);
@@ -79,7 +81,7 @@ pub(super) fn summary(manifest: &Manifest) -> Result<VersionSummary, TableError>
     Ok(VersionSummary {
         version: manifest.version,
         created_at: Timestamp::from_micros(manifest.timestamp().timestamp_micros()),
-        base: layout.base,
+        base: layout.base.max(earliest).min(layout.next),
         next: layout.next,
         schema: schema.and_then(SchemaVersion::new),
         cause: cause.map_or(CAUSE_OF_OTHERS, String::as_str).to_owned(),

@@ -8,8 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lance::dataset::refs::TagContents;
+use serde::de::IgnoredAny;
 use tracing::warn;
+use uuid::Uuid;
 
+use super::open::TORN_FOLDER;
 use super::vouch::remove_if_there;
 use crate::io::{Disk, point};
 use crate::model::TagName;
@@ -61,6 +64,41 @@ pub(super) fn names(dataset: &Path) -> io::Result<Vec<TagName>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Sets aside what lies among the tags and was never written to its end: empty, cut, zeroed. A power loss leaves such files of
+/// other tools, which sync nothing, and Lance's clean-up stops at one, for good.
+pub(super) fn set_torn_aside(disk: &dyn Disk, dataset: &Path) -> io::Result<()> {
+    let tags = folder(dataset);
+    let entries = match fs::read_dir(&tags) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.ends_with(ENDING) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let is_whole = match fs::read_to_string(entry.path()) {
+            Ok(text) => serde_json::from_str::<IgnoredAny>(&text).is_ok(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if is_whole {
+            continue;
+        }
+        warn!(tag = %entry.path().display(), "a torn tag of a dataset is set aside");
+        let torn = dataset.join(TORN_FOLDER);
+        disk.create_folder(&torn)?;
+        disk.rename(&entry.path(), &torn.join(format!("{name}.{}", Uuid::now_v7())))?;
+        disk.sync_folder(&torn)?;
+        disk.sync_folder(&tags)?;
+        disk.sync_folder(dataset)?;
+    }
+    Ok(())
 }
 
 /// Writes a tag, new or moved; durable when the call returns.

@@ -108,12 +108,12 @@ async fn a_fork_is_synced_and_linked_and_a_failed_one_leaves_no_dataset() {
     let other = other_place(&bench);
     for part in ["0199.lance/data/", "0199.lance/data", ".manifest", "0199.lance/_versions"] {
         bench.disk.fail(part);
-        assert!(table.fork(3, offset_of(4), &other).await.is_err(), "{part}");
+        assert!(table.fork(3, Offset::ZERO..offset_of(4), &other).await.is_err(), "{part}");
         bench.tables.remove(&other).await.unwrap();
         assert!(!other.dataset.exists());
     }
     bench.disk.synced.lock().clear();
-    table.fork(3, offset_of(4), &other).await.unwrap();
+    table.fork(3, Offset::ZERO..offset_of(4), &other).await.unwrap();
     let data = files(&other.dataset.join("data"));
     assert_eq!(data.len(), 2);
     let synced = synced_names(&bench);
@@ -127,7 +127,7 @@ async fn a_fork_is_synced_and_linked_and_a_failed_one_leaves_no_dataset() {
 
     let linking = LanceTables::new(Arc::new(RealDisk), Handle::current(), 8);
     let table = linking.open(&bench.place(), Offset::ZERO).await.unwrap();
-    table.fork(3, offset_of(5), &other).await.unwrap();
+    table.fork(3, Offset::ZERO..offset_of(5), &other).await.unwrap();
     let links: Vec<u64> =
         files(&other.dataset.join("data")).iter().map(|path| fs::metadata(path).unwrap().nlink()).collect();
     assert_eq!(links.iter().filter(|links| **links == 2).count(), 2, "{links:?}");

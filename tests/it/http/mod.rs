@@ -48,6 +48,7 @@ mod stream;
 mod topics;
 mod travel;
 mod travel_stream;
+mod trimmed;
 mod upkeep;
 mod writers;
 

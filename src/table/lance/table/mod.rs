@@ -282,6 +282,7 @@ impl Table for LanceTable {
         self.inner.upkeep.expire(settings.expired);
         self.inner.compression.store(Arc::clone(&settings.compression));
         self.inner.indexes.want(&settings.indexes);
+        self.inner.look_after_expired();
         self.inner.look_after_indexes();
     }
 

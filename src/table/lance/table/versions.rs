@@ -1,5 +1,6 @@
 //! The versions of one dataset.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -252,8 +253,8 @@ impl Versions for LanceTable {
         .await
     }
 
-    async fn fork(&self, version: u64, until: Offset, to: &TablePlace) -> Result<Arc<TableHead>, TableError> {
-        let to = to.clone();
+    async fn fork(&self, version: u64, range: Range<Offset>, to: &TablePlace) -> Result<Arc<TableHead>, TableError> {
+        let (to, Range { start: earliest, end: until }) = (to.clone(), range);
         self.run_to_its_end(move |inner| async move {
             let (source, _) = inner.open_past(version).await?;
             let base = source.head.base;
@@ -264,6 +265,7 @@ impl Versions for LanceTable {
             if fork.inner.head().version > 0 {
                 return Err(TableError::Failed { cause: "there is a dataset already".to_owned() });
             }
+            fork.inner.upkeep.expire(earliest);
             source.told(fork.inner.begin_as(&source, until).await).await?;
             Ok(fork.inner.head())
         })

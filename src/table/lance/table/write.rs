@@ -99,6 +99,7 @@ impl Inner {
             cause,
             base,
             next,
+            earliest: self.upkeep.expired(),
             raw_bytes,
             posted,
             schema,

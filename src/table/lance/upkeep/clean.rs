@@ -4,18 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use lance::Dataset;
 use lance::dataset::cleanup::CleanupPolicyBuilder;
 use lance_table::format::Manifest;
 
-use crate::io::Disk;
+use crate::io::{Disk, point};
 use crate::table::TableError;
 use crate::table::lance::commit::{DATA_FOLDER, INDICES_FOLDER};
 use crate::table::lance::error::blocking;
+use crate::table::lance::offsets::{BASE_KEY, stored};
 use crate::table::lance::open::{indices_of, list_versions, manifest_of};
 use crate::table::lance::pins::Pins;
+use crate::table::lance::table::Inner;
+use crate::table::lance::tags;
 
 /// How many of the newest versions stay, besides those with a tag.
 pub(in crate::table::lance) const VERSIONS_KEPT: usize = 20;
@@ -36,14 +41,26 @@ impl std::ops::AddAssign for Cleaned {
     }
 }
 
+/// What came of the clean-ups of one turn; none is tried again after one that has failed.
+#[derive(Debug, Default)]
+pub(super) struct Tidied {
+    pub(super) cleaned: Cleaned,
+    pub(super) failed: Option<TableError>,
+}
+
+/// Files with their sizes.
+type Files = HashMap<String, u64>;
+
 /// What one version names.
 struct Held {
     version: u64,
-    /// Its files of data and of indexes, with their sizes.
-    files: HashMap<String, u64>,
+    /// The offset of its first row.
+    base: u64,
+    data: Files,
+    indexes: Files,
 }
 
-fn files_of(manifest: &Manifest) -> HashMap<String, u64> {
+fn files_of(manifest: &Manifest) -> Files {
     let files = manifest.fragments.iter().flat_map(|fragment| &fragment.files);
     files.map(|file| (file.path.clone(), file.file_size_bytes.get().map_or(0, u64::from))).collect()
 }
@@ -55,37 +72,44 @@ async fn versions(dataset: &Path) -> Result<Vec<Held>, TableError> {
     let mut versions = Vec::with_capacity(listed.len());
     for listed in &listed {
         let Ok(manifest) = manifest_of(dataset, listed).await else { continue };
-        let mut files = files_of(&manifest);
+        let mut indexes = Files::new();
         for segment in indices_of(dataset, listed, &manifest).await.unwrap_or_default() {
             let named = segment.files.iter().flatten();
-            files.extend(named.map(|file| (format!("{}/{}", segment.uuid, file.path), file.size_bytes)));
+            indexes.extend(named.map(|file| (format!("{}/{}", segment.uuid, file.path), file.size_bytes)));
         }
-        versions.push(Held { version: manifest.version, files });
+        let base = stored(&manifest, BASE_KEY).unwrap_or(0);
+        versions.push(Held { version: manifest.version, base, data: files_of(&manifest), indexes });
     }
     Ok(versions)
 }
 
-/// How many of the newest versions fit into what history may take.
-fn versions_that_fit(versions: &[Held], history_bytes: u64) -> usize {
+/// Adds files to those that are known; how many bytes they add.
+fn added(known: &mut Files, files: &Files) -> u64 {
+    let new = files.iter().filter(|(path, bytes)| known.insert((*path).clone(), **bytes).is_none());
+    new.map(|(_, bytes)| bytes).sum()
+}
+
+/// How many of the newest versions stay. Those that have rows which were dropped since, or files of indexes that are too many,
+/// only as far as they fit into what history may take. All others of the newest have no rows that the newest lacks, so that what
+/// they take is bounded by how often a row is rewritten.
+fn versions_that_stay(versions: &[Held], history_bytes: u64) -> usize {
     let Some((newest, older)) = versions.split_first() else { return VERSIONS_KEPT };
-    let mut known = newest.files.clone();
-    let allowed = known.values().sum::<u64>().max(history_bytes);
-    let mut history = 0_u64;
-    let fitting = older.iter().take(VERSIONS_KEPT - 1).take_while(|held| {
-        for (path, bytes) in &held.files {
-            if known.insert(path.clone(), *bytes).is_none() {
-                history = history.saturating_add(*bytes);
-            }
-        }
-        history <= allowed
+    let (mut data, mut indexes) = (newest.data.clone(), newest.indexes.clone());
+    let allowed = data.values().chain(indexes.values()).sum::<u64>().max(history_bytes);
+    let (mut replaced, mut unindexed) = (0_u64, 0_u64);
+    let staying = older.iter().take(VERSIONS_KEPT - 1).take_while(|held| {
+        replaced = replaced.saturating_add(added(&mut data, &held.data));
+        unindexed = unindexed.saturating_add(added(&mut indexes, &held.indexes));
+        let has_dropped = held.base < newest.base;
+        unindexed <= allowed && (!has_dropped || replaced.saturating_add(unindexed) <= allowed)
     });
-    1 + fitting.count()
+    1 + staying.count()
 }
 
 /// Whether older versions hold more than they may.
-pub(super) async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Result<bool, TableError> {
+async fn is_history_heavy(dataset: &Path, history_bytes: u64) -> Result<bool, TableError> {
     let versions = versions(dataset).await?;
-    Ok(versions_that_fit(&versions, history_bytes) < versions.len().min(VERSIONS_KEPT))
+    Ok(versions_that_stay(&versions, history_bytes) < versions.len().min(VERSIONS_KEPT))
 }
 
 /// The versions that have a tag.
@@ -93,9 +117,9 @@ async fn tagged(dataset: &Dataset) -> Result<Vec<u64>, TableError> {
     Ok(dataset.tags().list().await?.into_values().map(|tag| tag.version).collect())
 }
 
-/// Removes what only versions before the newest [`VERSIONS_KEPT`] name, or those that fit, except versions with a tag, and
-/// those from the oldest one on that is being read.
-pub(super) async fn remove_old_versions(
+/// Removes what only versions before those that stay name, except versions with a tag, and those from the oldest one on that is
+/// being read.
+async fn remove_old_versions(
     dataset: &Dataset,
     path: &Path,
     history_bytes: u64,
@@ -104,7 +128,7 @@ pub(super) async fn remove_old_versions(
     let versions = versions(path).await?;
     let oldest = pins.oldest(&tagged(dataset).await?).unwrap_or(u64::MAX);
     let read = versions.iter().filter(|held| held.version >= oldest).count();
-    let kept = versions_that_fit(&versions, history_bytes).max(read);
+    let kept = versions_that_stay(&versions, history_bytes).max(read);
     let policy = CleanupPolicyBuilder::default().retain_n_versions(dataset, kept).await?;
     let policy = policy.error_if_tagged_old_versions(false).build();
     let removed = dataset.cleanup_with_policy(policy).await?;
@@ -114,11 +138,7 @@ pub(super) async fn remove_old_versions(
 /// Removes data files, and files of indexes, from before `since` that no version names: of commits, merges and builds that a
 /// crash has cut short. Lance
 /// itself keeps them for seven days, as nothing tells them from those of a commit under way.
-pub(super) async fn remove_strays(
-    disk: std::sync::Arc<dyn Disk>,
-    path: &Path,
-    since: SystemTime,
-) -> Result<u64, TableError> {
+async fn remove_strays(disk: Arc<dyn Disk>, path: &Path, since: SystemTime) -> Result<u64, TableError> {
     let folder = path.to_owned();
     let listed = blocking(move || list_versions(&folder)).await?;
     let (mut named, mut segments) = (HashSet::new(), HashSet::new());
@@ -199,6 +219,59 @@ fn data_files(folder: &Path) -> io::Result<Vec<(String, u64, SystemTime)>> {
         }
     }
     Ok(files)
+}
+
+impl Inner {
+    pub(super) fn is_clean_up_due(&self) -> bool {
+        self.upkeep.has_many_versions() || self.upkeep.heavier.load(Ordering::Relaxed)
+    }
+
+    /// Cleans up if that is due.
+    pub(super) async fn tidy(self: &Arc<Self>, tidied: &mut Tidied) {
+        if tidied.failed.is_some() || !self.is_clean_up_due() {
+            return;
+        }
+        match self.clean_up().await {
+            Ok(cleaned) => tidied.cleaned += cleaned,
+            Err(error) => tidied.failed = Some(error),
+        }
+    }
+
+    async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
+        let is_heavier = self.upkeep.heavier.swap(false, Ordering::AcqRel);
+        let cleaned = self.remove_versions(is_heavier).await;
+        if cleaned.is_err() && is_heavier {
+            self.upkeep.heavier.store(true, Ordering::Release);
+        }
+        cleaned
+    }
+
+    async fn remove_versions(self: &Arc<Self>, is_heavier: bool) -> Result<Cleaned, TableError> {
+        let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
+        let is_many = self.upkeep.has_many_versions();
+        let is_heavy = is_heavier && is_history_heavy(path, history).await?;
+        let mut cleaned = Cleaned::default();
+        if is_many || is_heavy {
+            let _lane = self.enter_lane().await?;
+            let Some(version) = self.version().await? else { return Ok(cleaned) };
+            point::passed("clean-up", "begun");
+            let (disk, folder) = (Arc::clone(&self.shared.disk), path.clone());
+            blocking(move || tags::set_torn_aside(&*disk, &folder)).await?;
+            cleaned = remove_old_versions(&version.dataset, path, history, &self.pins).await?;
+            point::passed("clean-up", "removed");
+            if !self.upkeep.swept.swap(true, Ordering::AcqRel) {
+                let disk: Arc<dyn Disk> = Arc::clone(&self.shared.disk);
+                cleaned.bytes += remove_strays(disk, path, self.upkeep.opened_at).await?;
+                point::passed("clean-up", "swept");
+            }
+        }
+        let (_, versions) = usage(path.clone()).await?;
+        self.upkeep.found(versions);
+        if is_many || is_heavy {
+            self.upkeep.left.store(versions, Ordering::Relaxed);
+        }
+        Ok(cleaned)
+    }
 }
 
 /// Bytes of all data files that are there, and how many versions.

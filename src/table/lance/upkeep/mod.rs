@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub(in crate::table::lance) use self::clean::files_within;
-use self::clean::{Cleaned, VERSIONS_KEPT, VERSIONS_MAX};
+use self::clean::{Cleaned, Tidied, VERSIONS_KEPT, VERSIONS_MAX};
 use self::merge::Merged;
 pub use self::plan::UpkeepPolicy;
 use self::plan::{Zeal, expired_bytes};
@@ -29,7 +29,7 @@ use super::error::blocking;
 use super::offsets::Layout;
 use super::open::Version;
 use super::table::Inner;
-use crate::io::{Disk, point};
+use crate::io::point;
 use crate::model::{Offset, Timestamp};
 use crate::table::{Cause, TableError, TableUsage, Upkeep};
 
@@ -129,7 +129,7 @@ impl State {
         *last = Some(done);
     }
 
-    fn expired(&self) -> Offset {
+    pub(super) fn expired(&self) -> Offset {
         Offset::new(self.expired.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO)
     }
 
@@ -139,10 +139,6 @@ impl State {
 }
 
 impl Inner {
-    fn is_clean_up_due(&self) -> bool {
-        self.upkeep.has_many_versions() || self.upkeep.heavier.load(Ordering::Relaxed)
-    }
-
     fn next_run(&self, layout: &Layout, expired: Offset, zeal: Zeal) -> Option<Range<usize>> {
         let policy = self.upkeep.policy();
         policy.next_run(&self.indexes.for_merges(layout, policy.whole_bytes), expired, zeal)
@@ -170,6 +166,19 @@ impl Inner {
         {
             self.shared.runtime.spawn(Arc::clone(self).keep_up(turn));
         }
+    }
+
+    /// The same where whole fragments have expired: a stop may have come before they were dropped, and nothing may be appended
+    /// any more.
+    pub(super) fn look_after_expired(self: &Arc<Self>) {
+        if self.has_expired_fragments() {
+            self.look_after();
+        }
+    }
+
+    fn has_expired_fragments(&self) -> bool {
+        let expired = self.upkeep.expired();
+        self.open_version().is_some_and(|version| !version.layout.wholly_before(expired).is_empty())
     }
 
     /// The same where older versions alone hold what has gone from the newest.
@@ -203,8 +212,10 @@ impl Inner {
 
     async fn keep_up_once(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), TableError> {
         let before = self.head();
-        // First what makes room, and again whatever becomes of merges, which need some.
-        let mut cleaned = self.clean_up_if_due().await?;
+        // First what makes room, and again whatever becomes of merges, which need some. They are made also where it fails: what
+        // hinders a clean-up may hinder it for long.
+        let mut tidied = Tidied::default();
+        self.tidy(&mut tidied).await;
         let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
         let (mut merges, mut bytes_merged) = (0, 0);
         let merging = async {
@@ -214,7 +225,7 @@ impl Inner {
                     merges += 1;
                     bytes_merged += bytes;
                     // Between merges: where commits come fast, there is always one more due.
-                    cleaned += self.clean_up_if_due().await?;
+                    self.tidy(&mut tidied).await;
                 }
             }
             Ok(())
@@ -223,7 +234,8 @@ impl Inner {
         if merged.is_err() && asked.is_some() {
             self.upkeep.asked.store(true, Ordering::Release);
         }
-        cleaned += self.clean_up_if_due().await?;
+        self.tidy(&mut tidied).await;
+        let Tidied { cleaned, failed } = tidied;
         if merges > 0 || cleaned != Cleaned::default() {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let done = Upkeep {
@@ -241,16 +253,14 @@ impl Inner {
             debug!(dataset = %self.place.dataset.display(), ?done, "upkeep");
             self.upkeep.note(done);
         }
-        merged
+        merged.and(failed.map_or(Ok(()), Err))
     }
 
     /// Drops fragments that had expired before they were committed.
     async fn drop_what_has_expired(self: &Arc<Self>) -> Result<(), TableError> {
-        let expired = self.upkeep.expired();
-        let is_there = self.open_version().is_some_and(|version| !version.layout.wholly_before(expired).is_empty());
-        if is_there {
+        if self.has_expired_fragments() {
             let _lane = self.enter_lane().await?;
-            self.drop_before(expired).await?;
+            self.drop_before(self.upkeep.expired()).await?;
         }
         Ok(())
     }
@@ -326,44 +336,6 @@ impl Inner {
         if let Err(error) = removed {
             warn!(dataset = %self.place.dataset.display(), error = %error, "files of a merge that came to nothing stay");
         }
-    }
-
-    async fn clean_up_if_due(self: &Arc<Self>) -> Result<Cleaned, TableError> {
-        if self.is_clean_up_due() { self.clean_up().await } else { Ok(Cleaned::default()) }
-    }
-
-    async fn clean_up(self: &Arc<Self>) -> Result<Cleaned, TableError> {
-        let is_heavier = self.upkeep.heavier.swap(false, Ordering::AcqRel);
-        let cleaned = self.remove_versions(is_heavier).await;
-        if cleaned.is_err() && is_heavier {
-            self.upkeep.heavier.store(true, Ordering::Release);
-        }
-        cleaned
-    }
-
-    async fn remove_versions(self: &Arc<Self>, is_heavier: bool) -> Result<Cleaned, TableError> {
-        let (path, history) = (&self.place.dataset, self.upkeep.policy.history_bytes);
-        let is_many = self.upkeep.has_many_versions();
-        let is_heavy = is_heavier && clean::is_history_heavy(path, history).await?;
-        let mut cleaned = Cleaned::default();
-        if is_many || is_heavy {
-            let _lane = self.enter_lane().await?;
-            let Some(version) = self.version().await? else { return Ok(cleaned) };
-            point::passed("clean-up", "begun");
-            cleaned = clean::remove_old_versions(&version.dataset, path, history, &self.pins).await?;
-            point::passed("clean-up", "removed");
-            if !self.upkeep.swept.swap(true, Ordering::AcqRel) {
-                let disk: Arc<dyn Disk> = Arc::clone(&self.shared.disk);
-                cleaned.bytes += clean::remove_strays(disk, path, self.upkeep.opened_at).await?;
-                point::passed("clean-up", "swept");
-            }
-        }
-        let (_, versions) = clean::usage(path.clone()).await?;
-        self.upkeep.found(versions);
-        if is_many || is_heavy {
-            self.upkeep.left.store(versions, Ordering::Relaxed);
-        }
-        Ok(cleaned)
     }
 
     /// Bytes of files of indexes that the newest version does not name.

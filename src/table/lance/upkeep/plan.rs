@@ -24,8 +24,8 @@ pub struct UpkeepPolicy {
     pub whole_bytes: u64,
     /// What one merge reads, at most, where more than two fragments would be merged.
     pub merge_bytes: u64,
-    /// What older versions may hold beyond the newest, as long as that holds less itself. Past it the oldest go first, also of
-    /// those that are kept otherwise: what was dropped or rewritten would stay for as long as a topic is quiet.
+    /// What older versions may hold beyond the newest, as long as that holds less itself. Past it those go first that have rows
+    /// which were dropped since, the oldest before the others: else these would stay for as long as a topic is quiet.
     pub history_bytes: u64,
     /// How long nothing has to come before indexes take what is less than they wait for otherwise.
     pub index_idle: Duration,
@@ -162,8 +162,11 @@ pub(super) fn expired_bytes(placed: Placed, expired: Offset) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
 
+    use super::super::clean::VERSIONS_KEPT;
     use super::*;
 
     const POLICY: UpkeepPolicy = UpkeepPolicy::USUAL;
@@ -237,6 +240,25 @@ mod tests {
     }
 
     proptest! {
+        // Twenty versions are kept whatever they hold, if they have no other rows than the newest.
+        #[test]
+        fn what_merges_have_replaced_in_twenty_versions_is_a_few_times_what_there_is(sizes in prop::collection::vec(
+            prop_oneof![4 => 1_u64..(64 << 10), 2 => (64_u64 << 10)..(4 << 20), 1 => (4_u64 << 20)..(200 << 20)], 1..400,
+        )) {
+            let (mut live, mut replaced) = (Vec::new(), VecDeque::new());
+            for size in sizes {
+                live.push(size);
+                replaced.push_back(0);
+                while let Some(run) = run(&live, Zeal::Due) {
+                    let merged: u64 = live[run.clone()].iter().sum();
+                    live.splice(run, [merged]);
+                    replaced.push_back(merged);
+                    let older = replaced.iter().rev().take(VERSIONS_KEPT - 1).sum::<u64>();
+                    prop_assert!(older <= 3 * live.iter().sum::<u64>(), "{older} beside {live:?}");
+                }
+            }
+        }
+
         #[test]
         fn fragments_stay_few_whatever_the_sizes(sizes in prop::collection::vec(
             prop_oneof![4 => 1_u64..(64 << 10), 2 => (64_u64 << 10)..(4 << 20), 1 => (4_u64 << 20)..(200 << 20)], 1..400,

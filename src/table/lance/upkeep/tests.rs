@@ -264,3 +264,62 @@ async fn a_version_whose_files_are_gone_cannot_be_tagged() {
     assert!(gone(table.at(3).await.map(drop)));
     assert!(table.put_tag(&name, None).await.is_ok());
 }
+
+#[tokio::test]
+async fn versions_with_the_rows_of_today_stay_whatever_they_hold_beside() {
+    let bench = bench_with(UpkeepPolicy { history_bytes: 0, ..EAGER });
+    let table = bench.tables.open(&bench.place(), Offset::ZERO).await.unwrap();
+    for number in 0..9 {
+        append(&*table, number).await.unwrap();
+        bench.upkept().await;
+    }
+    table.compact();
+    bench.upkept().await;
+    let versions = async || table.versions(None, 99).await.unwrap();
+    assert_eq!(versions().await.len() as u64, table.head().version, "none has gone");
+    let usage = table.usage().await.unwrap();
+    assert!(usage.dead_bytes > usage.live_bytes, "{usage:?}");
+    // What is dropped from the newest goes from the others, which hold more than they may.
+    append(&*table, 9).await.unwrap();
+    table.drop_before(Offset::new(9).unwrap()).await.unwrap();
+    bench.upkept().await;
+    let left = versions().await;
+    assert!(left.iter().all(|version| version.base == Offset::new(9).unwrap()), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_torn_tag_of_another_tool_is_set_aside_and_hinders_no_upkeep() {
+    for torn in ["", "{\"version\": 1", "\0\0\0\0"] {
+        let mut bench = bench_with(EAGER);
+        let table = bench.filled(2).await;
+        somebody_else(&bench).await.tags().create("theirs", 1).await.unwrap();
+        let tag = bench.place().dataset.join("_refs/tags/bad.json");
+        fs::write(&tag, torn).unwrap();
+        for number in 2..60 {
+            append(&*table, number).await.unwrap();
+        }
+        bench.upkept().await;
+        let usage = table.usage().await.unwrap();
+        assert!(table.head().fragments.len() <= 3 && usage.versions <= VERSIONS_MAX + 1, "{usage:?}");
+        let aside = files(&bench.place().dataset.join("_torn"));
+        assert!(!tag.exists() && aside.len() == 1, "{aside:?}");
+        assert!(table.at(1).await.is_ok(), "a tag that can be read holds its version");
+    }
+}
+
+#[tokio::test]
+async fn fragments_are_merged_though_a_clean_up_fails() {
+    let mut bench = bench_with(EAGER);
+    let table = bench.filled(2).await;
+    // JSON that is no tag is somebody's, and Lance's clean-up stops at it.
+    fs::create_dir_all(bench.place().dataset.join("_refs/tags")).unwrap();
+    fs::write(bench.place().dataset.join("_refs/tags/odd.json"), "[]").unwrap();
+    for number in 2..40 {
+        append(&*table, number).await.unwrap();
+    }
+    table.compact();
+    bench.upkept().await;
+    assert!(table.usage().await.unwrap().versions > VERSIONS_MAX);
+    assert!(table.head().fragments.len() <= 3, "{} fragments", table.head().fragments.len());
+    assert_eq!(numbers(&*table).await, (0..40).collect::<Vec<_>>());
+}
