@@ -34,9 +34,9 @@ async fn what_is_read_is_the_same_from_the_tail_from_memory_and_from_the_dataset
         topic.append(r#"{"b":1.50,"a":"\u00e9","l":[1,null],"s":{"x":null}}{"a":"x"}{}"#).await;
         topic.append(r#"{"b":-0.0,"a":null}"#).await;
         let before = topic.get("records?offset=1").await.expect(200).text();
-        assert_eq!(held(server.api()).await, 0);
+        assert_eq!(held(&server.api()).await, 0);
         flush(&topic).await;
-        until("they are kept", || async { held(server.api()).await > 0 }).await;
+        until("they are kept", || async { held(&server.api()).await > 0 }).await;
         assert_eq!(topic.get("records?offset=1").await.expect(200).text(), before);
         // A page goes on from the ones to the others.
         topic.append(r#"{"a":"last"}"#).await;
@@ -44,7 +44,7 @@ async fn what_is_read_is_the_same_from_the_tail_from_memory_and_from_the_dataset
         let rest = topic.get("records?offset=2&limit=2").await.expect(200).json();
         assert_eq!((rest["records"].as_array().unwrap().len(), rest["next_offset"].clone()), (2, json!(4)));
         topic.call("DELETE", "", &[], "").await;
-        assert_eq!(held(server.api()).await, 0, "a topic's go with it");
+        assert_eq!(held(&server.api()).await, 0, "a topic's go with it");
         pages.push((backend, all));
     }
     drop(folder);
@@ -57,7 +57,7 @@ async fn what_is_read_is_the_same_from_the_tail_from_memory_and_from_the_dataset
         topic.append(r#"{"b":-0.0,"a":null}"#).await;
         topic.append(r#"{"a":"last"}"#).await;
         flush(&topic).await;
-        assert_eq!(held(server.api()).await, 0);
+        assert_eq!(held(&server.api()).await, 0);
         let values = |page: &str| {
             let page: serde_json::Value = serde_json::from_str(page).unwrap();
             page["records"].as_array().unwrap().iter().map(|record| record["value"].clone()).collect::<Vec<_>>()
@@ -73,19 +73,19 @@ async fn what_is_posted_and_what_is_trimmed_holds_for_them_too() {
     let topic = server.api().topic("persisting").await;
     topic.append(r#"{"a":1,"b":"x"}{"a":2,"b":"y"}{"a":3}"#).await;
     flush(&topic).await;
-    until("they are kept", || async { held(server.api()).await > 0 }).await;
+    until("they are kept", || async { held(&server.api()).await > 0 }).await;
     let changes = json!({"changes": [
         {"op": "rename", "path": "a", "to": "n"}, {"op": "drop", "path": "b"}]});
     topic.call("POST", "schemas", &[("content-type", "application/json")], changes.to_string()).await.expect(201);
     assert_eq!(topic.values(0).await, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
     topic.append(r#"{"n":4}"#).await;
     flush(&topic).await;
-    until("they are kept", || async { held(server.api()).await > 0 }).await;
+    until("they are kept", || async { held(&server.api()).await > 0 }).await;
     assert_eq!(topic.values(0).await, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#]);
     topic.post("trim", r#"{"before":3}"#).await.expect(200);
     topic.get("records?offset=2").await.problem(410, "offset_expired");
     assert_eq!(topic.values(3).await, [r#"{"n":4}"#]);
     topic.post("trim", r#"{"before":4}"#).await.expect(200);
-    until("what is trimmed has gone", || async { held(server.api()).await == 0 }).await;
+    until("what is trimmed has gone", || async { held(&server.api()).await == 0 }).await;
     server.stop().await;
 }
