@@ -1,12 +1,14 @@
 //! Opens a log: reads what is there, tells a torn end from damage, makes the rest durable.
 //!
-//! Four rules make recovery right however often it is itself cut off:
+//! Five rules make recovery right however often it is itself cut off:
 //!
 //! - *A later segment vouches.* A segment is begun only when all before its base is durable. So only the newest segment can
 //!   end in a torn tail; anything wrong in an older one is damage, and so is one that ends before the next one's base.
 //! - *`synced` vouches.* Behind the first bad frame of the newest segment, a frame header whose `synced` lies beyond the bad
 //!   place says that what is bad was durable: damage. Otherwise everything from there on was written by a group that was
 //!   never synced, hence never acknowledged: a torn tail, which is dropped.
+//! - *A segment's header vouches for what was copied into it.* A segment gets its name when those frames are durable. So in
+//!   the newest one too they are sound, or damaged: never torn.
 //! - *What nothing vouches for is copied.* Past the last `synced` lies the last group. It reads well, but a sync of it that
 //!   failed before the restart may have left its pages clean and not on the disk, where no later sync would write them. So
 //!   it is copied, at its own log positions, into a new segment, which gets its name when it is durable. Nothing is ever
@@ -138,11 +140,12 @@ impl SegmentedWal {
 }
 
 impl Replay<'_> {
-    /// Reads a segment. One that is vouched for must be sound to its end.
+    /// Reads a segment. One that is vouched for must be sound to its end, any other one to the end of what was copied into it.
     fn read(&mut self, found: &Found, vouched: bool) -> Result<(), WalError> {
         let SegmentHeader { segment, base, copied, settled, reused, .. } = found.header;
         self.accounts.begin(segment, base);
-        self.synced = if settled { base.saturating_add(copied) } else { base };
+        let copied = base.saturating_add(copied);
+        self.synced = if settled { copied } else { base };
         let mut reader = SegmentReader::new(Arc::clone(&found.file), segment, base, found.bytes);
         loop {
             let position = reader.position();
@@ -165,9 +168,16 @@ impl Replay<'_> {
                         return Err(damaged("a frame is damaged, and a later one says that it was durable"));
                     }
                     if !reader.is_torn(reused).map_err(|error| segment_error(segment, &error))? {
+                // What was copied may have been copied again since: then it ends where the segment after it begins.
+                Next::End if !vouched && position < copied => {
+                    return Err(damaged("the segment is cut within what was durable before it had its name"));
+                }
                         // What was prepared for frames that never came.
                         break;
                     }
+                Next::Bad if position < copied => {
+                    return Err(damaged("a frame is damaged that was durable before the segment had its name"));
+                }
                     let bytes = found.bytes - reader.at();
                     tracing::warn!(segment, position, bytes, "dropping a torn tail of the write-ahead log");
                     self.summary.cut = Some(Cut { segment, position, bytes });
