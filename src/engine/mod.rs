@@ -15,6 +15,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

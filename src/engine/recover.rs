@@ -237,7 +237,8 @@ impl Replay {
         let found = self.found.entry(entry.topic).or_default();
         let (first, count, schema) = (entry.first, u64::from(entry.count), entry.schema);
         let receipt = StoredReceipt { first, count, schema, quarantined };
-        found.writers.push((entry.writer, receipt, entry.time));
+        found.is_mentioned = true;
+        found.writers.take(entry.writer, receipt, entry.time);
         found.closed |= entry.close;
         // An entry may have nothing but its writer.
         if count == 0 || first.saturating_after(count) <= *committed {
