@@ -17,3 +17,11 @@ pub(crate) async fn put_damaged_index(data_dir: &Path, topic: TopicId, name: &In
     sqlx::query(row).bind(&topic).bind(name.as_str()).bind(&topic).execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
 }
+
+/// Makes a catalog that of a server which did not note how far the log had come, while no server has it.
+pub(crate) async fn forget_log(data_dir: &Path) {
+    let path = data_dir.join(Catalog::FILE_NAME);
+    let mut catalog = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::query("UPDATE meta SET log_released = NULL, log_end = NULL").execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+}

@@ -237,6 +237,12 @@ impl Core {
                 Unopened::degraded("its newest records cannot be read")
             })?;
         }
+        // Whoever repeats such a request would wait for records that never come.
+        if writers.next() > opened.next {
+            let (known, tail) = (writers.next(), opened.next);
+            tracing::error!(topic = %name, %known, %tail, "{name} ends before records that its writers were told are stored");
+            return Err(Unopened::degraded("it ends before records that its writers were told are stored"));
+        }
         let epochs = self.epochs(entry, rule, &opened).await.map_err(unread)?;
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);

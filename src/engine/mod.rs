@@ -128,8 +128,8 @@ pub(crate) struct Core {
     /// Creations and deletions of one name come one at a time; names share locks by their hash.
     names: Vec<tokio::sync::Mutex<()>>,
     tasks: Tasks,
-    /// One checkpoint at a time.
-    checkpointing: tokio::sync::Mutex<()>,
+    /// One checkpoint at a time, and the log's end that the last one has noted.
+    checkpointing: tokio::sync::Mutex<u64>,
     /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.
     unsettled: Mutex<BTreeSet<TopicName>>,
 }

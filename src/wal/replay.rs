@@ -36,7 +36,7 @@ use super::survey::{Found, Survey, open_error, segment_error, survey};
 use super::writer::{SegmentedWal, Writer};
 use super::{WalEntry, WalError, WalOptions};
 use crate::io::{Disk, DiskFile};
-use crate::model::{Offset, TopicId};
+use crate::model::{LogMark, Offset, TopicId};
 
 /// What opening a log has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,8 @@ impl SegmentedWal {
     /// words for each entry of the last group.
     ///
     /// # Errors
-    /// [`WalError::Damaged`] if durable entries are damaged or missing: nothing was changed. [`WalError::Open`] if the
+    /// [`WalError::Damaged`] if durable entries are damaged or missing, [`WalError::SegmentsMissing`] and
+    /// [`WalError::EndMissing`] if the log has less than is known: nothing was changed. [`WalError::Open`] if the
     /// disk fails or the folder holds a file that calls itself a segment and is none. What `on_entry` answers.
     pub fn open(
         disk: Arc<dyn Disk>,
@@ -113,6 +114,10 @@ impl SegmentedWal {
     ) -> Result<(Self, ReplaySummary), WalError> {
         make_folder(&*disk, folder)?;
         let survey = survey(&*disk, folder)?;
+        let known = options.known.unwrap_or_default();
+        if options.known.is_some() {
+            check_start(&survey, known)?;
+        }
         let mut replay = Replay {
             on_entry,
             accounts: Accounts::default(),
@@ -124,6 +129,9 @@ impl SegmentedWal {
         for found in &survey.found {
             replay.read(found, survey.newest > Some(found.header.segment))?;
         }
+        if replay.end < known.end {
+            return Err(WalError::EndMissing { end: replay.end, known: known.end });
+        }
         remove_empty(&*disk, &survey);
         let mut next_segment = survey.newest.map_or(1, |newest| newest.saturating_add(1));
         let head = replay.copy_unsure(&*disk, folder, &options, &survey, next_segment)?;
@@ -132,7 +140,7 @@ impl SegmentedWal {
         }
         replay.cut(&survey);
         let Replay { accounts, summary, end, .. } = replay;
-        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts, survey.newest));
+        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts, survey.newest, end));
         let writer = Writer::new(Arc::clone(&shared), head, next_segment, end);
         let wal = Self::start(shared, writer).map_err(|error| open_error("its thread", &error))?;
         Ok((wal, summary))
@@ -160,24 +168,24 @@ impl Replay<'_> {
                     self.vouch(header.synced);
                     (self.on_entry)(entry)?;
                 }
+                // What was copied may have been copied again since: then it ends where the segment after it begins.
+                Next::End if !vouched && position < copied => {
+                    return Err(damaged("the segment is cut within what was durable before it had its name"));
+                }
                 Next::End => break,
                 Next::Malformed(reason) => return Err(damaged(reason)),
                 Next::Bad if vouched => return Err(damaged("a frame is damaged, and a later segment was begun")),
+                Next::Bad if position < copied => {
+                    return Err(damaged("a frame is damaged that was durable before the segment had its name"));
+                }
                 Next::Bad => {
                     if reader.synced_beyond().map_err(|error| segment_error(segment, &error))?.is_some() {
                         return Err(damaged("a frame is damaged, and a later one says that it was durable"));
                     }
                     if !reader.is_torn(reused).map_err(|error| segment_error(segment, &error))? {
-                // What was copied may have been copied again since: then it ends where the segment after it begins.
-                Next::End if !vouched && position < copied => {
-                    return Err(damaged("the segment is cut within what was durable before it had its name"));
-                }
                         // What was prepared for frames that never came.
                         break;
                     }
-                Next::Bad if position < copied => {
-                    return Err(damaged("a frame is damaged that was durable before the segment had its name"));
-                }
                     let bytes = found.bytes - reader.at();
                     tracing::warn!(segment, position, bytes, "dropping a torn tail of the write-ahead log");
                     self.summary.cut = Some(Cut { segment, position, bytes });
@@ -260,6 +268,15 @@ fn copy(mut from: SegmentReader, to: &dyn DiskFile, place: Place, buffer_bytes: 
                 return Err(std::io::Error::other("a frame does not read the same twice"));
             }
         }
+    }
+}
+
+/// The log must begin where it was released up to, or earlier.
+fn check_start(survey: &Survey, known: LogMark) -> Result<(), WalError> {
+    let first = known.released.saturating_add(1);
+    match survey.found.first().map(|oldest| oldest.header.segment) {
+        Some(oldest) if oldest > first => Err(WalError::SegmentsMissing { first, last: oldest - 1 }),
+        _ => Ok(()),
     }
 }
 

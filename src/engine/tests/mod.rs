@@ -17,6 +17,7 @@ use crate::table::lance::LanceTables;
 use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
+mod missing;
 mod opening;
 mod quarantine;
 mod room;
