@@ -8,14 +8,19 @@ use sqlx::SqlitePool;
 use crate::catalog::decode::Reader;
 use crate::catalog::places::place_of;
 use crate::catalog::{CatalogError, EpochStart, Loaded, Tombstone, TopicDefinition, TopicRow};
-use crate::model::{OnInvalid, SchemaMode, TopicId, TopicName};
+use crate::model::{LogMark, OnInvalid, SchemaMode, TopicId, TopicName};
 
 /// Everything, in one read transaction. The catalog lies in `folder`.
 pub(super) async fn load(readers: &SqlitePool, folder: &Path) -> Result<Loaded, CatalogError> {
     let mut transaction = readers.begin().await?;
-    let meta = sqlx::query("SELECT clean, newest FROM meta").fetch_one(&mut *transaction).await?;
+    let meta =
+        sqlx::query("SELECT clean, newest, log_released, log_end FROM meta").fetch_one(&mut *transaction).await?;
     let meta = Reader::new("meta", &meta);
     let (was_clean, newest) = (meta.flag("clean")?, meta.time("newest")?);
+    let log = match meta.plain::<Option<i64>>("log_end")? {
+        Some(_) => Some(LogMark { released: meta.count("log_released")?, end: meta.count("log_end")? }),
+        None => None,
+    };
     let epoch_rows = sqlx::query("SELECT topic, epoch, start_offset FROM epochs ORDER BY epoch")
         .fetch_all(&mut *transaction)
         .await?;
@@ -28,7 +33,7 @@ pub(super) async fn load(readers: &SqlitePool, folder: &Path) -> Result<Loaded, 
         let start = EpochStart { epoch: row.epoch("epoch")?, start: row.offset("start_offset")? };
         epochs.entry(row.topic("topic")?).or_default().push(start);
     }
-    let mut loaded = Loaded { was_clean, newest, ..Loaded::default() };
+    let mut loaded = Loaded { was_clean, newest, log, ..Loaded::default() };
     for row in &topic_rows {
         let row = Reader::new("topics", row);
         if row.flag("deleted")? {

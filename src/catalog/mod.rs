@@ -16,7 +16,9 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{CursorName, Epoch, IndexName, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId};
+use crate::model::{
+    CursorName, Epoch, IndexName, LogMark, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId,
+};
 use crate::runtime::Tasks;
 
 mod cursors;
@@ -197,17 +199,19 @@ impl Catalog {
         schemas::posted(&self.readers, id).await
     }
 
-    /// Stores what has changed of many topics, in one transaction. Topics deleted meanwhile are passed over. Everything that
-    /// the rows rest on must be durable before the call: after a crash they are believed. `newest` is no earlier than the
-    /// time of any record of theirs.
+    /// Stores what has changed of many topics, and how far the log has come, in one transaction. Topics deleted meanwhile are
+    /// passed over. Everything that the rows rest on must be durable before the call, and so must the log be up to its end:
+    /// after a crash they are believed. `newest` is no earlier than the time of any record of theirs.
     ///
     /// # Errors
     /// [`CatalogError`]; nothing is stored then.
-    pub async fn checkpoint(&self, topics: &[TopicCheckpoint], newest: Timestamp) -> Result<(), CatalogError> {
-        if topics.is_empty() {
-            return Ok(());
-        }
-        self.submit(writers::Checkpoint::of(topics, newest)?).await
+    pub async fn checkpoint(
+        &self,
+        topics: &[TopicCheckpoint],
+        newest: Timestamp,
+        log: LogMark,
+    ) -> Result<(), CatalogError> {
+        self.submit(writers::Checkpoint::of(topics, newest, log)?).await
     }
 
     /// The writers of one topic as of its last checkpoint.
@@ -307,12 +311,13 @@ impl Catalog {
         indexes::topics(&self.readers).await
     }
 
-    /// Notes whether the server has stopped in order: false once it runs, true as its last word.
+    /// Notes whether the server has stopped in order (false once it runs, true as its last word), and how far the log has
+    /// come.
     ///
     /// # Errors
     /// [`CatalogError`]; the note is as before.
-    pub async fn set_clean(&self, clean: bool) -> Result<(), CatalogError> {
-        self.submit(topics::SetClean(clean)).await
+    pub async fn set_clean(&self, clean: bool, log: LogMark) -> Result<(), CatalogError> {
+        self.submit(topics::SetClean(clean, log)).await
     }
 
     /// Makes the changes that are waiting, then closes the file. Later calls fail. Again: nothing.

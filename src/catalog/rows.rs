@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    CursorName, Epoch, IndexId, IndexName, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
-    TopicName,
+    CursorName, Epoch, IndexId, IndexName, LogMark, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp,
+    TopicId, TopicName,
 };
 use crate::schema::{FieldPath, IndexSpec};
 
@@ -146,6 +146,8 @@ pub struct Loaded {
     pub was_clean: bool,
     /// No record that the checkpoints know of has a later time.
     pub newest: Timestamp,
+    /// How far the log had come; none where no server has noted it yet.
+    pub log: Option<LogMark>,
 }
 
 /// Why a schema version came to be.
@@ -267,6 +269,15 @@ pub struct WriterRows {
     pub producers: Vec<ProducerRow>,
     /// Its idempotency keys, by key.
     pub keys: Vec<KeyRow>,
+}
+
+impl WriterRows {
+    /// The offset past the last record that one of the answers tells of.
+    pub fn next(&self) -> Offset {
+        let producers = self.producers.iter().flat_map(|row| &row.receipts);
+        let receipts = producers.chain(self.keys.iter().map(|row| &row.receipt));
+        receipts.map(|receipt| receipt.first.saturating_after(receipt.count)).max().unwrap_or(Offset::ZERO)
+    }
 }
 
 /// What has changed of a topic since its last checkpoint.

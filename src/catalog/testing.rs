@@ -29,3 +29,11 @@ pub(crate) async fn put_into_format_1(data_dir: &Path, was: &Path) {
     sqlx::query("UPDATE meta SET format = 1").execute(&mut catalog).await.unwrap();
     catalog.close().await.unwrap();
 }
+
+/// Makes a catalog that of a server which did not note how far the log had come, while no server has it.
+pub(crate) async fn forget_log(data_dir: &Path) {
+    let path = data_dir.join(Catalog::FILE_NAME);
+    let mut catalog = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::query("UPDATE meta SET log_released = NULL, log_end = NULL").execute(&mut catalog).await.unwrap();
+    catalog.close().await.unwrap();
+}

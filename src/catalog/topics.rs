@@ -9,8 +9,9 @@ use sqlx::{Row, SqliteConnection};
 use crate::catalog::decode::{offset_to_sql, to_json, to_sql};
 use crate::catalog::schemas::store_schema;
 use crate::catalog::writer::Change;
+use crate::catalog::writers::note_log;
 use crate::catalog::{CatalogError, NewTopic, TopicDefinition};
-use crate::model::{Epoch, Offset, OnInvalid, Retention, SchemaMode, TopicId};
+use crate::model::{Epoch, LogMark, Offset, OnInvalid, Retention, SchemaMode, TopicId};
 
 pub(super) struct Create(pub(super) NewTopic);
 
@@ -176,15 +177,15 @@ impl Change for SetConfig {
     }
 }
 
-pub(super) struct SetClean(pub(super) bool);
+pub(super) struct SetClean(pub(super) bool, pub(super) LogMark);
 
 #[async_trait]
 impl Change for SetClean {
     type Answer = ();
 
     async fn apply(self, connection: &mut SqliteConnection) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE meta SET clean = ?").bind(i64::from(self.0)).execute(connection).await?;
-        Ok(())
+        sqlx::query("UPDATE meta SET clean = ?").bind(i64::from(self.0)).execute(&mut *connection).await?;
+        note_log(connection, self.1).await
     }
 }
 

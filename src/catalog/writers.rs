@@ -10,10 +10,10 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 
-use crate::catalog::decode::{Reader, to_json};
+use crate::catalog::decode::{Reader, to_json, to_sql};
 use crate::catalog::writer::Change;
 use crate::catalog::{CatalogError, KeyRow, ProducerRow, StoredReceipt, TopicCheckpoint, WriterRows};
-use crate::model::{Offset, SchemaVersion, Timestamp, TopicId};
+use crate::model::{LogMark, Offset, SchemaVersion, Timestamp, TopicId};
 
 /// The most rows in one statement; bounds the memory of their JSON.
 const ROWS_MAX: usize = 2_000;
@@ -22,6 +22,9 @@ const TOPICS: &str = "UPDATE topics SET next_offset = max(next_offset, j.value -
     FROM json_each(?) AS j WHERE topics.id = j.value ->> 0 AND deleted = 0";
 
 const NEWEST: &str = "UPDATE meta SET newest = max(newest, CAST(? AS INTEGER))";
+
+const LOG: &str = "UPDATE meta SET log_released = max(coalesce(log_released, 0), ?1 ->> 0),
+    log_end = max(coalesce(log_end, 0), ?1 ->> 1)";
 
 const PRODUCERS: &str = "INSERT INTO producers (topic, producer, epoch, last_seq, receipts, last_used)
     SELECT topics.id, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5
@@ -44,6 +47,16 @@ const KEYS: &str =
 const KEYS_GONE: &str = "DELETE FROM idempotency_keys WHERE (topic, key) IN (
     SELECT j.value ->> 0, j.value ->> 1 FROM json_each(?) AS j)";
 
+/// Notes how far the log has come.
+pub(super) async fn note_log(connection: &mut SqliteConnection, log: LogMark) -> Result<(), CatalogError> {
+    sqlx::query(LOG).bind(log_to_json(log)?).execute(connection).await?;
+    Ok(())
+}
+
+fn log_to_json(log: LogMark) -> Result<String, CatalogError> {
+    to_json(&(to_sql(log.released)?, to_sql(log.end)?))
+}
+
 /// Statements with their rows, in the order in which they run. Made by the caller, so that the writer only writes.
 pub(super) struct Checkpoint(Vec<(&'static str, String)>);
 
@@ -60,8 +73,8 @@ impl Change for Checkpoint {
 }
 
 impl Checkpoint {
-    pub(super) fn of(topics: &[TopicCheckpoint], newest: Timestamp) -> Result<Self, CatalogError> {
-        let mut statements = Self(vec![(NEWEST, newest.as_micros().to_string())]);
+    pub(super) fn of(topics: &[TopicCheckpoint], newest: Timestamp, log: LogMark) -> Result<Self, CatalogError> {
+        let mut statements = Self(vec![(NEWEST, newest.as_micros().to_string()), (LOG, log_to_json(log)?)]);
         let topics: Vec<_> = topics.iter().map(|topic| (topic.id.to_string(), topic)).collect();
         statements.add(TOPICS, topics.iter().map(|(id, topic)| (id, topic.next.get(), &topic.wide)))?;
         let gone = topics.iter().flat_map(|(id, topic)| topic.removed_producers.iter().map(move |name| (id, &**name)));

@@ -11,7 +11,7 @@ use crate::codec::Chunk;
 use crate::codec::columns::{batches, wide_in};
 use crate::engine::Core;
 use crate::engine::replayed::Replayed;
-use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, Timestamp, TopicId, Writer};
+use crate::model::{Epoch, ErrorCode, Offset, OnInvalid, Problem, Timestamp, TopicId};
 use crate::schema::{Schema, WideColumns};
 use crate::table::TablePlace;
 use crate::topic::producers::{IdempotencyKeys, Producers};
@@ -237,17 +237,17 @@ impl Core {
                 Unopened::degraded("its newest records cannot be read")
             })?;
         }
+        // Whoever repeats such a request would wait for records that never come.
+        if writers.next() > opened.next {
+            let (known, tail) = (writers.next(), opened.next);
+            tracing::error!(topic = %name, %known, %tail, "{name} ends before records that its writers were told are stored");
+            return Err(Unopened::degraded("it ends before records that its writers were told are stored"));
+        }
         let epochs = self.epochs(entry, rule, &opened).await.map_err(unread)?;
         self.settle(name);
         let mut producers = Producers::restore(writers.producers);
         let mut keys = IdempotencyKeys::restore(writers.keys);
-        for (writer, receipt, time) in replayed.writers_in_order() {
-            match writer {
-                Writer::Plain => {}
-                Writer::Producer(write) => drop(producers.record(write, *receipt, *time)),
-                Writer::Keyed(write) => drop(keys.record(write, *receipt, *time)),
-            }
-        }
+        replayed.writers.tell(&mut producers, &mut keys);
         Ok(Topic::new(TopicParts {
             name: name.clone(),
             id: definition.id,
@@ -265,7 +265,7 @@ impl Core {
             keys,
             wide,
             checkpointed: row.next,
-            dirty: !replayed.writers.is_empty(),
+            dirty: replayed.is_mentioned,
             indexes,
             services: Arc::clone(&self.services),
             factory,

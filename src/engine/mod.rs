@@ -16,6 +16,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -128,8 +129,8 @@ pub(crate) struct Core {
     /// Creations and deletions of one name come one at a time; names share locks by their hash.
     names: Vec<tokio::sync::Mutex<()>>,
     tasks: Tasks,
-    /// One checkpoint at a time.
-    checkpointing: tokio::sync::Mutex<()>,
+    /// One checkpoint at a time, and the log's end that the last one has noted.
+    checkpointing: tokio::sync::Mutex<u64>,
     /// Which topics a round over all works on.
     rounds: rounds::Rounds,
     /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.

@@ -18,7 +18,7 @@ use crate::engine::place::Places;
 use crate::engine::replayed::Replayed;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
-use crate::model::{Offset, Problem, Timestamp, TopicId, TopicName, Writer};
+use crate::model::{LogMark, Offset, Problem, Timestamp, TopicId, TopicName, Writer};
 use crate::runtime::{Tasks, processors};
 use crate::table::Tables;
 use crate::tail::Budget;
@@ -104,6 +104,7 @@ impl Engine {
             let (disk, folder) = (Arc::clone(&parts.disk), places.wal());
             let wal_options = WalOptions {
                 segment_bytes: options.wal_segment_bytes,
+                known: loaded.log,
                 observer: parts.wal_observer.clone(),
                 ..WalOptions::default()
             };
@@ -125,7 +126,12 @@ impl Engine {
         core.look_at_disk().await;
         core.delete_orphans().await;
         // Nothing has been accepted before, so a start that ends earlier leaves the last stop as it was.
-        core.catalog.set_clean(false).await?;
+        let found = LogMark {
+            released: core.wal.segments().first().map_or(0, |oldest| oldest.segment.saturating_sub(1)),
+            end: core.wal.end(),
+        };
+        core.catalog.set_clean(false, found).await?;
+        *core.checkpointing.lock().await = found.end;
         self.core.send_replace(Some(Arc::clone(&core)));
         core.start_upkeep();
         Ok(())
@@ -264,7 +270,8 @@ impl Replay {
         let found = self.found.entry(entry.topic).or_default();
         let (first, count, schema) = (entry.first, u64::from(entry.count), entry.schema);
         let receipt = StoredReceipt { first, count, schema, quarantined };
-        found.writers.push((entry.writer, receipt, entry.time));
+        found.is_mentioned = true;
+        found.writers.take(entry.writer, receipt, entry.time);
         found.closed |= entry.close;
         // An entry may have nothing but its writer.
         if count == 0 || first.saturating_after(count) <= *committed {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::backend::VersionedSchema;
 use crate::codec::Chunk;
 use crate::codec::reshape::{ReshapeError, to_newest, to_newest_unread};
-use crate::model::{Offset, SchemaVersion, Timestamp, Writer};
-use crate::topic::producers::StoredReceipt;
+use crate::engine::writers::ReplayedWriters;
+use crate::model::{Offset, SchemaVersion};
 
 /// A run with the schema version that it was written under.
 pub(super) type Found = (Option<SchemaVersion>, Chunk);
@@ -17,8 +17,10 @@ pub(super) struct Replayed {
     /// Runs by their first offset, each with the schema version that it was written under; relocated copies fall on their
     /// originals.
     pub(super) chunks: BTreeMap<Offset, Found>,
-    /// Who wrote them, in log order.
-    pub(super) writers: Vec<(Writer, StoredReceipt, Timestamp)>,
+    /// Whether the log has anything of it, be it committed.
+    pub(super) is_mentioned: bool,
+    /// Who wrote it.
+    pub(super) writers: ReplayedWriters,
     /// Whether the topic was closed behind one of them.
     pub(super) closed: bool,
     /// Whether records are missing before them or between them: the topic is left as it is then.
@@ -46,14 +48,5 @@ impl Replayed {
             }
         }
         Ok(chunks)
-    }
-
-    /// Who wrote them, in the order of their offsets. A relocated copy stands behind entries that came after its original,
-    /// which may be gone: by its place in the log a producer's earlier request would come last, and the receipts between
-    /// would be forgotten. The sort is stable.
-    pub(super) fn writers_in_order(&self) -> Vec<&(Writer, StoredReceipt, Timestamp)> {
-        let mut writers: Vec<_> = self.writers.iter().collect();
-        writers.sort_by_key(|(_, receipt, _)| receipt.first);
-        writers
     }
 }

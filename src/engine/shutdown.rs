@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 
 use crate::engine::{Core, Engine};
+use crate::model::LogMark;
 use crate::topic::Topic;
 
 /// What work under way gets to end when flushes have used up the time.
@@ -44,7 +45,7 @@ impl Core {
         if is_whole
             && unflushed_records == 0
             && self.is_settled()
-            && let Err(err) = self.catalog.set_clean(true).await
+            && let Err(err) = self.catalog.set_clean(true, LogMark { end: self.wal.end(), released: 0 }).await
         {
             tracing::error!(error = %err, "the orderly stop could not be stored");
         }

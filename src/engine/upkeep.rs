@@ -12,7 +12,7 @@ use crate::engine::Core;
 use crate::engine::commits::Committer;
 use crate::engine::entry::Entry;
 use crate::metrics::TopicFigures;
-use crate::model::{Offset, TopicId, TopicName};
+use crate::model::{LogMark, Offset, TopicId, TopicName};
 use crate::topic::Topic;
 use crate::wal::{Plan, plan};
 
@@ -149,10 +149,15 @@ impl Core {
         }
     }
 
-    /// Stores how far datasets and writers have come; false where it could not be.
+    /// Stores how far datasets, writers and the log have come; false where it could not be.
     pub(super) async fn checkpoint(&self) -> bool {
+        self.checkpoint_before_release(None).await
+    }
+
+    /// The same, before the log's segments up to `through` go, which may be gone from then on.
+    async fn checkpoint_before_release(&self, through: Option<u64>) -> bool {
         // What one has taken from a topic and not stored yet is no longer found by the next: that one must not count as whole.
-        let _alone = self.checkpointing.lock().await;
+        let mut log_end = self.checkpointing.lock().await;
         let mut topics = self.opened();
         topics.retain(|topic| topic.epoch_rule() == EpochRule::Never || topic.backend().lane().is_some());
         let newest = topics.iter().map(|topic| topic.last_time()).max().unwrap_or_default();
@@ -170,7 +175,12 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        let stored = self.catalog.checkpoint(&rows, newest).await;
+        // What is durable by now; a start whose log has less is refused.
+        let log = LogMark { released: through.unwrap_or(0), end: self.wal.end() };
+        if rows.is_empty() && through.is_none() && log.end == *log_end {
+            return whole;
+        }
+        let stored = self.catalog.checkpoint(&rows, newest, log).await;
         for (topic, checkpoint) in gathered {
             match &stored {
                 Ok(()) => topic.checkpoint_stored(&checkpoint),
@@ -181,6 +191,7 @@ impl Core {
             tracing::error!(error = %err, "the state of topics cannot be stored");
             return false;
         }
+        *log_end = log.end;
         whole
     }
 
@@ -224,7 +235,7 @@ impl Core {
     }
 
     async fn release_through(&self, segment: u64) {
-        if !self.checkpoint().await {
+        if !self.checkpoint_before_release(Some(segment)).await {
             return;
         }
         let wal = Arc::clone(&self.wal);

@@ -4,6 +4,7 @@
 
 mod ack;
 mod ids;
+mod log_mark;
 mod name;
 mod offset;
 mod problem;
@@ -13,6 +14,7 @@ mod writer;
 
 pub use ack::{Ack, Durability};
 pub use ids::{IndexId, SchemaVersion, TopicId};
+pub use log_mark::LogMark;
 pub use name::{
     CursorName, IndexName, InvalidCursorName, InvalidIndexName, InvalidTagName, InvalidTopicName, TagName, TopicName,
 };

@@ -91,6 +91,17 @@ impl Tail {
         self.inner.lock().chunks.back().map(|held| held.chunk.next())
     }
 
+    /// When the last record before an offset came; none where it is not here.
+    pub(crate) fn time_before(&self, next: Offset) -> Option<Timestamp> {
+        let inner = self.inner.lock();
+        let at = inner.chunks.partition_point(|held| held.chunk.next() < next);
+        let chunk = inner.chunks.get(at).map(|held| &held.chunk).filter(|chunk| chunk.first() < next)?;
+        usize::try_from(next.since(chunk.first()))
+            .ok()
+            .and_then(|past| past.checked_sub(1))
+            .map(|last| chunk.time(last))
+    }
+
     /// What the tail holds.
     pub fn size(&self) -> TailSize {
         let inner = self.inner.lock();

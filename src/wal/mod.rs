@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{Offset, SchemaVersion, Timestamp, TopicId, Writer};
+use crate::model::{LogMark, Offset, SchemaVersion, Timestamp, TopicId, Writer};
 
 mod accounts;
 mod beside;
@@ -110,6 +110,28 @@ pub enum WalError {
         /// What was found.
         reason: &'static str,
     },
+    /// Segments are missing that nobody has let go of: the server must not start.
+    #[error(
+        "segments {first} to {last} of the write-ahead log are missing, and the catalog does not know that they were let go \
+         of: was an old catalog.sqlite put back, or were they removed?"
+    )]
+    SegmentsMissing {
+        /// The number of the first one.
+        first: u64,
+        /// The number of the last one.
+        last: u64,
+    },
+    /// The log ends before what is known to have been durable: the server must not start.
+    #[error(
+        "the write-ahead log ends at position {end}, and it was durable up to {known}: was its folder, or a segment of it, \
+         removed, is its volume not mounted, or was an old copy of it put back?"
+    )]
+    EndMissing {
+        /// The log position past all that is there.
+        end: u64,
+        /// The log position up to which everything was durable.
+        known: u64,
+    },
     /// A segment could not be read or written while opening the log.
     #[error("the write-ahead log cannot be opened: {cause}")]
     Open {
@@ -163,6 +185,9 @@ pub trait Wal: Send + Sync + fmt::Debug {
 
     /// Why nothing is acknowledged any more until a restart; none while the log is sound.
     fn failed(&self) -> Option<WalError>;
+
+    /// The log position before which everything is durable. It never goes back, not by a restart either.
+    fn end(&self) -> u64;
 
     /// Bytes of all segments on disk.
     fn bytes(&self) -> u64;
@@ -218,6 +243,8 @@ pub struct WalOptions {
     /// The most bytes of a segment's file that are prepared ahead of what is written, and whether a released segment's file
     /// is used again; 0 for neither.
     pub ahead_bytes_max: u64,
+    /// What the log must have when it is opened; none where that is not known.
+    pub known: Option<LogMark>,
     /// Who learns of synced groups.
     pub observer: Option<Arc<dyn WalObserver>>,
     /// Whether the log has a thread of its own; simulations have none and call [`SegmentedWal::step`].
@@ -230,6 +257,7 @@ impl Default for WalOptions {
             segment_bytes: 64 << 20,
             buffer_bytes: 8 << 20,
             ahead_bytes_max: 8 << 20,
+            known: None,
             observer: None,
             threaded: true,
         }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) options: WalOptions,
     pub(crate) accounts: Mutex<Accounts>,
+    /// The log position before which everything is durable.
+    pub(crate) end: AtomicU64,
     /// Whether a released segment's file lies ready for the next one.
     pub(crate) spare: AtomicBool,
     /// Whether the disk was full when something was written last: nothing is kept for later then.
@@ -90,12 +92,14 @@ impl Shared {
         options: WalOptions,
         accounts: Accounts,
         found: Option<u64>,
+        end: u64,
     ) -> Self {
         Self {
             disk,
             folder,
             options,
             accounts: Mutex::new(accounts),
+            end: AtomicU64::new(end),
             spare: AtomicBool::new(false),
             full: AtomicBool::new(false),
             found,

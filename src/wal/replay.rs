@@ -1,12 +1,14 @@
 //! Opens a log: reads what is there, tells a torn end from damage, makes the rest durable.
 //!
-//! Four rules make recovery right however often it is itself cut off:
+//! Five rules make recovery right however often it is itself cut off:
 //!
 //! - *A later segment vouches.* A segment is begun only when all before its base is durable. So only the newest segment can
 //!   end in a torn tail; anything wrong in an older one is damage, and so is one that ends before the next one's base.
 //! - *`synced` vouches.* Behind the first bad frame of the newest segment, a frame header whose `synced` lies beyond the bad
 //!   place says that what is bad was durable: damage. Otherwise everything from there on was written by a group that was
 //!   never synced, hence never acknowledged: a torn tail, which is dropped.
+//! - *A segment's header vouches for what was copied into it.* A segment gets its name when those frames are durable. So in
+//!   the newest one too they are sound, or damaged: never torn.
 //! - *What nothing vouches for is copied.* Past the last `synced` lies the last group. It reads well, but a sync of it that
 //!   failed before the restart may have left its pages clean and not on the disk, where no later sync would write them. So
 //!   it is copied, at its own log positions, into a new segment, which gets its name when it is durable. Nothing is ever
@@ -34,7 +36,7 @@ use super::survey::{Found, Survey, open_error, segment_error, survey};
 use super::writer::{SegmentedWal, Writer};
 use super::{WalEntry, WalError, WalOptions};
 use crate::io::{Disk, DiskFile};
-use crate::model::{Offset, TopicId};
+use crate::model::{LogMark, Offset, TopicId};
 
 /// What opening a log has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +103,8 @@ impl SegmentedWal {
     /// words for each entry of the last group.
     ///
     /// # Errors
-    /// [`WalError::Damaged`] if durable entries are damaged or missing: nothing was changed. [`WalError::Open`] if the
+    /// [`WalError::Damaged`] if durable entries are damaged or missing, [`WalError::SegmentsMissing`] and
+    /// [`WalError::EndMissing`] if the log has less than is known: nothing was changed. [`WalError::Open`] if the
     /// disk fails or the folder holds a file that calls itself a segment and is none. What `on_entry` answers.
     pub fn open(
         disk: Arc<dyn Disk>,
@@ -111,6 +114,10 @@ impl SegmentedWal {
     ) -> Result<(Self, ReplaySummary), WalError> {
         make_folder(&*disk, folder)?;
         let survey = survey(&*disk, folder)?;
+        let known = options.known.unwrap_or_default();
+        if options.known.is_some() {
+            check_start(&survey, known)?;
+        }
         let mut replay = Replay {
             on_entry,
             accounts: Accounts::default(),
@@ -122,6 +129,9 @@ impl SegmentedWal {
         for found in &survey.found {
             replay.read(found, survey.newest > Some(found.header.segment))?;
         }
+        if replay.end < known.end {
+            return Err(WalError::EndMissing { end: replay.end, known: known.end });
+        }
         remove_empty(&*disk, &survey);
         let mut next_segment = survey.newest.map_or(1, |newest| newest.saturating_add(1));
         let head = replay.copy_unsure(&*disk, folder, &options, &survey, next_segment)?;
@@ -130,7 +140,7 @@ impl SegmentedWal {
         }
         replay.cut(&survey);
         let Replay { accounts, summary, end, .. } = replay;
-        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts, survey.newest));
+        let shared = Arc::new(Shared::new(disk, folder.to_owned(), options, accounts, survey.newest, end));
         let writer = Writer::new(Arc::clone(&shared), head, next_segment, end);
         let wal = Self::start(shared, writer).map_err(|error| open_error("its thread", &error))?;
         Ok((wal, summary))
@@ -138,11 +148,12 @@ impl SegmentedWal {
 }
 
 impl Replay<'_> {
-    /// Reads a segment. One that is vouched for must be sound to its end.
+    /// Reads a segment. One that is vouched for must be sound to its end, any other one to the end of what was copied into it.
     fn read(&mut self, found: &Found, vouched: bool) -> Result<(), WalError> {
         let SegmentHeader { segment, base, copied, settled, reused, .. } = found.header;
         self.accounts.begin(segment, base);
-        self.synced = if settled { base.saturating_add(copied) } else { base };
+        let copied = base.saturating_add(copied);
+        self.synced = if settled { copied } else { base };
         let mut reader = SegmentReader::new(Arc::clone(&found.file), segment, base, found.bytes);
         loop {
             let position = reader.position();
@@ -157,9 +168,16 @@ impl Replay<'_> {
                     self.vouch(header.synced);
                     (self.on_entry)(entry)?;
                 }
+                // What was copied may have been copied again since: then it ends where the segment after it begins.
+                Next::End if !vouched && position < copied => {
+                    return Err(damaged("the segment is cut within what was durable before it had its name"));
+                }
                 Next::End => break,
                 Next::Malformed(reason) => return Err(damaged(reason)),
                 Next::Bad if vouched => return Err(damaged("a frame is damaged, and a later segment was begun")),
+                Next::Bad if position < copied => {
+                    return Err(damaged("a frame is damaged that was durable before the segment had its name"));
+                }
                 Next::Bad => {
                     if reader.synced_beyond().map_err(|error| segment_error(segment, &error))?.is_some() {
                         return Err(damaged("a frame is damaged, and a later one says that it was durable"));
@@ -250,6 +268,15 @@ fn copy(mut from: SegmentReader, to: &dyn DiskFile, place: Place, buffer_bytes: 
                 return Err(std::io::Error::other("a frame does not read the same twice"));
             }
         }
+    }
+}
+
+/// The log must begin where it was released up to, or earlier.
+fn check_start(survey: &Survey, known: LogMark) -> Result<(), WalError> {
+    let first = known.released.saturating_add(1);
+    match survey.found.first().map(|oldest| oldest.header.segment) {
+        Some(oldest) if oldest > first => Err(WalError::SegmentsMissing { first, last: oldest - 1 }),
+        _ => Ok(()),
     }
 }
 

@@ -56,10 +56,7 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
     for segment in segments {
         let path = path_of(folder, segment);
         let file = disk.open(&path).map_err(|error| segment_error(segment, &error))?;
-        match look_at(segment, file)? {
-            Some(found) => survey.found.push(found),
-            None => survey.empty.push(path),
-        }
+        survey.found.push(look_at(segment, file)?);
     }
     // A removal that could not be synced may be undone by a power loss, while later ones hold.
     let start = survey.found.iter().map(|found| found.header.start).max().unwrap_or_default();
@@ -69,21 +66,20 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
     Ok(survey)
 }
 
-/// Reads a segment's header; none if the file is too short to hold anything.
-fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Option<Found>, WalError> {
+/// Reads a segment's header, which was durable before the segment had its name.
+fn look_at(segment: u64, file: Arc<dyn DiskFile>) -> Result<Found, WalError> {
     let mut bytes = [0; HEADER_LENGTH];
     let length = file.len().map_err(|error| segment_error(segment, &error))?;
     let read = read_full(&*file, &mut bytes, 0).map_err(|error| segment_error(segment, &error))?;
     let damaged = |position, reason| Err(WalError::Damaged { segment, position, reason });
     match SegmentHeader::decode(bytes.get(..read).unwrap_or_default()) {
-        Header::Whole(header) if header.segment == segment => Ok(Some(Found { header, file, bytes: length })),
+        Header::Whole(header) if header.segment == segment => Ok(Found { header, file, bytes: length }),
         Header::Whole(header) => damaged(header.base, "the segment has another one's name"),
         Header::OtherVersion(version) => {
             let cause = format!("segment {segment} has format version {version}, which this server does not know");
             Err(WalError::Open { cause })
         }
-        Header::Broken if length > SEGMENT_HEADER_BYTES => damaged(0, "the segment's header is damaged"),
-        Header::Broken => Ok(None),
+        Header::Broken => damaged(0, "the segment's header is damaged"),
     }
 }
 

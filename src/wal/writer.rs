@@ -80,6 +80,10 @@ impl Wal for SegmentedWal {
         self.shared.failed()
     }
 
+    fn end(&self) -> u64 {
+        self.shared.end.load(Ordering::Acquire)
+    }
+
     fn bytes(&self) -> u64 {
         self.shared.accounts.lock().bytes()
     }
@@ -297,6 +301,7 @@ impl Writer {
         self.shared.full.store(false, Ordering::Release);
         head.bytes = after;
         self.end = head.position();
+        self.shared.end.store(self.end, Ordering::Release);
         let mut accounts = self.shared.accounts.lock();
         for entries in run.chunk_by(|before, after| before.topic == after.topic) {
             let bytes = entries.iter().map(Pending::own_bytes).sum();

@@ -35,8 +35,9 @@ pub struct Lane {
     pub(super) adoptions: AtomicU64,
     pub(super) levels: LevelsWatch,
     pub(super) queue: Arc<CommitQueue>,
-    /// Whether the topic's end is known without its dataset.
-    is_settled: bool,
+    /// Where the dataset can end at the latest: what was known when the topic was opened, then what was handed over to it.
+    /// None where the dataset alone knows, until it is opened.
+    end_max: Mutex<Option<Offset>>,
     pub(super) queued: AtomicBool,
     /// Whether a group of the log that is being completed has records of the topic, of which readers are told at its end.
     pub(super) in_group: AtomicBool,
@@ -86,7 +87,7 @@ impl Lane {
             adoptions: AtomicU64::new(0),
             levels: LevelsWatch::new(levels),
             queue,
-            is_settled,
+            end_max: Mutex::new(is_settled.then_some(topic.committed)),
             queued: AtomicBool::new(false),
             in_group: AtomicBool::new(false),
             running: AtomicBool::new(false),
@@ -179,25 +180,40 @@ impl Lane {
             return Ok(Arc::clone(table));
         }
         let table = self.tables.open(&self.place, Offset::ZERO).await?;
-        self.check_head(table.head().next)?;
+        self.check_head(&*table)?;
         let settings = self.settings.lock();
         table.configure(&settings);
         Ok(Arc::clone(self.table.get_or_init(|| table)))
     }
 
-    /// What a dataset holds must fit what the catalog and the log know.
-    fn check_head(&self, next: Offset) -> Result<(), TableError> {
-        let levels = self.levels.now();
-        if next < levels.committed {
-            let reason = format!("it ends at offset {next}, but {} was committed before", levels.committed);
-            return Err(TableError::Foreign { reason });
+    /// What a dataset holds must fit what the catalog and the log knew when the topic was opened, and what was handed over
+    /// since. Where it holds more, those are other records than the ones that this process gives the same offsets: they
+    /// are not taken for each other.
+    fn check_head(&self, table: &dyn Table) -> Result<(), TableError> {
+        // In this order: a commit may end meanwhile.
+        let committed = self.levels.now().committed;
+        let head = table.head();
+        let end_max = *self.end_max.lock().get_or_insert(head.next);
+        let foreign = |reason| Err(TableError::Foreign { reason });
+        if head.next < committed {
+            return foreign(format!("it ends at offset {}, but {committed} was committed before", head.next));
         }
-        if self.is_settled && next > levels.durable {
-            let reason = format!("it ends at offset {next}, but the topic at {}", levels.durable);
-            return Err(TableError::Foreign { reason });
+        if head.next > end_max {
+            return foreign(format!("it ends at offset {}, but the topic was known up to {end_max}", head.next));
         }
-        drop(self.adopt(next));
+        if let (Some(last), Some(time)) = (self.tail.time_before(head.next), head.last_time)
+            && last != time
+        {
+            return foreign(format!("its last record, before offset {}, is not the one in the log", head.next));
+        }
+        drop(self.adopt(head.next));
         Ok(())
+    }
+
+    /// What the log had kept, or a commit is about to take, can be in the dataset.
+    pub(super) fn expect_up_to(&self, next: Offset) {
+        let mut end_max = self.end_max.lock();
+        *end_max = end_max.map(|end| end.max(next));
     }
 
     /// Everything before `next` is committed; what leaves the tail with that.
@@ -317,12 +333,11 @@ impl Lane {
             return Ok(false);
         }
         let table = self.open_table().await?;
-        drop(self.adopt(table.head().next));
+        self.check_head(&*table)?;
         let chunks = self.tail.front(self.levels.now().durable, COMMIT_BYTES);
-        if chunks.is_empty() {
-            return Ok(false);
-        }
+        let Some(last) = chunks.last() else { return Ok(false) };
         self.note_expired();
+        self.expect_up_to(last.next());
         let head = table.append(&self.columns(), chunks).await?;
         self.keep(self.adopt(head.next)).await;
         Ok(true)

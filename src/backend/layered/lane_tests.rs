@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::pace::FAILURES_MAX;
 use super::*;
 use crate::backend::{OpenTopic, SchemaCell};
 use crate::codec::Values;
@@ -17,20 +18,25 @@ use crate::tail::{Budget, Recent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A lane with one record, which is due at once.
-fn lane(tables: Arc<dyn Tables>) -> Arc<Lane> {
-    let topic = OpenTopic {
+/// A topic of which so many records are known to be committed.
+fn topic(committed: u64) -> OpenTopic {
+    OpenTopic {
         id: TopicId::fresh(),
         name: TopicName::parse("t").unwrap(),
         options: serde_json::Map::new(),
         place: None,
         schema: SchemaCell::default(),
         earliest: Offset::ZERO,
-        committed: Offset::ZERO,
+        committed: Offset::new(committed).unwrap(),
         replayed: Vec::new(),
         is_settled: true,
         closed: false,
-    };
+    }
+}
+
+/// A lane with one record, which is due at once.
+fn lane(tables: Arc<dyn Tables>) -> Arc<Lane> {
+    let topic = topic(0);
     let place = TablePlace { dataset: PathBuf::from("t.lance"), link: PathBuf::from("t") };
     let lane =
         Arc::new(Lane::new(&topic, place, tables, Arc::default(), Arc::new(Recent::new(Budget::new(0), 0)), true));
@@ -90,4 +96,58 @@ async fn who_waits_for_the_dataset_and_is_polled_no_more_is_in_nobodys_way() {
     tables.gate.add_permits(2);
     assert!(tokio::time::timeout(PATIENCE, lane.table()).await.unwrap().is_ok());
     assert!(stalled.await.is_ok());
+}
+
+/// Records as the log hands them over, appended at these times.
+fn records(first: u64, count: usize, time: i64) -> Chunk {
+    let values = Values::from_text(Bytes::from("{}\n".repeat(count))).unwrap();
+    Chunk::new(Offset::new(first).unwrap(), Timestamp::from_micros(time), values)
+}
+
+/// A dataset with so many records, and a settled lane that knows of `committed` of them and of what the log has.
+async fn lane_on(stored: usize, committed: u64, replayed: Vec<Chunk>) -> Arc<Lane> {
+    let tables = Arc::new(ModelTables::default());
+    let place = TablePlace { dataset: PathBuf::from("t.lance"), link: PathBuf::from("t") };
+    let table = tables.open(&place, Offset::ZERO).await.unwrap();
+    table.append(&Default::default(), vec![records(0, stored, 1)]).await.unwrap();
+    let topic = topic(committed);
+    let lane =
+        Arc::new(Lane::new(&topic, place, tables, Arc::default(), Arc::new(Recent::new(Budget::new(0), 0)), true));
+    for chunk in replayed {
+        assert!(lane.restore(chunk, Reservation::none()));
+    }
+    lane
+}
+
+#[tokio::test]
+async fn records_that_the_dataset_has_at_the_same_offsets_never_stand_for_those_given_out_now() {
+    // The catalog knows of ten, the dataset has twenty: an old catalog was put back.
+    for opened_between in [false, true] {
+        let lane = lane_on(20, 10, Vec::new()).await;
+        if opened_between {
+            assert!(lane.table().await.is_err());
+        }
+        assert!(lane.publish(records(10, 15, 9), Reservation::none()));
+        for _ in 0..FAILURES_MAX {
+            assert!(!lane.commit().await);
+        }
+        let levels = lane.levels().now();
+        assert!(levels.degraded);
+        assert_eq!((levels.committed.get(), levels.durable.get()), (10, 25));
+        assert_eq!(lane.tail().size().records, 15);
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_still_has_of_committed_records_is_told_from_other_records() {
+    // Committed before the catalog has heard of it.
+    let lane = lane_on(20, 10, vec![records(10, 5, 1), records(15, 10, 1)]).await;
+    assert!(lane.publish(records(25, 1, 9), Reservation::none()));
+    assert!(lane.commit().await);
+    assert_eq!(lane.levels().now().committed.get(), 26);
+    assert!(lane.tail().first().is_none());
+    // Given out anew by a server that has not looked at the dataset.
+    let lane = lane_on(20, 10, vec![records(10, 15, 9)]).await;
+    assert!(!lane.commit().await);
+    assert_eq!(lane.tail().size().records, 15);
 }

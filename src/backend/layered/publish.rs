@@ -20,7 +20,7 @@ impl GroupEnd for Lane {
 impl Lane {
     /// Takes records that are as safe as the log makes them, in offset order; false where they do not follow.
     pub(super) fn publish(self: &Arc<Self>, chunk: Chunk, reservation: Reservation) -> bool {
-        let follows = self.restore(chunk, reservation);
+        let follows = self.take(chunk, reservation, true);
         if follows {
             self.enqueue();
         }
@@ -49,6 +49,7 @@ impl Lane {
 
     /// Takes what the log had kept at the start of the server; nothing is committed before [`Lane::enqueue`].
     pub(super) fn restore(&self, chunk: Chunk, reservation: Reservation) -> bool {
+        self.expect_up_to(chunk.next());
         self.take(chunk, reservation, true)
     }
 

@@ -25,7 +25,7 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
         new.schema = Some(schema(1));
         let id = new.definition.id;
         catalog.create_topic(new).await.unwrap();
-        catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
+        catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
         let name = CursorName::parse("c").unwrap();
         let position = CursorPosition { epoch: Epoch::new(1).unwrap(), next: offset(4) };
         let cursor = CursorRow { name, position, updated_at: Timestamp::from_micros(9) };

@@ -51,7 +51,7 @@ async fn many_clients_make_and_load_many_topics() {
     let epochs: std::collections::BTreeSet<_> = loaded.topics.iter().map(|topic| topic.epochs[0].epoch.get()).collect();
     assert_eq!((loaded.topics.len(), epochs.len()), (1_280, 1_280));
     let marks: Vec<_> = loaded.topics.iter().map(|topic| checkpoint(topic.definition.id)).collect();
-    catalog.checkpoint(&marks, Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&marks, Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     assert!(catalog.load().await.unwrap().topics.iter().all(|topic| topic.next == offset(6)));
     assert_eq!(catalog.all_writers().await.unwrap().len(), 1_280);
 }
@@ -62,7 +62,7 @@ async fn a_closed_catalog_refuses_and_closing_again_is_nothing() {
     let catalog = bed.open().await;
     let (first, second) = tokio::join!(catalog.close(), catalog.close());
     assert_eq!((first, second), (Ok(()), Ok(())));
-    assert!(matches!(catalog.set_clean(true).await, Err(CatalogError::Failed { .. })));
+    assert!(matches!(catalog.set_clean(true, LogMark::default()).await, Err(CatalogError::Failed { .. })));
     assert!(matches!(catalog.load().await, Err(CatalogError::Failed { .. })));
     bed.tasks.finish().await;
     assert!(bed.tasks.health().is_sound());

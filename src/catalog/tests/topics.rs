@@ -13,7 +13,7 @@ async fn everything_of_a_topic_is_there_after_a_reopen() {
     catalog.insert_schema(id, schema(2)).await.unwrap();
     catalog.set_closed(id).await.unwrap();
     catalog.set_closed(id).await.unwrap();
-    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     catalog.set_earliest(id, offset(2)).await.unwrap();
     catalog.set_earliest(id, offset(1)).await.unwrap();
     let options = json!({"ack": "committed"}).as_object().unwrap().clone();
@@ -66,7 +66,7 @@ async fn a_name_is_free_after_a_bury_and_the_tombstone_stays_until_forgotten() {
     let place = first.definition.place.clone();
     let old_epoch = catalog.create_topic(NewTopic { schema: Some(schema(1)), ..first.clone() }).await.unwrap();
     assert_eq!(catalog.create_topic(second.clone()).await, Err(CatalogError::NameTaken));
-    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     assert_eq!(catalog.forget(old).await, Err(CatalogError::NotFound));
     catalog.bury(old).await.unwrap();
     assert_eq!(catalog.bury(old).await, Err(CatalogError::NotFound));
@@ -77,7 +77,7 @@ async fn a_name_is_free_after_a_bury_and_the_tombstone_stays_until_forgotten() {
     assert_eq!(loaded.tombstones, [Tombstone { id: old, name: first.definition.name.clone(), place }]);
     assert_eq!(loaded.topics.iter().map(|topic| topic.definition.id).collect::<Vec<_>>(), [new]);
     // What comes late for a buried topic leaves nothing behind.
-    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&[checkpoint(old)], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     assert_eq!(catalog.all_writers().await.unwrap(), HashMap::new());
     assert_eq!(catalog.schemas(old).await.unwrap(), []);
     for refused in [
@@ -119,7 +119,10 @@ async fn epochs_begin_in_the_order_asked_and_void_what_lies_past_them() {
     let mut first = Vec::new();
     for topic in &topics {
         first.push(catalog.create_topic(topic.clone()).await.unwrap());
-        catalog.checkpoint(&[checkpoint(topic.definition.id)], Timestamp::from_micros(9)).await.unwrap();
+        catalog
+            .checkpoint(&[checkpoint(topic.definition.id)], Timestamp::from_micros(9), LogMark::default())
+            .await
+            .unwrap();
     }
     catalog.set_earliest(topics[0].definition.id, offset(3)).await.unwrap();
     let starts: Vec<_> = topics.iter().rev().map(|topic| (topic.definition.id, offset(2))).collect();
@@ -171,7 +174,7 @@ async fn a_checkpoint_replaces_and_removes_writers_and_never_lowers_the_offset()
     let new = topic("t");
     let id = new.definition.id;
     catalog.create_topic(new).await.unwrap();
-    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&[checkpoint(id)], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     let second = TopicCheckpoint {
         id,
         next: offset(5),
@@ -181,7 +184,7 @@ async fn a_checkpoint_replaces_and_removes_writers_and_never_lowers_the_offset()
         keys: vec![key("k1", 9)],
         removed_keys: vec!["k'2".into()],
     };
-    catalog.checkpoint(&[second], Timestamp::from_micros(9)).await.unwrap();
+    catalog.checkpoint(&[second], Timestamp::from_micros(9), LogMark::default()).await.unwrap();
     let writers = catalog.writers(id).await.unwrap();
     assert_eq!(writers, WriterRows { producers: vec![producer("p2", 7)], keys: vec![key("k1", 9)] });
     let row = &catalog.load().await.unwrap().topics[0];
@@ -193,10 +196,25 @@ async fn the_note_of_a_clean_stop_is_kept() {
     let bed = Bed::new();
     for clean in [false, true, false] {
         let catalog = bed.open().await;
-        catalog.set_clean(clean).await.unwrap();
+        catalog.set_clean(clean, LogMark::default()).await.unwrap();
         catalog.close().await.unwrap();
         let catalog = bed.open().await;
         assert_eq!(catalog.load().await.unwrap().was_clean, clean);
         catalog.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn how_far_the_log_has_come_is_kept_and_never_goes_back() {
+    let bed = Bed::new();
+    let catalog = bed.open().await;
+    assert_eq!(catalog.load().await.unwrap().log, None);
+    let at = |released, end| LogMark { released, end };
+    catalog.set_clean(false, at(0, 0)).await.unwrap();
+    assert_eq!(catalog.load().await.unwrap().log, Some(at(0, 0)));
+    catalog.checkpoint(&[], Timestamp::from_micros(9), at(3, 700)).await.unwrap();
+    catalog.checkpoint(&[], Timestamp::from_micros(9), at(0, 900)).await.unwrap();
+    catalog.set_clean(true, at(2, 800)).await.unwrap();
+    catalog.close().await.unwrap();
+    assert_eq!(bed.open().await.load().await.unwrap().log, Some(at(3, 900)));
 }

@@ -18,6 +18,7 @@ use crate::topic::{AppendRequest, CreateTopic};
 
 mod closing;
 mod deleted;
+mod missing;
 mod moved;
 mod opening;
 mod quarantine;

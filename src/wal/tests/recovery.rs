@@ -1,7 +1,7 @@
 //! Damage, torn tails and strange folders.
 
 use super::*;
-use crate::wal::segment::SEGMENT_HEADER_BYTES;
+use crate::wal::segment::{SEGMENT_HEADER_BYTES, SETTLED_AT};
 
 /// A log of two segments with three entries each, every one in a group of its own.
 fn log() -> (FaultDisk, Vec<WalEntry>) {
@@ -83,13 +83,19 @@ fn a_damaged_last_group_is_a_torn_tail() {
 }
 
 #[test]
-fn the_newest_segment_may_be_cut_anywhere() {
+fn the_newest_segment_may_be_cut_anywhere_behind_its_header() {
     let (disk, entries) = log();
     let length = bytes_of(&disk, 2).len();
-    let [_, first, second, _] = ends(&disk);
+    let [header, first, second, _] = ends(&disk);
     for cut in 0..length {
         let (disk, _) = log();
         disk.open(&path_of(Path::new(FOLDER), 2)).unwrap().set_len(cut as u64).unwrap();
+        if cut < header {
+            // It was there before the segment had its name.
+            let opened = open(&disk);
+            assert!(matches!(opened, Err(WalError::Damaged { segment: 2, .. })), "cut at {cut}: {opened:?}");
+            continue;
+        }
         let kept = 3 + usize::from(cut >= first) + usize::from(cut >= second);
         let (wal, read, _) = open(&disk).unwrap();
         assert_eq!(read, entries[..kept], "cut at {cut}");
@@ -97,6 +103,48 @@ fn the_newest_segment_may_be_cut_anywhere() {
         disk.power_loss();
         let (_, read, _) = open(&disk).unwrap();
         assert_eq!(read, [&entries[..kept], &[entry(1, kept as u64, "new\n")]].concat(), "cut at {cut}");
+    }
+}
+
+/// The same log once a start has copied its last group into a segment of its own; whether the note that this is settled has
+/// reached the disk.
+fn copied(is_settled: bool) -> (FaultDisk, Vec<WalEntry>) {
+    let (disk, entries) = log();
+    drop(open(&disk).unwrap());
+    let file = disk.open(&path_of(Path::new(FOLDER), 3)).unwrap();
+    file.write_all_at(&[u8::from(is_settled)], SETTLED_AT).unwrap();
+    file.sync_data().unwrap();
+    disk.kill();
+    (disk, entries)
+}
+
+#[test]
+fn any_damage_in_frames_that_were_copied_into_a_segment_refuses_the_start() {
+    for is_settled in [false, true] {
+        let (disk, entries) = copied(is_settled);
+        let header = usize::try_from(SEGMENT_HEADER_BYTES).unwrap();
+        let length = bytes_of(&disk, 3).len();
+        assert!(length > header);
+        for at in header..length {
+            flip(&disk, 3, at);
+            let opened = open(&disk);
+            assert!(matches!(opened, Err(WalError::Damaged { segment: 3, .. })), "byte {at}: {opened:?}");
+            flip(&disk, 3, at);
+        }
+        for cut in header..length {
+            let (disk, _) = copied(is_settled);
+            disk.open(&path_of(Path::new(FOLDER), 3)).unwrap().set_len(cut as u64).unwrap();
+            let opened = open(&disk);
+            assert!(matches!(opened, Err(WalError::Damaged { segment: 3, .. })), "cut at {cut}: {opened:?}");
+        }
+        // What comes behind them may be torn as anywhere.
+        let (wal, read, _) = open(&disk).unwrap();
+        assert_eq!(read, entries);
+        append_each(&wal, &[entry(1, 6, "more\n")]);
+        drop(wal);
+        let length = bytes_of(&disk, 4).len();
+        disk.open(&path_of(Path::new(FOLDER), 4)).unwrap().set_len(length as u64 - 1).unwrap();
+        assert_eq!(open(&disk).unwrap().1, entries);
     }
 }
 
