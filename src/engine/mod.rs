@@ -131,7 +131,6 @@ pub(crate) struct Core {
     tasks: Tasks,
     /// One checkpoint at a time, and the log's end that the last one has noted.
     checkpointing: tokio::sync::Mutex<u64>,
-    /// Which topics a round over all works on.
     rounds: rounds::Rounds,
     /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.
     unsettled: Mutex<BTreeSet<TopicName>>,

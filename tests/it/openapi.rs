@@ -176,8 +176,8 @@ fn every_key_has_a_value() {
 #[test]
 fn parameters_of_indexes_have_no_defaults() {
     let document = Document::read();
-    let parameters = members(&document.0["components"]["schemas"]["IndexParams"]["properties"]);
-    assert!(parameters.filter(|(_, parameter)| !parameter["default"].is_null()).next().is_none());
+    let mut parameters = members(&document.0["components"]["schemas"]["IndexParams"]["properties"]);
+    assert!(parameters.all(|(_, parameter)| parameter["default"].is_null()));
 }
 
 #[test]

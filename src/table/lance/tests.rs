@@ -12,8 +12,7 @@ use crate::codec::columns::to_batch;
 use crate::io::{DiskFile, RealDisk};
 use crate::schema::{DataType, IntType, Schema};
 use crate::table::contract::{
-    all, chunk, field, lists_of_json_are_taken_back, offset, plain, tables_follow_what_is_posted,
-    tables_keep_their_promises,
+    all, chunk, field, lists_of_json_are_taken_back, plain, tables_follow_what_is_posted, tables_keep_their_promises,
 };
 
 /// The real file system, noting what is synced, and failing where it is told to.

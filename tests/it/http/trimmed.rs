@@ -42,7 +42,7 @@ async fn what_was_trimmed_before_it_was_committed_is_in_no_version_tag_export_or
     assert_eq!(exported.lines().count(), 25, "{exported}");
 
     let name = format!("{}-fork", topic.name);
-    topic.post("fork", json!({"topic": name, "version": version}).to_string()).await.expect(201);
+    topic.post("fork", json!({"topic": name, "at": {"version": version}}).to_string()).await.expect(201);
     let fork = shared().await.named(&name);
     assert_eq!(bounds(&fork, "offset=earliest").await, expected);
     assert_eq!(bounds(&fork, "version=1").await, expected);

@@ -99,7 +99,7 @@ impl Inner {
             cause,
             base,
             next,
-            earliest: self.upkeep.expired(),
+            earliest: Offset::ZERO,
             raw_bytes,
             posted,
             schema,
