@@ -66,7 +66,7 @@ impl Round {
                 drop(turn);
                 Ok::<(), Infallible>(())
             });
-            drop(tokio::time::timeout(PATIENCE * 1000, working).await);
+            drop(tokio::time::timeout(PATIENCE, working).await);
         });
         round.await;
     }

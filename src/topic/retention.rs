@@ -54,7 +54,6 @@ impl Topic {
         self.services.catalog.set_earliest(self.id, to).await.map_err(|err| self.catalog_problem(&err))?;
         point::passed("retention", "stored");
         self.backend.levels().change(|levels| levels.earliest = to);
-        drop(self.backend.trim().await);
         Ok(to)
     }
 

@@ -99,7 +99,7 @@ impl Inner {
             cause,
             base,
             next,
-            earliest: Offset::ZERO,
+            earliest: self.upkeep.expired(),
             raw_bytes,
             posted,
             schema,

@@ -101,7 +101,7 @@ fn versions_that_stay(versions: &[Held], history_bytes: u64) -> usize {
         replaced = replaced.saturating_add(added(&mut data, &held.data));
         unindexed = unindexed.saturating_add(added(&mut indexes, &held.indexes));
         let has_dropped = held.base < newest.base;
-        unindexed <= allowed && ((!has_dropped && false) || replaced.saturating_add(unindexed) <= allowed)
+        unindexed <= allowed && (!has_dropped || replaced.saturating_add(unindexed) <= allowed)
     });
     1 + staying.count()
 }
@@ -256,7 +256,7 @@ impl Inner {
             let Some(version) = self.version().await? else { return Ok(cleaned) };
             point::passed("clean-up", "begun");
             let (disk, folder) = (Arc::clone(&self.shared.disk), path.clone());
-            drop((disk, folder));
+            blocking(move || tags::set_torn_aside(&*disk, &folder)).await?;
             cleaned = remove_old_versions(&version.dataset, path, history, &self.pins).await?;
             point::passed("clean-up", "removed");
             if !self.upkeep.swept.swap(true, Ordering::AcqRel) {

@@ -216,9 +216,6 @@ impl Inner {
         // hinders a clean-up may hinder it for long.
         let mut tidied = Tidied::default();
         self.tidy(&mut tidied).await;
-        if let Some(failed) = tidied.failed {
-            return Err(failed);
-        }
         let asked = self.upkeep.asked.swap(false, Ordering::AcqRel).then_some(before.next);
         let (mut merges, mut bytes_merged) = (0, 0);
         let merging = async {
