@@ -105,7 +105,7 @@ async fn keep(api: Api, known: Arc<Known>) {
             }
         }
         // Older records expire, at times all, so that whole fragments go however large merges have made them.
-        let share = if round % 16 == 15 { 1 } else { 3 };
+        let share = if round % 4 == 1 { 1 } else { 3 };
         let before = known.acknowledged.lock().keys().max().map_or(0, |last| last / share);
         known.trimmed.fetch_max(before, Ordering::SeqCst);
         let trim = json!({ "before": before }).to_string();
