@@ -1,6 +1,6 @@
 -- How far the write-ahead log has come: a start whose log has less is refused. NULL where nobody has noted it yet.
 
--- Its segments up to this number may be gone.
+-- The log position before which everything may be gone.
 ALTER TABLE meta ADD COLUMN log_released INTEGER;
 -- The log position before which everything was durable.
 ALTER TABLE meta ADD COLUMN log_end INTEGER;

@@ -126,10 +126,8 @@ impl Engine {
         core.look_at_disk().await;
         core.delete_orphans().await;
         // Nothing has been accepted before, so a start that ends earlier leaves the last stop as it was.
-        let found = LogMark {
-            released: core.wal.segments().first().map_or(0, |oldest| oldest.segment.saturating_sub(1)),
-            end: core.wal.end(),
-        };
+        let found =
+            LogMark { released: core.wal.segments().first().map_or(0, |oldest| oldest.base), end: core.wal.end() };
         core.catalog.set_clean(false, found).await?;
         *core.checkpointing.lock().await = found.end;
         self.core.send_replace(Some(Arc::clone(&core)));

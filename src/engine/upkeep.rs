@@ -14,7 +14,7 @@ use crate::engine::entry::Entry;
 use crate::metrics::TopicFigures;
 use crate::model::{LogMark, Offset, TopicId, TopicName};
 use crate::topic::Topic;
-use crate::wal::{Plan, plan};
+use crate::wal::{Plan, SegmentSummary, plan};
 
 /// How often the log is looked at.
 const RELEASE_EVERY: Duration = Duration::from_millis(250);
@@ -154,8 +154,8 @@ impl Core {
         self.checkpoint_before_release(None).await
     }
 
-    /// The same, before the log's segments up to `through` go, which may be gone from then on.
-    async fn checkpoint_before_release(&self, through: Option<u64>) -> bool {
+    /// The same, before the log's segments go that end at a log position: what lies before it may be gone from then on.
+    async fn checkpoint_before_release(&self, released: Option<u64>) -> bool {
         // What one has taken from a topic and not stored yet is no longer found by the next: that one must not count as whole.
         let mut log_end = self.checkpointing.lock().await;
         let mut topics = self.opened();
@@ -176,8 +176,8 @@ impl Core {
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
         // What is durable by now; a start whose log has less is refused.
-        let log = LogMark { released: through.unwrap_or(0), end: self.wal.end() };
-        if rows.is_empty() && through.is_none() && log.end == *log_end {
+        let log = LogMark { released: released.unwrap_or(0), end: self.wal.end() };
+        if rows.is_empty() && released.is_none() && log.end == *log_end {
             return whole;
         }
         let stored = self.catalog.checkpoint(&rows, newest, log).await;
@@ -218,7 +218,7 @@ impl Core {
         let stuck = |id: TopicId| holds.get(&id).is_some_and(|hold| hold.is_stuck);
         match plan(&segments, &needed, &stuck, target, LEFTOVER_BYTES_MAX) {
             Plan::Nothing => {}
-            Plan::Release { through } => self.release_through(through).await,
+            Plan::Release { through } => self.release_through(through, &segments).await,
             Plan::Flush(topics) => self.demand_commits(&topics),
             Plan::Relocate { segment } => {
                 let wal = Arc::clone(&self.wal);
@@ -226,7 +226,7 @@ impl Core {
                     wal.relocate(segment, &|id, _, end| holds.get(&id).is_some_and(|hold| hold.needs(end)))
                 });
                 match moved.await {
-                    Ok(Ok(())) => self.release_through(segment).await,
+                    Ok(Ok(())) => self.release_through(segment, &segments).await,
                     Ok(Err(err)) => tracing::error!(error = %err, "leftovers in the log cannot be moved"),
                     Err(err) => tracing::error!(error = %err, "moving leftovers panicked"),
                 }
@@ -234,8 +234,9 @@ impl Core {
         }
     }
 
-    async fn release_through(&self, segment: u64) {
-        if !self.checkpoint_before_release(Some(segment)).await {
+    async fn release_through(&self, segment: u64, segments: &[SegmentSummary]) {
+        let rest = segments.iter().find(|other| other.segment > segment).or(segments.last());
+        if !self.checkpoint_before_release(rest.map(|rest| rest.base)).await {
             return;
         }
         let wal = Arc::clone(&self.wal);

@@ -32,7 +32,7 @@ impl SegmentAccount {
     /// What others see of it.
     pub(crate) fn summary(&self) -> SegmentSummary {
         let topics = self.topics.iter().map(|(topic, held)| (*topic, held.next, held.bytes)).collect();
-        SegmentSummary { segment: self.segment, bytes: self.bytes, topics }
+        SegmentSummary { segment: self.segment, base: self.base, bytes: self.bytes, topics }
     }
 }
 

@@ -110,16 +110,16 @@ pub enum WalError {
         /// What was found.
         reason: &'static str,
     },
-    /// Segments are missing that nobody has let go of: the server must not start.
+    /// The log begins behind what may be gone of it: the server must not start.
     #[error(
-        "segments {first} to {last} of the write-ahead log are missing, and the catalog does not know that they were let go \
-         of: was an old catalog.sqlite put back, or were they removed?"
+        "the write-ahead log begins at position {start}, and the catalog does not know that it was let go of from position \
+         {released} on: was an old catalog.sqlite put back, or were segments removed?"
     )]
-    SegmentsMissing {
-        /// The number of the first one.
-        first: u64,
-        /// The number of the last one.
-        last: u64,
+    StartMissing {
+        /// The log position of the first entry that is there.
+        start: u64,
+        /// The log position before which everything may be gone.
+        released: u64,
     },
     /// The log ends before what is known to have been durable: the server must not start.
     #[error(
@@ -164,6 +164,8 @@ pub type Completion = Box<dyn FnOnce(Result<(), WalError>, &mut Group) + Send>;
 pub struct SegmentSummary {
     /// The segment's number; younger segments have larger ones.
     pub segment: u64,
+    /// The log position of its first entry.
+    pub base: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// For each topic with entries in it: the offset past the last one, and the bytes of its entries.

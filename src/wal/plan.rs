@@ -111,7 +111,7 @@ mod tests {
 
     fn segment(segment: u64, topics: &[(u8, u64, u64)]) -> SegmentSummary {
         let topics = topics.iter().map(|(number, next, bytes)| (topic(*number), Offset::new(*next).unwrap(), *bytes));
-        SegmentSummary { segment, bytes: 64 * MIB, topics: topics.collect() }
+        SegmentSummary { segment, base: 0, bytes: 64 * MIB, topics: topics.collect() }
     }
 
     /// Plans with a target of two segments, where topic `n` is committed up to `committed[n]`.

@@ -90,7 +90,7 @@ async fn a_start_with_a_catalog_from_before_segments_were_released_is_refused() 
     moved(&folder, "catalog.sqlite", "new");
     moved(&folder, "old", "catalog.sqlite");
     let refused = start(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
-    assert!(matches!(refused, Err(StartError::Wal(WalError::SegmentsMissing { first: 1, .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(StartError::Wal(WalError::StartMissing { released: 0, .. }))), "{refused:?}");
     moved(&folder, "new", "catalog.sqlite");
     let engine = engine_with(&folder, Arc::new(RealDisk), tables).await;
     let topic = engine.topic(&name()).await.unwrap();

@@ -148,6 +148,49 @@ fn any_damage_in_frames_that_were_copied_into_a_segment_refuses_the_start() {
     }
 }
 
+/// Opens a log of which so much is known.
+fn open_knowing(disk: &FaultDisk, known: LogMark) -> Opened {
+    open_at(Arc::new(disk.process()), Path::new(FOLDER), WalOptions { known: Some(known), ..stepped() })
+}
+
+#[test]
+fn a_log_that_has_less_than_is_known_of_it_refuses_the_start_and_is_left_as_it_is() {
+    let (disk, entries) = log();
+    let (wal, ..) = open(&disk).unwrap();
+    let (end, bases): (u64, Vec<u64>) = (wal.end(), wal.segments().iter().map(|segment| segment.base).collect());
+    drop(wal);
+    disk.kill();
+    let before = files(&disk);
+    let opened = open_knowing(&disk, LogMark { released: 0, end: end + 1 });
+    assert!(matches!(opened, Err(WalError::EndMissing { .. })), "{opened:?}");
+    disk.remove(&path_of(Path::new(FOLDER), 1)).unwrap();
+    let opened = open_knowing(&disk, LogMark { released: bases[1] - 1, end });
+    assert!(matches!(opened, Err(WalError::StartMissing { .. })), "{opened:?}");
+    assert_eq!(files(&disk), before[1..]);
+    assert_eq!(open_knowing(&disk, LogMark { released: bases[1], end }).unwrap().1, entries[3..]);
+}
+
+#[test]
+fn a_segment_whose_name_was_never_durable_is_not_missed() {
+    let (disk, entries) = log();
+    // The last group is copied; the folder's sync fails, but the copy can be seen.
+    disk.fail_sync_after(2);
+    assert!(matches!(open(&disk), Err(WalError::Open { .. })));
+    disk.kill();
+    assert!(files(&disk).contains(&"00000000000000000003.wal".to_owned()));
+    // It is copied once more.
+    let (wal, ..) = open(&disk).unwrap();
+    let segments = wal.segments();
+    let [.., seen, newest] = segments.as_slice() else { panic!("{segments:?}") };
+    assert_eq!(seen.base, newest.base);
+    let known = LogMark { released: seen.base, end: wal.end() };
+    wal.release(seen.segment - 1).unwrap();
+    drop(wal);
+    disk.kill();
+    disk.remove(&path_of(Path::new(FOLDER), seen.segment)).unwrap();
+    assert_eq!(open_knowing(&disk, known).unwrap().1, entries[5..]);
+}
+
 #[test]
 fn an_older_segment_may_not_be_cut_or_be_missing() {
     let (disk, _) = log();
