@@ -113,8 +113,8 @@ impl SegmentedWal {
         on_entry: &mut dyn FnMut(WalEntry) -> Result<(), WalError>,
     ) -> Result<(Self, ReplaySummary), WalError> {
         make_folder(&*disk, folder)?;
-        let survey = survey(&*disk, folder)?;
         let known = options.known.unwrap_or_default();
+        let survey = survey(&*disk, folder, known.released)?;
         if options.known.is_some() {
             check_start(&survey, known)?;
         }

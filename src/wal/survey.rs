@@ -31,12 +31,13 @@ pub(crate) struct Survey {
     pub(crate) empty: Vec<PathBuf>,
 }
 
-/// Looks through the folder.
+/// Looks through the folder. Segments that end at or before `released`, a log position, are not looked at, nor are those before
+/// the one that the newest says the log begins with.
 ///
 /// # Errors
 /// [`WalError::Damaged`] if a segment is missing, cut or has a damaged header; [`WalError::Open`] if the disk fails or a
 /// file calls itself a segment and cannot be one.
-pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError> {
+pub(crate) fn survey(disk: &dyn Disk, folder: &Path, released: u64) -> Result<Survey, WalError> {
     let (mut survey, mut segments) = (Survey::default(), Vec::new());
     for path in disk.list(folder).map_err(|error| open_error("its folder", &error))? {
         match name_of(&path) {
@@ -58,10 +59,13 @@ pub(crate) fn survey(disk: &dyn Disk, folder: &Path) -> Result<Survey, WalError>
         let file = disk.open(&path).map_err(|error| segment_error(segment, &error))?;
         survey.found.push(look_at(segment, file)?);
     }
-    // A removal that could not be synced may be undone by a power loss, while later ones hold.
+    // A removal that could not be synced may be undone by a power loss: while later ones hold, and when nobody knows any more
+    // whose entries those are.
     let start = survey.found.iter().map(|found| found.header.start).max().unwrap_or_default();
-    let released = survey.found.extract_if(.., |found| found.header.segment < start);
-    survey.empty.extend(released.map(|found| path_of(folder, found.header.segment)));
+    let needed = survey.found.iter().rev().find(|found| found.header.base <= released);
+    let start = start.max(needed.map_or(0, |oldest| oldest.header.segment));
+    let gone = survey.found.extract_if(.., |found| found.header.segment < start);
+    survey.empty.extend(gone.map(|found| path_of(folder, found.header.segment)));
     check_chain(&mut survey.found)?;
     Ok(survey)
 }

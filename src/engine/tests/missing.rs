@@ -1,6 +1,6 @@
 //! Starts that find less of the log than there was.
 
-use super::upkeep::topic_of;
+use super::upkeep::{topic_of, until};
 use super::*;
 use crate::catalog::testing::forget_log;
 use crate::engine::StartError;
@@ -80,11 +80,7 @@ async fn a_start_with_a_catalog_from_before_segments_were_released_is_refused() 
     engine.topic(&name()).await.unwrap().flush().await.unwrap();
     core.wal.seal_head().unwrap();
     // Segments go by themselves when nothing needs them.
-    let deadline = Instant::now() + PATIENCE;
-    while core.wal.segments().len() > 1 {
-        assert!(Instant::now() < deadline, "nothing is released");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(async || core.wal.segments().len() == 1).await;
     engine.shut_down(Instant::now() + PATIENCE).await;
     drop((core, engine));
     moved(&folder, "catalog.sqlite", "new");
@@ -95,6 +91,27 @@ async fn a_start_with_a_catalog_from_before_segments_were_released_is_refused() 
     let engine = engine_with(&folder, Arc::new(RealDisk), tables).await;
     let topic = engine.topic(&name()).await.unwrap();
     assert_eq!(topic.append(record()).await.unwrap().first_offset.get(), 4);
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+/// The removal of a segment whose sync has failed can be undone by a loss of power, long after what it held was forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_comes_back_after_its_topic_was_forgotten_does_not_stop_a_start() {
+    let tables = Arc::new(ModelTables::default());
+    let folder = stopped(&tables).await;
+    let wal = folder.path().join("wal");
+    let oldest = std::fs::read_dir(&wal).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+    std::fs::copy(&oldest, folder.path().join("kept")).unwrap();
+    let engine = engine_with(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
+    let core = engine.core().unwrap();
+    engine.delete(&name()).await.unwrap();
+    core.wal.seal_head().unwrap();
+    until(async || core.remains.lock().is_empty()).await;
+    engine.shut_down(Instant::now() + PATIENCE).await;
+    drop((core, engine));
+    assert!(!oldest.exists());
+    std::fs::rename(folder.path().join("kept"), &oldest).unwrap();
+    let engine = start(&folder, Arc::new(RealDisk), tables).await.unwrap();
     engine.shut_down(Instant::now() + PATIENCE).await;
 }
 

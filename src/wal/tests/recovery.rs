@@ -171,6 +171,24 @@ fn a_log_that_has_less_than_is_known_of_it_refuses_the_start_and_is_left_as_it_i
 }
 
 #[test]
+fn a_segment_that_comes_back_after_it_was_let_go_of_is_not_looked_at() {
+    let (disk, entries) = log();
+    let (wal, ..) = open(&disk).unwrap();
+    let known = LogMark { released: wal.segments()[1].base, end: wal.end() };
+    drop(wal);
+    disk.kill();
+    // What lies in the midst of a segment keeps all of it.
+    for released in [known.released - 1, known.released] {
+        let expected = if released < known.released { &entries[..] } else { &entries[3..] };
+        let (wal, read, _) = open_knowing(&disk, LogMark { released, ..known }).unwrap();
+        assert_eq!((&read[..], wal.topic_bytes(topic(1)) > 0), (expected, true));
+        drop(wal);
+        disk.kill();
+    }
+    assert_eq!(files(&disk), ["00000000000000000002.wal", "00000000000000000003.wal"][..files(&disk).len()]);
+}
+
+#[test]
 fn a_segment_whose_name_was_never_durable_is_not_missed() {
     let (disk, entries) = log();
     // The last group is copied; the folder's sync fails, but the copy can be seen.
