@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::model::{Fate, Known, TopicModel};
 use super::ops::Observed;
+use super::past::cut_short;
 use super::values::{SERIAL, is_same};
 
 /// When the look is taken.
@@ -155,7 +156,7 @@ impl TopicModel {
         }
         for (number, here) in &found {
             let length = self.batches[*number].records.len() as u64;
-            let kept = (here.first + length).saturating_sub(here.first.max(seen.earliest));
+            let kept = self.end_of(here.first, length).saturating_sub(here.first.max(seen.earliest));
             if here.count != kept {
                 return Err(format!("the batch at {} has {} of {kept} records", here.first, here.count));
             }
@@ -196,6 +197,11 @@ impl TopicModel {
         let Look { when, all, log_acks, .. } = look;
         let restarted = when.is_restart();
         let mut lost = false;
+        // Where it lay was not known when the topic was forked.
+        for (number, here) in found {
+            let end = self.end_of(here.first, self.batches[*number].records.len() as u64);
+            cut_short(&mut self.sent, *number, &mut self.batches[*number], end - here.first);
+        }
         for (number, batch) in self.batches.iter_mut().enumerate() {
             let length = batch.records.len() as u64;
             if let Some(here) = found.get(&number) {

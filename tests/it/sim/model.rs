@@ -120,6 +120,8 @@ pub struct TopicModel {
     pub committed: u64,
     pub producers: Vec<Producer>,
     pub tags: BTreeMap<TagName, Tagged>,
+    /// The offsets at which it, and what it was forked from, ended when it was forked.
+    pub cuts: Vec<u64>,
     /// Whether records that do not fit are kept, in a topic of their own, which it is once that is known.
     pub quarantines: bool,
     pub quarantine: Option<TopicId>,
@@ -147,6 +149,7 @@ impl TopicModel {
             committed: 0,
             producers: vec![producer; 2],
             tags: BTreeMap::new(),
+            cuts: Vec::new(),
             quarantines: false,
             quarantine: None,
         }
@@ -159,6 +162,11 @@ impl TopicModel {
             _ => 0,
         };
         self.batches.iter().map(end).max().unwrap_or_default()
+    }
+
+    /// The offset past a batch that begins at `first`: a fork has only the part of it before its cut.
+    pub fn end_of(&self, first: u64, length: u64) -> u64 {
+        self.cuts.iter().copied().filter(|cut| *cut > first).fold(first + length, u64::min)
     }
 
     /// Notes a batch that is about to be sent; its number.

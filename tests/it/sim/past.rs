@@ -1,6 +1,6 @@
 //! Tags and forks: a tag shows for ever what it showed when it was answered, and a fork is there whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -9,7 +9,7 @@ use persisting::model::{ErrorCode, Problem, TagName, TopicName, Writer};
 use persisting::table::Tag;
 use persisting::topic::{ForkAt, Moment, ReadRequest, Topic};
 
-use super::model::{Fate, Known, Producer, TopicModel};
+use super::model::{Batch, Fate, Known, Producer, TopicModel};
 use super::ops::{ALL, Op, Read, records};
 use super::run::NAMES;
 use super::world::{End, World};
@@ -141,6 +141,7 @@ impl TopicModel {
         if past {
             fork.earliest = 0;
         }
+        fork.cuts.push(cut);
         fork.earliest = fork.earliest.min(cut);
         fork.earliest_asked = fork.earliest_asked.min(cut);
         for (number, batch) in fork.batches.iter_mut().enumerate() {
@@ -148,9 +149,7 @@ impl TopicModel {
             (batch.close, batch.writer, batch.attempts, batch.not_before) = (false, Writer::Plain, 1, 0);
             batch.fate = match batch.fate {
                 Fate::Stored { first, .. } if first < cut => {
-                    let kept = usize::try_from(cut - first).unwrap_or(usize::MAX).min(batch.records.len());
-                    batch.records.truncate(kept);
-                    fork.sent.retain(|_, (of, place)| *of != number || *place < kept);
+                    cut_short(&mut fork.sent, number, batch, cut - first);
                     Fate::Stored { first, sure: true }
                 }
                 Fate::Stored { .. } | Fate::Refused => Fate::Refused,
@@ -158,6 +157,15 @@ impl TopicModel {
             };
         }
         fork
+    }
+}
+
+/// Of a batch only the first `kept` records are there.
+pub fn cut_short(sent: &mut HashMap<u64, (usize, usize)>, number: usize, batch: &mut Batch, kept: u64) {
+    let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(batch.records.len());
+    if kept < batch.records.len() {
+        batch.records.truncate(kept);
+        sent.retain(|_, (of, place)| *of != number || *place < kept);
     }
 }
 
