@@ -29,8 +29,8 @@ pub struct Options {
     /// Memory for recent records in bytes; past it appends wait 2 s, then get 503 [default: 256MiB]
     #[arg(long, env = "PERSISTING_TAIL_BYTES", value_name = "BYTES")]
     pub tail_bytes: Option<ByteSize>,
-    /// Part of --tail-bytes that committed records may keep for a minute while nobody else needs it, for readers close
-    /// behind [default: 256MiB, at most --tail-bytes]
+    /// Memory for committed records, kept for up to a minute for readers close behind; with those that are not committed at
+    /// most three quarters of --tail-bytes [default: 192MiB, three quarters of --tail-bytes]
     #[arg(long, env = "PERSISTING_RECENT_BYTES", value_name = "BYTES")]
     pub recent_bytes: Option<ByteSize>,
     /// Bytes of appends in work at a time; past it appends wait 2 s, then get 503 [default: 256MiB]

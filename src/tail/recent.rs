@@ -17,7 +17,7 @@ const RUN_BYTES: usize = 1 << 20;
 pub(crate) const RECENT_FOR: Duration = Duration::from_secs(60);
 
 /// Committed records of many topics in memory: within a limit of their own, and together with what waits for a commit within
-/// the tail's. What comes in goes before; the longest there leaves first.
+/// three quarters of the tail's; a commit takes as much beside as the last quarter. What comes in goes before; the longest there leaves first.
 ///
 /// A topic's records are the chunks of a [`Tail`] of its own, dense up to the last commit.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Run {
 }
 
 impl Recent {
-    /// Records in what `tail` leaves free, at most `limit` bytes of them.
+    /// Records in what `tail` leaves free of three quarters of its limit, at most `limit` bytes of them.
     pub(crate) fn new(tail: Arc<Budget>, limit: u64) -> Self {
         Self { tail, held: Budget::new(limit), runs: Mutex::default() }
     }
@@ -52,7 +52,7 @@ impl Recent {
         let bytes = chunks.iter().map(|chunk| chunk.bytes() as u64).sum::<u64>();
         let Some(first) = chunks.first().map(Chunk::first) else { return };
         // They would leave before anybody reads them.
-        if bytes > self.held.limit() || self.tail.used().saturating_add(bytes) > self.tail.limit() {
+        if bytes > self.held.limit() || self.tail.used().saturating_add(bytes) > self.room() {
             kept.evict(Offset::MAX);
             return;
         }
@@ -81,7 +81,13 @@ impl Recent {
 
     fn is_over(&self) -> bool {
         let held = self.held.used();
-        held > 0 && (held > self.held.limit() || held.saturating_add(self.tail.used()) > self.tail.limit())
+        held > 0 && (held > self.held.limit() || held.saturating_add(self.tail.used()) > self.room())
+    }
+
+    /// Bytes for them and for what waits for a commit together.
+    fn room(&self) -> u64 {
+        let limit = self.tail.limit();
+        limit - limit / 4
     }
 
     /// Lets go of the oldest for as long as it says so.
@@ -163,13 +169,14 @@ mod tests {
     #[test]
     fn what_waits_for_a_commit_takes_the_room_of_what_is_committed() {
         let tail = Budget::new(10_000);
+        let room = 7_500;
         let recent = Recent::new(Arc::clone(&tail), 10_000);
         let (a, b) = (Arc::new(Tail::default()), Arc::new(Tail::default()));
         recent.keep(&a, vec![chunk(0, 100)], Instant::now());
         recent.keep(&b, vec![chunk(0, 100)], Instant::now());
         assert_eq!((read(&a, 0).len(), read(&b, 0).len()), (100, 100));
         let each = recent.bytes() / 2;
-        let pending = tail.try_reserve(10_000 - 2 * each).unwrap();
+        let pending = tail.try_reserve(room - 2 * each).unwrap();
         recent.make_room();
         assert_eq!((read(&a, 0).len(), read(&b, 0).len()), (100, 100));
         let more = tail.try_reserve(1).unwrap();
