@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::bench::BenchError;
 use crate::bench::client::Client;
@@ -24,6 +25,14 @@ pub(super) struct Target {
     address: SocketAddr,
     base: String,
     headers: HeaderMap,
+}
+
+/// What the description of a topic of ours tells.
+#[derive(Deserialize)]
+struct Described {
+    backend: String,
+    earliest_offset: u64,
+    tail_offset: u64,
 }
 
 /// Requests of one kind to one place: all the same but for their bodies.
@@ -145,16 +154,11 @@ impl Target {
         if !options.is_ours() || options.peer.create_body.is_some() {
             return Ok(());
         }
-        let (status, said) = self.described(topic, options).await?;
-        let described: Value = serde_json::from_str(&said).unwrap_or_default();
-        match described["backend"].as_str() {
-            Some(backend) if backend == options.reach.backend => Ok(()),
-            Some(backend) => Err(BenchError::Option(format!(
-                "--backend {}: the topic {topic} is there, with the backend {backend}",
-                options.reach.backend
-            ))),
-            None => Err(BenchError::Refused { what: format!("the topic {topic} cannot be read"), status, said }),
+        let (asked, present) = (&options.reach.backend, self.described(topic, options).await?.backend);
+        if present == *asked {
+            return Ok(());
         }
+        Err(BenchError::Option(format!("--backend {asked}: the topic {topic} is there, with the backend {present}")))
     }
 
     /// The offsets of the records that a topic of ours has: from the earliest that is kept up to the tail.
@@ -162,12 +166,8 @@ impl Target {
     /// # Errors
     /// [`BenchError::Refused`] where there is no such topic.
     pub(super) async fn kept(&self, topic: &str, options: &Options) -> Result<Range<u64>, BenchError> {
-        let (status, said) = self.described(topic, options).await?;
-        let described: Value = serde_json::from_str(&said).unwrap_or_default();
-        match (described["earliest_offset"].as_u64(), described["tail_offset"].as_u64()) {
-            (Some(earliest), Some(tail)) => Ok(earliest..tail),
-            _ => Err(BenchError::Refused { what: format!("the topic {topic} cannot be read"), status, said }),
-        }
+        let Described { earliest_offset, tail_offset, .. } = self.described(topic, options).await?;
+        Ok(earliest_offset..tail_offset)
     }
 
     /// The tail of a topic of ours: how many records were ever appended.
@@ -178,8 +178,14 @@ impl Target {
         Ok(self.kept(topic, options).await?.end)
     }
 
-    async fn described(&self, topic: &str, options: &Options) -> Result<(u16, String), BenchError> {
-        self.once(&self.call("GET", "/v1/topics/{topic}", topic, options)?, Bytes::new()).await
+    async fn described(&self, topic: &str, options: &Options) -> Result<Described, BenchError> {
+        let call = self.call("GET", "/v1/topics/{topic}", topic, options)?;
+        let (status, said) = self.once(&call, Bytes::new()).await?;
+        serde_json::from_str(&said).map_err(|_| BenchError::Refused {
+            what: format!("the topic {topic} cannot be read"),
+            status,
+            said,
+        })
     }
 
     /// One request on a connection of its own: its status, and its answer's text.

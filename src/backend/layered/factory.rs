@@ -92,6 +92,12 @@ fn configure(lane: &Lane, options: &OptionValues, default_ack: Ack) {
     lane.configure(number(options, "batch_size"), number(options, "flush_interval_ms"), reads_committed);
 }
 
+/// The lane of a topic among all that share these services.
+fn lane(services: &LayeredServices, topic: &OpenTopic, place: TablePlace, is_settled: bool) -> Lane {
+    let (tables, queue) = (Arc::clone(&services.tables), Arc::clone(&services.queue));
+    Lane::new(topic, place, tables, queue, services.admission.recent(), is_settled)
+}
+
 async fn open(
     services: &LayeredServices,
     mut topic: OpenTopic,
@@ -101,16 +107,8 @@ async fn open(
     let place =
         topic.place.clone().ok_or_else(|| StorageError::Failed { cause: "no place for a dataset".to_owned() })?;
     let replayed = std::mem::take(&mut topic.replayed);
-    let tables = Arc::clone(&services.tables);
     let is_settled = with_wal || topic.is_settled;
-    let lane = Arc::new(Lane::new(
-        &topic,
-        place,
-        tables,
-        Arc::clone(&services.queue),
-        services.admission.recent(),
-        is_settled,
-    ));
+    let lane = Arc::new(lane(services, &topic, place, is_settled));
     configure(&lane, &topic.options, default_ack);
     let mut last_time = None;
     for chunk in replayed {
@@ -135,8 +133,7 @@ async fn open(
 /// Makes the dataset of a topic that declares its columns.
 async fn prepare(services: &LayeredServices, topic: &OpenTopic) -> Result<(), StorageError> {
     let (Some(place), true) = (topic.place.clone(), topic.schema.load().is_some()) else { return Ok(()) };
-    let (tables, queue) = (Arc::clone(&services.tables), Arc::clone(&services.queue));
-    let lane = Lane::new(topic, place, tables, queue, services.admission.recent(), topic.is_settled);
+    let lane = lane(services, topic, place, topic.is_settled);
     lane.store_as(|settings| settings.compression = Arc::new(compression::of(&topic.options)));
     lane.create_table().await
 }

@@ -9,8 +9,8 @@ use crate::codec::Chunk;
 use crate::model::Offset;
 use crate::tail::{Recent, Tail};
 
-/// Records that are put away in place: handing them over would cost more.
-const IN_PLACE_RECORDS: usize = 1_000;
+/// Chunks that are put away in place: handing them over would cost more.
+const IN_PLACE_CHUNKS: usize = 1_000;
 
 /// One topic's part of what is [`Recent`]: it ends where the tail begins, or is empty.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Lane {
     /// Keeps what has left the tail for readers close behind it. Called by whoever writes, who is alone.
     pub(super) async fn keep(&self, chunks: Vec<Chunk>) {
         let (all, own) = (Arc::clone(&self.kept.all), Arc::clone(&self.kept.own));
-        if chunks.len() <= IN_PLACE_RECORDS {
+        if chunks.len() <= IN_PLACE_CHUNKS {
             return all.keep(&own, chunks, Instant::now());
         }
         aside(move || all.keep(&own, chunks, Instant::now())).await;

@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::progress::Progress;
-pub(super) use self::survey::name_of;
 use self::survey::{Part, Survey};
+pub(super) use self::survey::{has, name_of};
 use super::offsets::Layout;
 use super::open::Version;
 use crate::model::{IndexId, Offset};

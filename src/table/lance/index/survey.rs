@@ -138,7 +138,7 @@ fn part<'d>(
 
 /// Whether a segment has the rows of a fragment. No two fragments ever have the same number, so those that it was made of and
 /// that are there still are as they were.
-pub(super) fn has(segment: &IndexMetadata, placed: &Placed) -> bool {
+pub(in crate::table::lance) fn has(segment: &IndexMetadata, placed: &Placed) -> bool {
     let id = u32::try_from(placed.id).ok();
     segment.fragment_bitmap.as_ref().zip(id).is_some_and(|(bitmap, id)| bitmap.contains(id))
 }

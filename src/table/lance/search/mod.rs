@@ -4,6 +4,7 @@
 mod text;
 mod vector;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ pub(super) use self::text::text_index;
 pub(super) use self::vector::vector_index;
 use super::candidates::{has_columns, may_be_asked};
 use super::error::foreign;
-use super::index::name_of;
-use super::offsets::Layout;
+use super::index::{has, name_of};
+use super::offsets::{Layout, Placed};
 use super::open::Version;
 use super::pins::Pin;
 use super::posted::pending_steps;
@@ -74,10 +75,8 @@ impl Place {
         let name = name_of(dataset.manifest(), segments.first()?).to_owned();
         let mut uncovered: Vec<Range<Offset>> = Vec::new();
         for placed in &layout.fragments {
-            let id = u32::try_from(placed.id).ok()?;
-            let covers = |segment: &IndexMetadata| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
             match uncovered.last_mut() {
-                _ if segments.iter().any(covers) => {}
+                _ if segments.iter().any(|segment| has(segment, placed)) => {}
                 Some(range) if range.end == placed.first => range.end = placed.next,
                 _ => uncovered.push(placed.first..placed.next),
             }
@@ -108,21 +107,18 @@ impl Indexed {
 
     /// Whether other indexes may say which of the index's rows fulfil a condition.
     async fn may_be_asked(&self, condition: &Expr) -> Result<bool, TableError> {
-        let covered =
-            self.dataset.manifest().fragments.iter().map(|fragment| fragment.id).filter(|id| self.covers(*id));
-        may_be_asked(&self.dataset, condition, covered).await
+        may_be_asked(&self.dataset, condition, self.covered().map(|placed| placed.id)).await
     }
 
-    /// Whether a segment has the rows of a fragment.
-    fn covers(&self, id: u64) -> bool {
-        let covers = |segment: &IndexMetadata, id| segment.fragment_bitmap.as_ref().is_some_and(|map| map.contains(id));
-        u32::try_from(id).is_ok_and(|id| self.segments.iter().any(|segment| covers(segment, id)))
+    /// The fragments whose rows it has.
+    fn covered(&self) -> impl Iterator<Item = &Placed> {
+        self.layout.fragments.iter().filter(|placed| self.segments.iter().any(|segment| has(segment, placed)))
     }
 
     /// Whether it has no row of the version: all that it was made of have been merged or dropped, and it still says how its
     /// column is searched.
     fn is_empty(&self) -> bool {
-        !self.dataset.manifest().fragments.iter().any(|fragment| self.covers(fragment.id))
+        self.covered().next().is_none()
     }
 
     /// How many rows the version has, deleted ones among them.
@@ -159,7 +155,8 @@ impl Indexed {
 
     /// How many rows of the index's fragments pass.
     async fn passing(&self, condition: Option<Expr>) -> Result<u64, TableError> {
-        let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| self.covers(fragment.id));
+        let covered: HashSet<u64> = self.covered().map(|placed| placed.id).collect();
+        let fragments = self.dataset.manifest().fragments.iter().filter(|fragment| covered.contains(&fragment.id));
         let fragments = fragments.cloned().collect();
         let mut scanner = self.dataset.scan();
         scanner.with_fragments(fragments);
