@@ -175,7 +175,8 @@ impl Core {
             }
         }
         let rows: Vec<TopicCheckpoint> = gathered.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        // What is durable by now; a start whose log has less is refused.
+        // What is durable by now; a start whose log has less is refused. What is not stored of a topic, a start finds in the log.
+        let released = released.filter(|_| whole);
         let log = LogMark { released: released.unwrap_or(0), end: self.wal.end() };
         if rows.is_empty() && released.is_none() && log.end == *log_end {
             return whole;

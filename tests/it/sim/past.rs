@@ -141,6 +141,8 @@ impl TopicModel {
         if past {
             fork.earliest = 0;
         }
+        // What the source was cut at itself is not there where that lies behind.
+        fork.cuts.retain(|before| *before < cut);
         fork.cuts.push(cut);
         fork.earliest = fork.earliest.min(cut);
         fork.earliest_asked = fork.earliest_asked.min(cut);
