@@ -5,6 +5,7 @@
 //! order; and every open checks the head before it is believed (`open`). What is read from a dataset is always one
 //! version that was synced before.
 
+mod at_once;
 mod candidates;
 mod commit;
 mod encoding;

@@ -8,12 +8,13 @@ use lance::dataset::fragment::FragReadConfig;
 use lance_core::datatypes::Schema as LanceSchema;
 use lance_file::reader::FileReaderOptions;
 
+use super::at_once::rows_at_once;
 use super::candidates::candidates;
 use super::error::foreign;
 use super::offsets::Placed;
 use super::open::Version;
 use super::posted::pending_steps;
-use super::read::{BATCH_BYTES, projection, prune, read_part};
+use super::read::{BATCH_BYTES, projection, prune, read_part, scheduler};
 use crate::codec::columns::batch_bytes;
 use crate::codec::encode::{check_offsets, offsets_of, to_chunks};
 use crate::codec::reshape::reshape;
@@ -51,12 +52,20 @@ impl Source {
         Ok(Self { projection, steps })
     }
 
-    /// Some rows of a fragment.
+    /// The first of some rows of a fragment: as many as may be decoded at once.
     async fn take(&self, version: &Version, placed: Placed, rows: &[u32]) -> Result<Vec<RecordBatch>, TableError> {
         let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
         let fragment = version.dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
         let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
-        let config = FragReadConfig { file_reader_options: Some(options), ..FragReadConfig::default() };
+        let ahead = scheduler(&version.dataset).await?;
+        let range = rows.first().copied().unwrap_or(0)..rows.last().map_or(0, |last| last.saturating_add(1));
+        let at_once = rows_at_once(&fragment, &self.projection, &range, &ahead).await?;
+        let rows = rows.get(..usize::try_from(at_once).unwrap_or(usize::MAX)).unwrap_or(rows);
+        let config = FragReadConfig {
+            scan_scheduler: Some(ahead),
+            file_reader_options: Some(options),
+            ..FragReadConfig::default()
+        };
         let reader = fragment.open(&self.projection, config).await?;
         let size = u32::try_from(rows.len()).unwrap_or(u32::MAX).max(1);
         let batches: Vec<RecordBatch> = reader.take(rows, size, None).await?.buffered(1).try_collect().await?;
@@ -208,11 +217,13 @@ impl<'a> Look<'a> {
         let rows = offsets.iter().map(|offset| u32::try_from(offset.since(placed.first)));
         let rows: Result<Vec<u32>, _> = rows.collect();
         let rows = rows.map_err(|_| foreign("a fragment has more than 2^32 rows"))?;
-        let (mut passing, mut at) = (Vec::new(), 0);
-        for batch in self.tested.take(self.version, placed, &rows).await? {
-            let here = rows.get(at..).unwrap_or_default();
-            at += batch.num_rows();
-            passing.extend(self.mask(&batch)?.into_iter().filter_map(|index| here.get(index)));
+        let (mut passing, mut rest) = (Vec::new(), rows.as_slice());
+        while !rest.is_empty() {
+            for batch in self.tested.take(self.version, placed, rest).await? {
+                let (here, behind) = rest.split_at(batch.num_rows().min(rest.len()));
+                passing.extend(self.mask(&batch)?.into_iter().filter_map(|index| here.get(index)));
+                rest = behind;
+            }
         }
         let is_cut = passing.len() > self.records_left;
         passing.truncate(self.records_left);
@@ -239,9 +250,10 @@ pub(super) async fn passing(
         let Some(found) = look.step().await? else { break };
         let mut rest = found.rows.as_slice();
         while !rest.is_empty() {
-            let (some, more) = rest.split_at(rest.len().min(at_once));
-            let mut bytes = 0;
+            let some = rest.get(..at_once).unwrap_or(rest);
+            let (mut bytes, mut taken) = (0, 0);
             for batch in whole.take(version, found.placed, some).await? {
+                taken += batch.num_rows();
                 for chunk in to_chunks(&columns.schema, &batch)? {
                     bytes += chunk.values().bytes();
                     let part = cut(&chunk, bytes_left, chunks.is_empty());
@@ -256,8 +268,8 @@ pub(super) async fn passing(
                     }
                 }
             }
-            at_once = (FETCH_BYTES / (bytes / some.len()).max(1)).clamp(1, FETCH_ROWS_MAX);
-            rest = more;
+            at_once = (FETCH_BYTES / (bytes / taken.max(1)).max(1)).clamp(1, FETCH_ROWS_MAX);
+            rest = rest.get(taken..).unwrap_or_default();
         }
         look.gone(0, found.next);
     }
@@ -280,17 +292,19 @@ pub(super) async fn batches(
         let Some(found) = look.step().await? else { break };
         let mut rest = found.rows.as_slice();
         while !rest.is_empty() && (held < reach.bytes || batches.is_empty()) {
-            let (some, more) = rest.split_at(rest.len().min(at_once));
-            let before = held;
+            let some = rest.get(..at_once).unwrap_or(rest);
+            let (before, mut taken) = (held, 0);
             for batch in wanted.take(version, found.placed, some).await? {
+                taken += batch.num_rows();
                 let batch = set.take(&batch, columns)?;
                 held += batch_bytes(&batch);
                 batches.push(batch);
             }
-            at_once = (FETCH_BYTES / ((held - before) / some.len()).max(1)).clamp(1, FETCH_ROWS_MAX);
-            let last = some.last().map_or(look.next, |row| found.placed.first.saturating_after(u64::from(*row) + 1));
-            look.gone(some.len(), last);
-            rest = more;
+            at_once = (FETCH_BYTES / ((held - before) / taken.max(1)).max(1)).clamp(1, FETCH_ROWS_MAX);
+            let (done, behind) = rest.split_at(taken.min(rest.len()));
+            let last = done.last().map_or(look.next, |row| found.placed.first.saturating_after(u64::from(*row) + 1));
+            look.gone(taken, last);
+            rest = behind;
         }
         if !rest.is_empty() {
             break;

@@ -1,5 +1,7 @@
 //! Rows by offset and by time, fragment by fragment, without a query plan.
 
+use std::sync::Arc;
+
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use lance::Dataset;
 use lance::dataset::fragment::FragReadConfig;
@@ -11,6 +13,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 
+use super::at_once::rows_at_once;
 use super::error::foreign;
 use super::offsets::{Layout, Placed};
 use super::open::Version;
@@ -25,8 +28,6 @@ use crate::table::TableError;
 
 /// About how many bytes of columns are decoded at once.
 pub(super) const BATCH_BYTES: u64 = 2 << 20;
-/// How many rows are decoded at once, at most.
-const BATCH_ROWS: u64 = 8_192;
 /// How many bytes of files are read ahead of what is decoded. Lance's own bound is 32 MiB for each of its threads: whoever is
 /// slower than the disk would hold large fragments whole.
 const READ_AHEAD_BYTES: u64 = 16 << 20;
@@ -68,6 +69,11 @@ fn own_columns(dataset: &Dataset) -> LanceSchema {
     projection(dataset, &Schema::default(), &[])
 }
 
+/// What reads a dataset's files, not too far ahead.
+pub(super) async fn scheduler(dataset: &Dataset) -> Result<Arc<ScanScheduler>, TableError> {
+    Ok(ScanScheduler::new(dataset.object_store(None).await?, SchedulerConfig::new(READ_AHEAD_BYTES)))
+}
+
 /// The batches of a part of one fragment, in order.
 pub(super) async fn part(
     dataset: &Dataset,
@@ -80,12 +86,13 @@ pub(super) async fn part(
     let id = usize::try_from(placed.id).map_err(|_| foreign("a fragment's id is out of range"))?;
     let fragment = dataset.get_fragment(id).ok_or_else(|| foreign(format!("fragment {id} is gone")))?;
     let options = FileReaderOptions { batch_size_bytes: Some(BATCH_BYTES), ..FileReaderOptions::default() };
-    let ahead = ScanScheduler::new(dataset.object_store(None).await?, SchedulerConfig::new(READ_AHEAD_BYTES));
+    let ahead = scheduler(dataset).await?;
+    let range = row(from)?..row(from + rows)?;
+    let at_once = rows_at_once(&fragment, projection, &range, &ahead).await?;
     let config =
         FragReadConfig { scan_scheduler: Some(ahead), file_reader_options: Some(options), ..FragReadConfig::default() };
     let reader = fragment.open(projection, config).await?;
-    let range = row(from)?..row(from + rows)?;
-    let batches = reader.read_range(range, row(rows.clamp(1, BATCH_ROWS))?).await?;
+    let batches = reader.read_range(range, row(rows.clamp(1, u64::from(at_once)))?).await?;
     Ok(batches.buffered(1))
 }
 
