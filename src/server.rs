@@ -17,7 +17,7 @@ use crate::engine::{Engine, EngineOptions, Parts, StartError};
 use crate::http::{self, ApiState, HttpLimits};
 use crate::io::{DataDirLock, Disk, LockError, RealDisk, SystemClock};
 use crate::metrics::Metrics;
-use crate::runtime::{Health, Runtimes, Tasks};
+use crate::runtime::{self, Health, Runtimes, Tasks};
 use crate::search::SearchLimits;
 use crate::sql::{Queries, QueryLimits};
 use crate::table::lance::LanceTables;
@@ -174,7 +174,9 @@ async fn run(
 
     tasks.spawn("signals", signals.watch(draining.clone()));
     let recovery = recover(Arc::clone(&engine), engine_options(config), parts, Arc::clone(&metrics));
-    let serving = http::serve(listener, service, draining.clone(), config.shutdown_timeout / FLUSH_SHARE);
+    let connections_max = runtime::connections_max(config.max_connections);
+    let patience = config.shutdown_timeout / FLUSH_SHARE;
+    let serving = http::serve(listener, service, draining.clone(), connections_max, patience);
     let stopping = async {
         draining.cancelled().await;
         Instant::now() + config.shutdown_timeout

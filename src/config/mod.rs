@@ -54,6 +54,8 @@ pub struct Config {
     pub memory_limit_bytes: u64,
     /// Free space on the disk, in bytes, below which appends are refused. From 0, default 512 MiB.
     pub disk_floor_bytes: u64,
+    /// The most connections at a time. 1 to 10,000,000, default 100,000.
+    pub max_connections: u64,
     /// The most open streams. From 0, default 10,000.
     pub max_streams: u64,
     /// The most datasets kept open at a time. 1 to 100,000, default 256.
@@ -121,6 +123,7 @@ impl Default for Config {
             wal_segment_bytes: 64 * MIB,
             memory_limit_bytes: GIB,
             disk_floor_bytes: 512 * MIB,
+            max_connections: 100_000,
             max_streams: 10_000,
             max_open_datasets: 256,
             max_metric_topics: 1_000,
@@ -167,6 +170,7 @@ impl Config {
             wal_segment_bytes: size(options.wal_segment_bytes, segment),
             memory_limit_bytes: size(options.memory_limit_bytes, default.memory_limit_bytes),
             disk_floor_bytes: size(options.disk_floor_bytes, default.disk_floor_bytes),
+            max_connections: options.max_connections.unwrap_or(default.max_connections),
             max_streams: options.max_streams.unwrap_or(default.max_streams),
             max_open_datasets: options.max_open_datasets.unwrap_or(default.max_open_datasets),
             max_metric_topics: options.max_metric_topics.unwrap_or(default.max_metric_topics),
@@ -201,6 +205,7 @@ impl Config {
             ("--wal-segment-bytes", self.wal_segment_bytes, 4 * KIB, self.wal_max_bytes.min(4 * GIB)),
             ("--memory-limit-bytes", self.memory_limit_bytes, 1, SIZE_MAX),
             ("--disk-floor-bytes", self.disk_floor_bytes, 0, SIZE_MAX),
+            ("--max-connections", self.max_connections, 1, 10_000_000),
             ("--max-streams", self.max_streams, 0, 10_000_000),
             ("--max-open-datasets", self.max_open_datasets, 1, 100_000),
             ("--max-metric-topics", self.max_metric_topics, 0, 100_000),

@@ -52,6 +52,10 @@ pub struct Options {
     /// Free disk space in bytes below which appends get 507 [default: 512MiB]
     #[arg(long, env = "PERSISTING_DISK_FLOOR_BYTES", value_name = "BYTES")]
     pub disk_floor_bytes: Option<ByteSize>,
+    /// Most connections at a time, and at most three quarters of the files that the system lets the process open; past it they
+    /// wait to be taken [default: 100000]
+    #[arg(long, env = "PERSISTING_MAX_CONNECTIONS", value_name = "CONNECTIONS")]
+    pub max_connections: Option<u64>,
     /// Most streams open at a time; past it clients are told to come back [default: 10000]
     #[arg(long, env = "PERSISTING_MAX_STREAMS", value_name = "STREAMS")]
     pub max_streams: Option<u64>,
@@ -122,6 +126,7 @@ impl Options {
             wal_segment_bytes: self.wal_segment_bytes.or(other.wal_segment_bytes),
             memory_limit_bytes: self.memory_limit_bytes.or(other.memory_limit_bytes),
             disk_floor_bytes: self.disk_floor_bytes.or(other.disk_floor_bytes),
+            max_connections: self.max_connections.or(other.max_connections),
             max_streams: self.max_streams.or(other.max_streams),
             max_open_datasets: self.max_open_datasets.or(other.max_open_datasets),
             max_metric_topics: self.max_metric_topics.or(other.max_metric_topics),

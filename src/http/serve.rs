@@ -33,17 +33,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `drain` is cancelled and the connections have ended, or `deadline` has passed since then; the number of
 /// connections that were cut.
 ///
+/// Past `connections_max`, those that come wait until others have ended: each takes one of the files that the process can have
+/// open, and the log must never go without.
+///
 /// While it drains, idle connections are closed, requests under way are finished, and new connections are served one
 /// request each, so that callers are told instead of refused. Dropping the future cuts all connections.
-pub async fn serve<S>(listener: TcpListener, service: S, drain: CancellationToken, deadline: Duration) -> usize
+pub async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    drain: CancellationToken,
+    connections_max: usize,
+    deadline: Duration,
+) -> usize
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let mut connections = JoinSet::new();
+    let mut is_told = false;
     loop {
+        let has_room = connections.len() < connections_max;
+        if !has_room && !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(connections_max, "there are as many connections as may be; those that come wait");
+        }
         tokio::select! {
             () = drain.cancelled() => break,
-            accepted = listener.accept() => {
+            accepted = listener.accept(), if has_room => {
                 if let Some(socket) = taken(accepted).await {
                     // A token of its own: each look at one takes its lock, and all connections look with every request.
                     connections.spawn(connection(socket, service.clone(), drain.child_token(), true));

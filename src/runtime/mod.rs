@@ -12,7 +12,7 @@ mod slice;
 mod tasks;
 
 pub use health::{Fault, Health};
-pub use limits::raise_open_files;
+pub use limits::{connections_max, raise_open_files};
 pub use memory::anonymous_bytes;
 pub use tasks::Tasks;
 

@@ -92,7 +92,7 @@ impl Head {
 /// Why a segment could not be begun.
 #[derive(Debug)]
 pub(crate) enum BeginError {
-    /// The disk is full; nothing of it is left.
+    /// The disk is full, or no more files can be open; nothing of it is left.
     Full,
     /// Anything else: what is on the disk is not known.
     Unknown(io::Error),
@@ -101,6 +101,12 @@ pub(crate) enum BeginError {
 /// Whether a write failed for want of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
+}
+
+/// Whether a file could not be opened because too many are, in the process or on the machine (`open(2)`).
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Makes a new segment, of the released one if there is a `spare`. All frames before its base must be durable, but for those that `fill` writes behind the header
@@ -131,6 +137,11 @@ pub(crate) fn begin(
     let file = match made {
         Ok(file) => file,
         Err(error) if is_full(&error) => return Err(BeginError::Full),
+        // Nothing of it is there either, and files are closed again.
+        Err(error) if is_out_of_files(&error) => {
+            tracing::error!(segment, %error, "a segment cannot be begun now");
+            return Err(BeginError::Full);
+        }
         Err(error) => return Err(BeginError::Unknown(error)),
     };
     let header = SegmentHeader { reused: is_reused, ..header };

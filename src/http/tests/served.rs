@@ -1,5 +1,8 @@
 use super::*;
 
+/// Connections that a server takes in these tests.
+const MANY: usize = 100;
+
 #[tokio::test]
 async fn the_clients_request_id_comes_back_if_it_can_be_one() {
     let id = |response: &Response| header_of(response, "x-request-id").to_owned();
@@ -74,7 +77,7 @@ async fn a_server_that_is_told_to_stop_closes_idle_connections_and_returns() {
     let drain = tokio_util::sync::CancellationToken::new();
     let far = std::time::Duration::from_secs(600);
     let (state, _folder) = state(limits()).await;
-    let serving = tokio::spawn(serve(listener, super::super::service(state), drain.clone(), far));
+    let serving = tokio::spawn(serve(listener, super::super::service(state), drain.clone(), MANY, far));
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 16];
@@ -86,6 +89,32 @@ async fn a_server_that_is_told_to_stop_closes_idle_connections_and_returns() {
 }
 
 #[tokio::test]
+async fn connections_past_the_most_wait_until_others_have_ended() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const ASK: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let drain = tokio_util::sync::CancellationToken::new();
+    let (state, _folder) = state(limits()).await;
+    let serving = tokio::spawn(serve(listener, super::super::service(state), drain, 1, std::time::Duration::ZERO));
+    let mut answer = vec![0; 16];
+    let mut first = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut second = tokio::net::TcpStream::connect(address).await.unwrap();
+    second.write_all(ASK).await.unwrap();
+    for _ in 0..3 {
+        first.write_all(ASK).await.unwrap();
+        first.read_exact(&mut answer).await.unwrap();
+        while first.try_read(&mut [0; 4_096]).is_ok() {}
+        let nothing = second.try_read(&mut [0; 1]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    drop(first);
+    second.read_exact(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_client_that_sends_a_large_body_still_reads_its_refusal() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     const BODY_BYTES: usize = 20_000_000;
@@ -93,7 +122,7 @@ async fn a_client_that_sends_a_large_body_still_reads_its_refusal() {
     let mut socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let drain = tokio_util::sync::CancellationToken::new();
     let (state, _folder) = state(limits()).await;
-    let serving = tokio::spawn(serve(listener, super::super::service(state), drain, std::time::Duration::ZERO));
+    let serving = tokio::spawn(serve(listener, super::super::service(state), drain, MANY, std::time::Duration::ZERO));
     let head = format!("POST /v1/topics/t/records HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&vec![b' '; BODY_BYTES]).await.unwrap();
@@ -117,7 +146,7 @@ async fn an_append_meets_past_the_router_what_it_meets_on_the_way_through_it() {
     let address = listener.local_addr().unwrap();
     let drain = tokio_util::sync::CancellationToken::new();
     let far = std::time::Duration::from_secs(600);
-    let serving = tokio::spawn(serve(listener, super::super::service(state.clone()), drain, far));
+    let serving = tokio::spawn(serve(listener, super::super::service(state.clone()), drain, MANY, far));
     let (client, router) = (reqwest::Client::new(), router(state.clone()));
     let long = "x".repeat(1_001);
     for (query, header, body, status) in [

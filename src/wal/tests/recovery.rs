@@ -1,5 +1,7 @@
 //! Damage, torn tails and strange folders.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::wal::segment::{SEGMENT_HEADER_BYTES, SETTLED_AT};
 
@@ -286,16 +288,19 @@ fn whoever_takes_the_entries_may_refuse_them() {
     assert!(matches!(refused, Err(WalError::Open { cause }) if cause.contains("nobody")));
 }
 
-/// A disk whose files cannot be read behind their headers.
+/// A disk whose files cannot be read behind their headers; nor made, while too many are open.
 #[derive(Debug)]
-struct Unreadable(FaultDisk);
+struct Unreadable(FaultDisk, Arc<AtomicBool>);
 
 #[derive(Debug)]
 struct UnreadableFile(Arc<dyn DiskFile>);
 
 impl Disk for Unreadable {
     fn create(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
-        self.0.create(path)
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(rustix::io::Errno::MFILE.into()),
+            false => self.0.create(path),
+        }
     }
     fn open(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(UnreadableFile(self.0.open(path)?)))
@@ -344,7 +349,22 @@ impl DiskFile for UnreadableFile {
 #[test]
 fn a_read_error_stops_the_start_and_skips_nothing() {
     let (disk, entries) = log();
-    let opened = open_at(Arc::new(Unreadable(disk.process())), Path::new(FOLDER), stepped());
+    let opened = open_at(Arc::new(Unreadable(disk.process(), Arc::default())), Path::new(FOLDER), stepped());
     assert!(matches!(opened, Err(WalError::Open { cause }) if cause.contains("a bad sector")));
     assert_eq!(open(&disk).unwrap().1, entries);
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_for_want_of_files_is_begun_later() {
+    let (disk, out_of_files) = (FaultDisk::new(1), Arc::new(AtomicBool::new(true)));
+    let (wal, ..) =
+        open_at(Arc::new(Unreadable(disk.process(), Arc::clone(&out_of_files))), Path::new(FOLDER), stepped()).unwrap();
+    let refused = append(&wal, entry(1, 0, "0\n"));
+    wal.step();
+    assert!(matches!(refused.recv().unwrap(), Err(WalError::DiskFull)));
+    assert!(wal.failed().is_none());
+    out_of_files.store(false, Ordering::Relaxed);
+    append_each(&wal, &[entry(1, 0, "0\n")]);
+    disk.power_loss();
+    assert_eq!(open(&disk).unwrap().1, [entry(1, 0, "0\n")]);
 }
