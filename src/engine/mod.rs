@@ -5,10 +5,12 @@ mod create;
 mod cursors;
 mod entry;
 mod fork;
+mod health;
 mod place;
 mod quarantine;
 mod recover;
 mod replayed;
+mod reserve;
 mod rounds;
 mod shutdown;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use health::Health;
 pub use recover::{Parts, StartError};
 pub use shutdown::ShutdownReport;
 
@@ -85,19 +88,6 @@ pub enum Phase {
     Draining,
 }
 
-/// What keeps the server from being ready.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// The log's latch.
-    pub log_failed: bool,
-    /// The disk is at its floor.
-    pub disk_at_floor: bool,
-    /// Topics that cannot be written at present, with why.
-    pub degraded: Vec<(TopicName, String)>,
-    /// Parts of the server that have failed for good.
-    pub faults: Vec<&'static str>,
-}
-
 /// One page of topics.
 #[derive(Clone, Debug)]
 pub struct TopicList {
@@ -132,6 +122,7 @@ pub(crate) struct Core {
     /// One checkpoint at a time, and the log's end that the last one has noted.
     checkpointing: tokio::sync::Mutex<u64>,
     rounds: rounds::Rounds,
+    reserve: Arc<reserve::Reserve>,
     /// Topics that may have lost records in an unclean stop and have not begun their new epoch yet.
     unsettled: Mutex<BTreeSet<TopicName>>,
 }
@@ -199,17 +190,6 @@ impl Engine {
             .borrow()
             .clone()
             .ok_or_else(|| Problem::new(ErrorCode::Recovering, "The server is still reading its write-ahead log."))
-    }
-
-    /// What keeps the server from being ready.
-    pub fn health(&self) -> Health {
-        let Ok(core) = self.core() else { return Health::default() };
-        Health {
-            log_failed: core.wal.failed().is_some(),
-            disk_at_floor: core.admission.disk_at_floor(),
-            degraded: core.entries().iter().filter_map(|entry| degraded(entry)).collect(),
-            faults: core.tasks.health().faults().iter().map(|fault| fault.part).collect(),
-        }
     }
 
     /// The comparison table as the API serves it.
@@ -325,15 +305,6 @@ impl Engine {
         // Set once, at the start of recovery.
         drop(self.registry.set(registry.to_json()));
     }
-}
-
-/// A topic that cannot be written at present, with why.
-fn degraded(entry: &Entry) -> Option<(TopicName, String)> {
-    let reason = match entry.opened() {
-        Some(topic) => topic.degraded_reason(),
-        None => entry.broken().map(|reason| reason.to_string()),
-    };
-    Some((entry.row().definition.name.clone(), reason?))
 }
 
 impl Core {

@@ -16,6 +16,7 @@ use crate::codec::{Chunk, DecodeLimits, Values};
 use crate::engine::entry::Entry;
 use crate::engine::place::Places;
 use crate::engine::replayed::Replayed;
+use crate::engine::reserve::Reserve;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
 use crate::model::{LogMark, Offset, Problem, Timestamp, TopicId, TopicName, Writer};
@@ -96,6 +97,10 @@ impl Engine {
         let data_dir = resolve_folder(&options.data_dir)?;
         let roots = options.storage_roots.iter().map(|root| resolve_folder(root)).collect::<Result<Vec<_>, _>>()?;
         let places = Places::new(data_dir.clone(), roots);
+        let reserve = Arc::new(Reserve::of(Arc::clone(&parts.disk), &data_dir, options.disk_floor_bytes));
+        let looked_at = Arc::clone(&reserve);
+        // The catalog and the log are written to before anybody can make room on a full disk.
+        drop(tokio::task::spawn_blocking(move || looked_at.look()).await);
         let catalog = Catalog::open(&data_dir.join(Catalog::FILE_NAME), &parts.tasks).await?;
         let loaded = catalog.load().await?;
         check_places(&places, &loaded)?;
@@ -121,7 +126,7 @@ impl Engine {
         if let Some(id) = replay.unknown {
             return Err(StartError::UnknownTopic { id });
         }
-        let core = assemble(self, options, parts, places, catalog, Arc::new(log))?;
+        let core = assemble(self, options, parts, (places, reserve), catalog, Arc::new(log))?;
         core.restore(loaded, replay).await?;
         core.look_at_disk().await;
         core.delete_orphans().await;
@@ -159,7 +164,7 @@ fn assemble(
     engine: &Engine,
     options: EngineOptions,
     parts: Parts,
-    places: Places,
+    (places, reserve): (Places, Arc<Reserve>),
     catalog: Catalog,
     log: Arc<dyn wal::Wal>,
 ) -> Result<Arc<Core>, StartError> {
@@ -206,6 +211,7 @@ fn assemble(
         disk: parts.disk,
         wal: log,
         places,
+        reserve,
         queue,
         admission,
         topics: RwLock::default(),

@@ -136,14 +136,19 @@ impl Core {
     }
 
     pub(super) async fn look_at_disk(&self) {
-        let (disk, folders) = (Arc::clone(&self.disk), self.places.on_disk());
+        let (disk, folders, reserve) = (Arc::clone(&self.disk), self.places.on_disk(), Arc::clone(&self.reserve));
         let looked = tokio::task::spawn_blocking(move || {
+            reserve.look();
             folders
                 .iter()
                 .try_fold(u64::MAX, |least, folder| Ok::<_, std::io::Error>(least.min(disk.free_bytes(folder)?)))
         });
         match looked.await {
-            Ok(Ok(free)) => self.admission.set_disk_at_floor(free < self.options.disk_floor_bytes),
+            Ok(Ok(free)) => {
+                // What is acknowledged is still to be written to datasets.
+                let left = free.saturating_sub(self.admission.tail().used());
+                self.admission.set_disk_at_floor(left < self.options.disk_floor_bytes);
+            }
             Ok(Err(err)) => tracing::warn!(error = %err, "free space cannot be looked at"),
             Err(err) => tracing::error!(error = %err, "looking at free space panicked"),
         }
