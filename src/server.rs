@@ -120,7 +120,7 @@ pub fn serve(config: &Config, claim: Claim, backends: Vec<Arc<dyn BackendFactory
         usize::try_from(config.max_open_datasets).unwrap_or(usize::MAX),
     );
     let index_cache = usize::try_from(config.index_cache_bytes).unwrap_or(usize::MAX);
-    let tables = Arc::new(tables.with_index_cache(index_cache));
+    let tables = Arc::new(tables.with_index_cache(index_cache).with_disk_floor(config.disk_floor_bytes));
     let upkeep = Arc::clone(&tables);
     let tasks = Tasks::new(runtimes.http().clone(), Health::new());
     let parts = |metrics: &Arc<Metrics>| Parts {

@@ -51,6 +51,8 @@ use crate::model::Offset;
 
 /// What is kept of indexes unless told otherwise.
 const INDEX_CACHE_BYTES: usize = 256 << 20;
+/// What merges and builds of indexes leave free on the disk at least, beside twice of what they read.
+const ROOM_LEFT_MIN: u64 = 64 << 20;
 const METADATA_CACHE_BYTES: usize = 64 << 20;
 
 /// What all tables share.
@@ -66,6 +68,8 @@ struct Shared {
     /// The tables that somebody holds. A dataset has one at a time: two would each take the head that they know for the newest.
     held: Held,
     upkeep_policy: UpkeepPolicy,
+    /// What merges and builds of indexes leave free on the disk.
+    room_left: u64,
     /// A link is made or removed by one at a time: a name can be that of a deleted topic and of a new one.
     links: Mutex<()>,
 }
@@ -90,7 +94,18 @@ impl LanceTables {
         let (turns, index_turns) = (Arc::default(), Arc::default());
         let (held, links) = (Held::default(), Mutex::default());
         Self {
-            shared: Arc::new(Shared { disk, runtime, session, shelf, turns, index_turns, held, upkeep_policy, links }),
+            shared: Arc::new(Shared {
+                disk,
+                runtime,
+                session,
+                shelf,
+                turns,
+                index_turns,
+                held,
+                upkeep_policy,
+                room_left: ROOM_LEFT_MIN,
+                links,
+            }),
         }
     }
 
@@ -99,6 +114,16 @@ impl LanceTables {
     pub fn with_index_cache(mut self, bytes: usize) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.session = session(bytes);
+        }
+        self
+    }
+
+    /// The same, with at least half of so many bytes left free on the disk by merges and builds of indexes: below the whole of
+    /// them nothing is appended, and what has been is still to be committed. Called before any table is opened, or without effect.
+    #[must_use]
+    pub fn with_disk_floor(mut self, bytes: u64) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.room_left = (bytes / 2).max(ROOM_LEFT_MIN);
         }
         self
     }

@@ -360,6 +360,7 @@ async fn datasets_past_the_limit_are_closed_and_open_again() {
         turns: Arc::default(),
         index_turns: Arc::default(),
         held: Held::default(),
+        room_left: 0,
         upkeep_policy: UpkeepPolicy::default(),
         links: parking_lot::Mutex::default(),
     };

@@ -25,8 +25,6 @@ use crate::table::lance::open::{Version, segment_files};
 use crate::table::lance::table::Inner;
 use crate::table::lance::upkeep::files_within;
 
-/// What stays free on the disk beside what is to be indexed.
-const ROOM_LEFT: u64 = 64 << 20;
 /// What a client is told of an index of a row set for each value that would be too large.
 pub(super) const TOO_MANY_VALUES: &str =
     "The column has too many or too long distinct values: use an index of type btree.";
@@ -47,7 +45,7 @@ impl Inner {
         let rows: u64 = over.iter().map(Placed::rows).sum();
         let is_new = |id: &u64| part.uncovered.iter().any(|placed| placed.id == *id);
         let new: Vec<u64> = over.iter().map(|placed| placed.id).filter(is_new).collect();
-        self.check_index_room(&over).await?;
+        self.check_room_beside(&over).await?;
         let definition = part.definition;
         let is_left = |placed: &Placed| placed.first < definition.from && !new.contains(&placed.id);
         let partial = !part.is_begun && part.uncovered.iter().any(is_left);
@@ -146,14 +144,6 @@ impl Inner {
             ?committed, "an index was built"
         );
         committed.map(drop)
-    }
-
-    /// Refuses a build for which there may be no room on the disk.
-    async fn check_index_room(&self, over: &[Placed]) -> Result<(), TableError> {
-        let bytes: u64 = over.iter().map(|placed| placed.bytes).sum();
-        let (disk, dataset) = (Arc::clone(&self.shared.disk), self.place.dataset.clone());
-        let free = blocking(move || disk.free_bytes(&dataset)).await?;
-        if free < bytes.saturating_mul(2).saturating_add(ROOM_LEFT) { Err(TableError::DiskFull) } else { Ok(()) }
     }
 
     /// Outside the lane, so that the commit has little left to sync.

@@ -26,7 +26,7 @@ use self::plan::{Zeal, expired_bytes};
 pub(super) use self::turns::{Turn, Turns};
 use super::commit::DATA_FOLDER;
 use super::error::blocking;
-use super::offsets::Layout;
+use super::offsets::{Layout, Placed};
 use super::open::Version;
 use super::table::Inner;
 use crate::io::point;
@@ -35,9 +35,6 @@ use crate::table::{Cause, TableError, TableUsage, Upkeep};
 
 /// Of how many fragments at least what retention by bytes leaves is made up: so exact it is.
 const FRAGMENTS_HELD: u64 = 16;
-
-/// What stays free on the disk beside twice of what a merge reads.
-const ROOM_LEFT: u64 = 64 << 20;
 
 /// How long upkeep that has failed rests before it tries again.
 const REST: Duration = Duration::from_secs(30);
@@ -300,10 +297,16 @@ impl Inner {
 
     /// Refuses a merge for which there may be no room on the disk: what it replaces goes later.
     async fn check_room(&self, run: Range<usize>, version: &Version) -> Result<(), TableError> {
-        let bytes: u64 = version.layout.fragments.get(run).into_iter().flatten().map(|placed| placed.bytes).sum();
+        self.check_room_beside(version.layout.fragments.get(run).unwrap_or_default()).await
+    }
+
+    /// Refuses work that reads fragments, and may write twice of what they have, where too little would be left on the disk.
+    pub(super) async fn check_room_beside(&self, read: &[Placed]) -> Result<(), TableError> {
+        let bytes: u64 = read.iter().map(|placed| placed.bytes).sum();
         let (disk, dataset) = (Arc::clone(&self.shared.disk), self.place.dataset.clone());
         let free = blocking(move || disk.free_bytes(&dataset)).await?;
-        if free < bytes.saturating_mul(2).saturating_add(ROOM_LEFT) { Err(TableError::DiskFull) } else { Ok(()) }
+        let wanted = bytes.saturating_mul(2).saturating_add(self.shared.room_left);
+        if free < wanted { Err(TableError::DiskFull) } else { Ok(()) }
     }
 
     /// Outside the lane, so that the commit has little left to sync.
