@@ -9,8 +9,9 @@ use crate::codec::{DecodeError, Room};
 use crate::model::{ErrorCode, Problem};
 use crate::tail::{Budget, Reservation};
 
-/// The bytes that all requests together may hold. A request that holds them alone is never refused, however large it is:
-/// its own limits bound it.
+/// The bytes that all requests together may hold. A large request is never refused when the others hold little, however large
+/// it is: its own limits bound it, and seven eighths of the budget are counted for it at most, so that small ones get through
+/// beside it for as long as it takes.
 #[derive(Debug)]
 pub struct InflightBudget {
     budget: Arc<Budget>,
@@ -20,7 +21,12 @@ pub struct InflightBudget {
 /// What one request holds; given back on drop.
 #[derive(Debug)]
 pub struct InflightPermit {
-    held: Reservation,
+    /// What is counted of it.
+    counted: Reservation,
+    /// What it holds besides.
+    beyond: u64,
+    /// The most that is counted of it.
+    counted_max: u64,
     patience: Duration,
 }
 
@@ -40,10 +46,16 @@ impl InflightBudget {
 
     /// A permit that holds nothing yet.
     pub fn open(&self) -> InflightPermit {
-        InflightPermit { held: self.budget.open(), patience: self.patience }
+        let limit = self.budget.limit();
+        InflightPermit {
+            counted: self.budget.open(),
+            beyond: 0,
+            counted_max: limit - limit / 8,
+            patience: self.patience,
+        }
     }
 
-    /// Bytes held by all permits.
+    /// Bytes held by all permits, as far as they are counted.
     pub fn used(&self) -> u64 {
         self.budget.used()
     }
@@ -52,12 +64,12 @@ impl InflightBudget {
 impl InflightPermit {
     /// A permit of no budget, which holds whatever it is asked to.
     pub const fn none() -> Self {
-        Self { held: Reservation::none(), patience: Duration::ZERO }
+        Self { counted: Reservation::none(), beyond: 0, counted_max: u64::MAX, patience: Duration::ZERO }
     }
 
     /// Bytes held.
     pub const fn held(&self) -> u64 {
-        self.held.bytes()
+        self.counted.bytes().saturating_add(self.beyond)
     }
 
     /// Holds this many bytes more, waiting for room as long as the budget's patience lasts. Dropping the future takes
@@ -66,11 +78,14 @@ impl InflightPermit {
     /// # Errors
     /// `overloaded` when there was no room in time.
     pub async fn grow(&mut self, bytes: u64) -> Result<(), Problem> {
-        self.held.grow(bytes, self.patience).await.map_err(|full| {
+        let counted = bytes.min(self.counted_max.saturating_sub(self.counted.bytes()));
+        self.counted.grow(counted, self.patience).await.map_err(|full| {
             let detail =
                 "The requests in flight fill the server's memory budget; send the request again after a pause.";
             Problem::new(ErrorCode::Overloaded, detail).with_limit(full.limit)
-        })
+        })?;
+        self.beyond = self.beyond.saturating_add(bytes - counted);
+        Ok(())
     }
 
     /// As [`InflightPermit::grow`], for what a body becomes.
@@ -83,7 +98,8 @@ impl InflightPermit {
 
     /// Gives back what is more than `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
-        self.held.shrink_to(bytes);
+        self.beyond = self.beyond.min(bytes.saturating_sub(self.counted.bytes()));
+        self.counted.shrink_to(bytes);
     }
 
     /// Does work on a thread of its own, which holds more as it goes and waits there for room. When the future is dropped,
@@ -119,8 +135,14 @@ mod tests {
         let mut alone = budget.open();
         alone.grow(8).await.unwrap();
         alone.grow(100).await.unwrap();
-        assert_eq!((alone.held(), budget.used()), (108, 108));
-        drop(alone);
+        assert_eq!((alone.held(), budget.used()), (108, 9));
+        let mut small = budget.open();
+        small.grow(1).await.unwrap();
+        alone.shrink_to(20);
+        assert_eq!((alone.held(), budget.used()), (20, 10));
+        alone.shrink_to(4);
+        assert_eq!((alone.held(), budget.used()), (4, 5));
+        drop((alone, small));
         assert_eq!(budget.used(), 0);
     }
 

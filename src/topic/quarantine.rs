@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::backend::{Sequenced, StorageError};
@@ -56,6 +57,22 @@ pub(super) struct Quarantined {
     topic: Arc<Topic>,
     records: Records,
     reservation: Reservation,
+}
+
+/// A record of a quarantine.
+#[derive(Serialize)]
+struct Kept<'a> {
+    code: &'static str,
+    pointer: String,
+    detail: String,
+    record: u64,
+    body: &'a str,
+    #[serde(serialize_with = "as_text")]
+    quarantined_at: Timestamp,
+}
+
+fn as_text<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(time)
 }
 
 /// The columns of every quarantine.
@@ -124,11 +141,9 @@ impl Topic {
             let Origin { record, quarantined_at } =
                 origin.unwrap_or(Origin { record: error.record, quarantined_at: now });
             let body = ask.body.as_text().get(span).and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
-            let kept = json!({
-                "code": error.code.as_str(), "pointer": error.pointer, "detail": error.detail, "record": record,
-                "body": body, "quarantined_at": quarantined_at.to_string(),
-            });
-            lines.extend_from_slice(kept.to_string().as_bytes());
+            let RecordError { code, pointer, detail, .. } = error;
+            let kept = Kept { code: code.as_str(), pointer, detail, record, body, quarantined_at };
+            serde_json::to_writer(&mut lines, &kept).map_err(|_| Problem::internal())?;
             lines.push(b'\n');
         }
         let basis = topic.basis();

@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api::Api;
 
+/// Connections that a server takes at a time.
+const CONNECTIONS_MAX: usize = 10_000;
+
 /// What a server of a test is started with.
 pub struct Setup {
     pub engine: EngineOptions,
@@ -124,7 +127,8 @@ impl Setup {
         let service = service(ApiState::new(Arc::clone(&engine), metrics, self.http, inflight, queries));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = runtime().spawn(serve(listener, service, draining.clone(), Duration::from_secs(5)));
+        let serving =
+            runtime().spawn(serve(listener, service, draining.clone(), CONNECTIONS_MAX, Duration::from_secs(5)));
         let recovery = Recovery { engine: Arc::clone(&engine), options: self.engine, parts };
         (Local { address, engine, draining, serving }, recovery)
     }
