@@ -8,6 +8,8 @@ use crate::search::bad;
 const QUERY_CHARS_MAX: usize = 4_096;
 /// The most words and phrases of a text query.
 const CLAUSES_MAX: usize = 64;
+/// The most phrases among them: where words stand side by side, an index tells one phrase at a time, and commits wait meanwhile.
+const PHRASES_MAX: usize = 8;
 /// The most tokens that they are cut into, together.
 pub(super) const TOKENS_MAX: usize = 64;
 /// The most characters of a word that may be misspelt.
@@ -67,6 +69,10 @@ impl TextQuery {
             if clauses.len() > CLAUSES_MAX {
                 let detail = format!("A text query has at most {CLAUSES_MAX} words and phrases.");
                 return Err(bad(detail).with_limit(CLAUSES_MAX as u64));
+            }
+            if clauses.iter().filter(|clause| matches!(clause.words, Words::Phrase(_))).count() > PHRASES_MAX {
+                let detail = format!("A text query has at most {PHRASES_MAX} phrases.");
+                return Err(bad(detail).with_limit(PHRASES_MAX as u64));
             }
             rest = behind.trim_start();
         }
@@ -163,6 +169,8 @@ mod tests {
         }
         assert!(TextQuery::parse(&"a ".repeat(CLAUSES_MAX)).is_ok());
         assert_eq!(TextQuery::parse(&"a ".repeat(CLAUSES_MAX + 1)).unwrap_err().limit, Some(64));
+        assert!(TextQuery::parse(&"\"a b\" c ".repeat(PHRASES_MAX)).is_ok());
+        assert_eq!(TextQuery::parse(&"-\"a b\" ".repeat(PHRASES_MAX + 1)).unwrap_err().limit, Some(8));
         assert_eq!(TextQuery::parse(&"a".repeat(QUERY_CHARS_MAX + 1)).unwrap_err().limit, Some(4_096));
         let long = "a".repeat(MISSPELT_CHARS_MAX + 1);
         for edits in ["~", "~1", "~2"] {
