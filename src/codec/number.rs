@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use half::f16;
 
-use crate::schema::{IntType, NumberKind};
+use crate::codec::encode::scalar::write_f64;
+use crate::schema::{EXACT_INTEGER_MAX, IntType, NumberKind};
 
 /// Whether a literal has neither fraction nor exponent.
 pub(super) fn is_integer(literal: &str) -> bool {
@@ -16,6 +17,8 @@ pub(super) fn kind(literal: &str) -> NumberKind {
     let fits = |value: &i128| IntType::I64.holds(*value) || IntType::U64.holds(*value);
     if is_integer(literal) {
         return match literal.parse::<i128>().ok().filter(fits) {
+            Some(value) if value.abs() <= EXACT_INTEGER_MAX => NumberKind::Integer(value),
+            value if is_printed_integer(literal) => NumberKind::Printed(value),
             Some(value) => NumberKind::Integer(value),
             None => NumberKind::HugeInteger,
         };
@@ -162,12 +165,28 @@ pub(super) fn is_printed_decimal(literal: &str) -> bool {
     digits(whole) && digits(fraction) && !fraction.ends_with('0') && has_magnitude
 }
 
+/// Digits that the shortest text of a double has at most, without the zeros behind them.
+const DIGITS_MAX: usize = 17;
+/// From 1e21 on RFC 8785 prints an exponent.
+const PLACES_MAX: usize = 21;
+
+/// Whether an integer literal is the text that its nearest double prints as: whoever reads it back finds what was sent.
+fn is_printed_integer(literal: &str) -> bool {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    if digits.len() > PLACES_MAX || digits.trim_end_matches('0').len() > DIGITS_MAX {
+        return false;
+    }
+    let mut printed = Vec::with_capacity(1 + PLACES_MAX);
+    write_f64(float64(literal), &mut printed);
+    printed == literal.as_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::encode::scalar::{write_f16, write_f32, write_f64};
+    use crate::codec::encode::scalar::{write_f16, write_f32};
 
     proptest! {
         #[test]
@@ -212,6 +231,19 @@ mod tests {
             ("18446744073709551615", Integer(u64::MAX.into())),
             ("-9223372036854775808", Integer(i64::MIN.into())),
             ("18446744073709551616", HugeInteger),
+            ("9007199254740992", Integer(1 << 53)),
+            ("9007199254740993", Integer((1 << 53) + 1)),
+            ("9007199254740994", Printed(Some((1 << 53) + 2))),
+            ("100000000000000000", Printed(Some(100_000_000_000_000_000))),
+            ("-1152921504606847000", Printed(Some(-1_152_921_504_606_847_000))),
+            // The same double, exactly; but it prints as the line above.
+            ("-1152921504606846976", Integer(-(1 << 60))),
+            ("9223372036854776000", Printed(Some(9_223_372_036_854_776_000))),
+            ("18446744073709552000", Printed(None)),
+            ("-100000000000000000000", Printed(None)),
+            ("999999999999999900000", Printed(None)),
+            ("999999999999999999999", HugeInteger),
+            ("1000000000000000000000", HugeInteger),
             ("-9223372036854775809", HugeInteger),
             ("1.0", Whole(1)),
             ("1e2", Whole(100)),
@@ -292,6 +324,18 @@ mod tests {
                 write_f32(single, &mut out);
                 prop_assert_eq!(float32(std::str::from_utf8(&out).unwrap()).to_bits(), bits as u32);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_any_double_prints_is_known_as_its_text(fraction in any::<u64>(), power in 53_u64..71, negative: bool) {
+            let bits = u64::from(negative) << 63 | (1_023 + power) << 52 | fraction >> 12;
+            let mut out = Vec::new();
+            write_f64(f64::from_bits(bits), &mut out);
+            let text = std::str::from_utf8(&out).unwrap();
+            let is_known = matches!(kind(text), NumberKind::Printed(_)) || text.ends_with("9007199254740992");
+            prop_assert_eq!(is_known, is_integer(text), "{}", text);
         }
     }
 }

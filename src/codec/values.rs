@@ -58,8 +58,8 @@ pub(super) fn integer(literal: &str, int: IntType, rules: &Rules, out: &mut Vec<
     let value = match literal.parse::<i64>() {
         Ok(value) if plain => i128::from(value),
         _ => match number::kind(literal) {
-            NumberKind::Integer(value) | NumberKind::Whole(value) => value,
-            NumberKind::HugeInteger | NumberKind::Fraction | NumberKind::PastFloat64 => {
+            NumberKind::Integer(value) | NumberKind::Whole(value) | NumberKind::Printed(Some(value)) => value,
+            NumberKind::Printed(None) | NumberKind::HugeInteger | NumberKind::Fraction | NumberKind::PastFloat64 => {
                 return Err(rules.unfit_number(literal, int));
             }
         },
@@ -89,7 +89,7 @@ pub(super) fn float(literal: &str, float: FloatType, plan: &ValuePlan, out: &mut
         FloatType::F64 if number::is_printed_decimal(literal) => out.extend_from_slice(literal.as_bytes()),
         FloatType::F64 => {
             // Fifteen digits are exact.
-            if literal.len() > 15 && number::is_integer(literal) && !is_exact(literal) {
+            if literal.len() > 15 && number::is_integer(literal) && !is_kept(literal) {
                 let remedy = "it is past ±2^53, where float64 skips integers; send it with a fraction or exponent if \
                               the nearest double will do, or use an integer, string or json column";
                 return Err(invalid(plan, format!("the integer {}", excerpt(literal)), remedy.to_owned()));
@@ -111,8 +111,13 @@ pub(super) fn float(literal: &str, float: FloatType, plan: &ValuePlan, out: &mut
     Ok(())
 }
 
-fn is_exact(literal: &str) -> bool {
-    matches!(number::kind(literal), NumberKind::Integer(value) if value.abs() <= EXACT_INTEGER_MAX)
+/// Whether whoever reads the nearest double of an integer finds that integer, and so what an export has written of a column
+/// can be appended to it again.
+fn is_kept(literal: &str) -> bool {
+    match number::kind(literal) {
+        NumberKind::Integer(value) => value.abs() <= EXACT_INTEGER_MAX,
+        kind => matches!(kind, NumberKind::Printed(_)),
+    }
 }
 
 /// Appends one number of a vector.

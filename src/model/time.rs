@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,6 +12,9 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a time is written as RFC 3339, as in 2026-11-23T09:00:00.000001Z")]
 pub struct InvalidTimestamp;
+
+/// Nanoseconds of a second.
+const NANOS: u32 = 1_000_000_000;
 
 impl Timestamp {
     /// The moment this many microseconds after the Unix epoch.
@@ -27,7 +30,7 @@ impl Timestamp {
     /// Reads an RFC 3339 time with any offset; digits past the microsecond are refused unless they are zero.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] for any other text, and for a time that microseconds cannot hold.
+    /// [`InvalidTimestamp`] for any other text, and for a time that microseconds cannot hold, leap seconds among them.
     pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTimestamp> {
         if is_finer(text) { Err(InvalidTimestamp) } else { Self::not_after(text) }
     }
@@ -46,7 +49,12 @@ impl Timestamp {
     /// # Errors
     /// As [`Timestamp::parse_rfc3339`], of any number of digits.
     pub fn not_after(text: &str) -> Result<Self, InvalidTimestamp> {
-        DateTime::parse_from_rfc3339(text).map(|time| Self(time.timestamp_micros())).map_err(|_| InvalidTimestamp)
+        match DateTime::parse_from_rfc3339(text) {
+            // Microseconds since the epoch have no leap second: it would read back as the one after it. The library takes
+            // one in any minute, as a second of more than a billion nanoseconds.
+            Ok(time) if time.nanosecond() < NANOS => Ok(Self(time.timestamp_micros())),
+            _ => Err(InvalidTimestamp),
+        }
     }
 
     /// Appends the API's form: RFC 3339, UTC, always six fractional digits and `Z`.
@@ -98,6 +106,10 @@ mod tests {
         ] {
             let (first, last) = (Timestamp::from_micros(first), Timestamp::from_micros(last));
             assert_eq!((Timestamp::not_before(text), Timestamp::not_after(text)), (Ok(first), Ok(last)), "{text}");
+        }
+        for text in ["2020-01-01T12:34:60Z", "2016-12-31T23:59:60Z", "2016-12-31T18:59:60.5-05:00"] {
+            let read = (Timestamp::parse_rfc3339(text), Timestamp::not_before(text), Timestamp::not_after(text));
+            assert_eq!(read, (Err(InvalidTimestamp), Err(InvalidTimestamp), Err(InvalidTimestamp)), "{text}");
         }
         assert!(Timestamp::not_before("yesterday").is_err() && Timestamp::not_after("").is_err());
     }

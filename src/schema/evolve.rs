@@ -1,6 +1,6 @@
 //! The schema that a batch asks for.
 
-use crate::schema::shape::Span;
+use crate::schema::shape::{Numbers, Span};
 use crate::schema::{DataType, Field, FieldPath, FloatType, IntType, Members, Schema, Shape, WideColumns};
 
 /// The schema of a first batch: a nullable column for each key that has a value, in the order in which the keys came.
@@ -32,9 +32,7 @@ fn evolve_fields(fields: &[Field], seen: &Members, wide: &WideColumns, path: &Fi
 
 fn evolve_type(data_type: &DataType, shape: &Shape, wide: &WideColumns, path: &FieldPath) -> DataType {
     match (data_type, shape) {
-        (DataType::Int(int), Shape::Numbers(numbers)) => {
-            evolve_integer(*int, numbers.integers, numbers.wholes, numbers.fraction, wide.contains(path))
-        }
+        (DataType::Int(int), Shape::Numbers(numbers)) => evolve_integer(*int, numbers, wide.contains(path)),
         (DataType::List(item), Shape::List(items)) => DataType::List(Box::new(evolve_type(item, items, wide, path))),
         (DataType::Struct(fields), Shape::Object(members)) => {
             DataType::Struct(evolve_fields(fields, members, wide, path))
@@ -43,21 +41,18 @@ fn evolve_type(data_type: &DataType, shape: &Shape, wide: &WideColumns, path: &F
     }
 }
 
-/// What an integer column becomes that is to take integer literals, float literals with integral values (`wholes`) and,
-/// with `fraction`, floats that no integer type holds.
-fn evolve_integer(
-    int: IntType,
-    integers: Option<Span>,
-    wholes: Option<Span>,
-    fraction: bool,
-    was_wide: bool,
-) -> DataType {
+/// What an integer column becomes that is to take these numbers. One that has held integers past ±2^53 (`was_wide`) stays one.
+fn evolve_integer(int: IntType, numbers: &Numbers, was_wide: bool) -> DataType {
+    let Numbers { integers, wholes, fraction, inexact, huge, beyond: _ } = *numbers;
     let widened = |span: Option<Span>| span.map_or(Some(int), |span| int.widened_to(span.min, span.max));
-    if !fraction && let Some(wider) = widened(Span::join(integers, wholes)) {
+    if !fraction
+        && !huge
+        && let Some(wider) = widened(Span::join(integers, wholes))
+    {
         return DataType::Int(wider);
     }
     let needs_float = fraction || wholes.is_some();
-    if needs_float && !was_wide && integers.is_none_or(Span::is_exact) {
+    if needs_float && !was_wide && !inexact {
         return DataType::Float(FloatType::F64);
     }
     DataType::Int(widened(Span::join(integers, wholes)).or_else(|| widened(integers)).unwrap_or(int))

@@ -12,7 +12,10 @@ pub const EXACT_INTEGER_MAX: i128 = 1 << 53;
 pub enum NumberKind {
     /// An integer literal that `int64` or `uint64` holds.
     Integer(i128),
-    /// An integer literal past 64 bits.
+    /// An integer literal past ±2^53 that is, digit by digit, what its nearest double prints as: `float64` keeps it. With the
+    /// value where `int64` or `uint64` holds it.
+    Printed(Option<i128>),
+    /// Any other integer literal past 64 bits.
     HugeInteger,
     /// A float literal whose value is an integer that `int64` or `uint64` holds.
     Whole(i128),
@@ -42,11 +45,6 @@ impl Span {
             (a, b) => a.or(b),
         }
     }
-
-    /// Whether every integer of the span is a double.
-    pub(crate) fn is_exact(self) -> bool {
-        -EXACT_INTEGER_MAX <= self.min && self.max <= EXACT_INTEGER_MAX
-    }
 }
 
 /// The numbers at one place.
@@ -54,18 +52,27 @@ impl Span {
 pub struct Numbers {
     /// Integer literals that 64 bits hold.
     pub(crate) integers: Option<Span>,
+    /// Whether `float64` does not keep one of these: it is past ±2^53 and not what a double prints as.
+    pub(crate) inexact: bool,
+    /// Whether there was an integer literal past 64 bits that `float64` keeps.
+    pub(crate) huge: bool,
     /// Float literals whose value is an integer that 64 bits hold.
     pub(crate) wholes: Option<Span>,
     /// Whether there was another float that `float64` holds.
     pub(crate) fraction: bool,
-    /// Whether there was an integer past 64 bits or a float past `float64`.
+    /// Whether there was an integer that neither 64 bits nor `float64` keep, or a float past `float64`.
     pub(crate) beyond: bool,
 }
 
 impl Numbers {
     fn add(&mut self, number: NumberKind) {
         match number {
-            NumberKind::Integer(value) => Span::add(&mut self.integers, value),
+            NumberKind::Integer(value) => {
+                Span::add(&mut self.integers, value);
+                self.inexact |= value.abs() > EXACT_INTEGER_MAX;
+            }
+            NumberKind::Printed(Some(value)) => Span::add(&mut self.integers, value),
+            NumberKind::Printed(None) => self.huge = true,
             NumberKind::Whole(value) => Span::add(&mut self.wholes, value),
             NumberKind::Fraction => self.fraction = true,
             NumberKind::HugeInteger | NumberKind::PastFloat64 => self.beyond = true,
@@ -76,9 +83,9 @@ impl Numbers {
     fn data_type(&self) -> DataType {
         let floats = self.fraction || self.wholes.is_some();
         match self.integers {
-            _ if self.beyond => DataType::Json,
-            Some(span) if floats && !span.is_exact() => DataType::Json,
+            _ if self.beyond || floats && self.inexact => DataType::Json,
             _ if floats => DataType::Float(FloatType::F64),
+            _ if self.huge => DataType::Json,
             Some(span) if span.max <= IntType::I64.max() => DataType::Int(IntType::I64),
             Some(span) if span.min >= 0 => DataType::Int(IntType::U64),
             _ => DataType::Json,

@@ -1,6 +1,7 @@
 //! Literals in the type of the column that they are compared with. The planner compares times in nanoseconds, which end in
 //! 2262, a short float with the nearest double of what is written, which it is not, and an integer with a float as floats or
-//! as decimals of few digits, of which neither tells all integers and all floats apart.
+//! as decimals of few digits, of which neither tells all integers and all floats apart. What the other type does not have is
+//! replaced by its neighbour there, on the side that leaves the comparison as it was.
 
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -10,9 +11,44 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
+use crate::schema::EXACT_INTEGER_MAX;
+use crate::sql::huge::marked;
+
 /// The digits of the largest integers, and what has as many and is larger.
 const FAR_DIGITS: u8 = 20;
 const FAR: i128 = 10_i128.pow(FAR_DIGITS as u32) - 1;
+
+/// A float that no value is, and that equals none: of a NaN there is one form only, and it is not this one.
+const NO_VALUE: f64 = f64::from_bits(u64::MAX >> 1);
+
+/// Which neighbour stands for a literal that the type it is compared with does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Neighbour {
+    Above,
+    Below,
+    /// None: what is asked is whether something equals it.
+    None,
+}
+
+impl Neighbour {
+    /// That of a literal which stands behind an operator.
+    const fn behind(op: Operator) -> Self {
+        match op {
+            Operator::Lt | Operator::GtEq => Self::Above,
+            Operator::Gt | Operator::LtEq => Self::Below,
+            _ => Self::None,
+        }
+    }
+
+    /// That of a literal which stands before it.
+    const fn before(op: Operator) -> Self {
+        match Self::behind(op) {
+            Self::Above => Self::Below,
+            Self::Below => Self::Above,
+            Self::None => Self::None,
+        }
+    }
+}
 
 /// The plan with such literals, wherever columns are compared with them.
 ///
@@ -37,8 +73,8 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
             let (left_type, right_type) = (type_of(&left, schema), type_of(&right, schema));
-            let left = fit(*left, left_type.as_ref(), right_type.as_ref(), as_it_is);
-            let right = fit(*right, right_type.as_ref(), left_type.as_ref(), as_it_is);
+            let left = fit(*left, left_type.as_ref(), right_type.as_ref(), Neighbour::before(op));
+            let right = fit(*right, right_type.as_ref(), left_type.as_ref(), Neighbour::behind(op));
             let changed = left.transformed || right.transformed;
             let compared = BinaryExpr { left: Box::new(left.data), op, right: Box::new(right.data) };
             Transformed::new_transformed(Expr::BinaryExpr(compared), changed)
@@ -46,8 +82,8 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Between(Between { expr, negated, low, high }) => {
             let of = type_of(&expr, schema);
             let (low_type, high_type) = (type_of(&low, schema), type_of(&high, schema));
-            let low = fit(*low, low_type.as_ref(), of.as_ref(), f64::ceil);
-            let high = fit(*high, high_type.as_ref(), of.as_ref(), f64::floor);
+            let low = fit(*low, low_type.as_ref(), of.as_ref(), Neighbour::Above);
+            let high = fit(*high, high_type.as_ref(), of.as_ref(), Neighbour::Below);
             let changed = low.transformed || high.transformed;
             let between = Between { expr, negated, low: Box::new(low.data), high: Box::new(high.data) };
             Transformed::new_transformed(Expr::Between(between), changed)
@@ -57,7 +93,7 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let mut changed = false;
             let fitted = list.into_iter().map(|one| {
                 let one_type = type_of(&one, schema);
-                let one = fit(one, one_type.as_ref(), of.as_ref(), if_whole);
+                let one = fit(one, one_type.as_ref(), of.as_ref(), Neighbour::None);
                 changed |= one.transformed;
                 one.data
             });
@@ -69,7 +105,7 @@ fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let mut changed = false;
             let fitted = when_then_expr.into_iter().map(|(when, then)| {
                 let when_type = type_of(&when, schema);
-                let when = fit(*when, when_type.as_ref(), of.as_ref(), if_whole);
+                let when = fit(*when, when_type.as_ref(), of.as_ref(), Neighbour::None);
                 changed |= when.transformed;
                 (Box::new(when.data), then)
             });
@@ -99,8 +135,9 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     expr.get_type(schema).ok()
 }
 
-/// A value in the type of what it is compared with; `whole_for` says which whole number stands for a float beside integers.
-fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>, whole_for: fn(f64) -> f64) -> Transformed<Expr> {
+/// A value in the type of what it is compared with.
+fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>, neighbour: Neighbour) -> Transformed<Expr> {
+    let huge = marked(&value);
     let fitted = match of {
         Some(of @ DataType::Timestamp(TimeUnit::Microsecond, _)) => match own {
             Some(DataType::Date32) => {
@@ -108,11 +145,19 @@ fn fit(value: Expr, own: Option<&DataType>, of: Option<&DataType>, whole_for: fn
             }
             _ => written_time(&value).and_then(|text| time(text, of)),
         },
-        Some(DataType::Float32) => short_float(&value),
-        Some(of) if of.is_integer() => double(&value).and_then(|double| integer(whole_for(double), of)),
+        Some(DataType::Float32) => match huge {
+            Some(number) => Some(ScalarValue::Float32(Some(number as f32))),
+            None => short_float(&value),
+        },
+        Some(DataType::Float64) => huge.or_else(|| long_integer(&value)).map(|number| exact_float(number, neighbour)),
+        Some(of) if of.is_integer() => match huge {
+            Some(number) => Some(integer(number, of)),
+            None => double(&value).and_then(|double| whole(double, neighbour)).map(|number| integer(number, of)),
+        },
         _ => None,
     };
-    match fitted {
+    // Beside anything else it is the float that the planner makes of it.
+    match fitted.or_else(|| huge.map(|number| ScalarValue::Float64(Some(number as f64)))) {
         Some(fitted) => Transformed::yes(Expr::Literal(fitted, None)),
         None => Transformed::no(value),
     }
@@ -144,32 +189,53 @@ const fn double(value: &Expr) -> Option<f64> {
     }
 }
 
-/// A float that stays one where it is no whole number: the floats of a fraction lie so close that integers beside them are
-/// floats themselves.
-const fn as_it_is(double: f64) -> f64 {
-    double
+/// An integer that may be no double.
+fn long_integer(value: &Expr) -> Option<i128> {
+    let number = match value {
+        Expr::Literal(ScalarValue::Int64(Some(number)), _) => i128::from(*number),
+        Expr::Literal(ScalarValue::UInt64(Some(number)), _) => i128::from(*number),
+        _ => return None,
+    };
+    Some(number).filter(|number| number.abs() > EXACT_INTEGER_MAX)
 }
 
-/// A float that integers equal or do not: none equals one that is no whole number, as none is infinite.
-fn if_whole(double: f64) -> f64 {
-    if double.trunc() == double { double } else { f64::INFINITY }
+/// An integer past ±2^53 beside floats: itself where it is one of them, or its neighbour.
+#[expect(clippy::cast_possible_truncation, reason = "a float this large has no fraction, and i128 holds it")]
+fn exact_float(number: i128, neighbour: Neighbour) -> ScalarValue {
+    let nearest = number as f64;
+    let back = nearest as i128;
+    ScalarValue::Float64(Some(match neighbour {
+        _ if back == number => nearest,
+        Neighbour::None => NO_VALUE,
+        Neighbour::Above if back < number => nearest.next_up(),
+        Neighbour::Below if back > number => nearest.next_down(),
+        Neighbour::Above | Neighbour::Below => nearest,
+    }))
+}
+
+/// A float beside integers as a whole number: itself where it is one, its neighbour, or one that is beyond all integers; what
+/// is beyond them anyway is as good as any that is. None of a NaN.
+#[expect(clippy::cast_possible_truncation, reason = "a whole number has nothing to lose, and stops at the largest")]
+fn whole(double: f64, neighbour: Neighbour) -> Option<i128> {
+    let whole = match neighbour {
+        Neighbour::Above => double.ceil(),
+        Neighbour::Below => double.floor(),
+        Neighbour::None if double.trunc() == double => double,
+        Neighbour::None => f64::INFINITY,
+    };
+    (!double.is_nan()).then_some(whole as i128)
 }
 
 /// A whole number as an integer, of the type that it is compared with where that has it, and beyond all integers where it is
-/// too large for any; none of a fraction.
-#[expect(clippy::cast_possible_truncation, reason = "a whole number has nothing to lose, and stops at the largest")]
-fn integer(whole: f64, of: &DataType) -> Option<ScalarValue> {
-    if whole.trunc() != whole {
-        return None;
-    }
-    let number = whole as i128;
+/// too large for any.
+fn integer(number: i128, of: &DataType) -> ScalarValue {
     let unsigned = u64::try_from(number).ok().filter(|_| *of == DataType::UInt64);
-    Some(match (unsigned, i64::try_from(number)) {
+    match (unsigned, i64::try_from(number)) {
         (Some(number), _) => ScalarValue::UInt64(Some(number)),
         (None, Ok(number)) => ScalarValue::Int64(Some(number)),
         // The type that the planner compares signed and unsigned ones in.
         (None, Err(_)) => ScalarValue::Decimal128(Some(number.clamp(-FAR, FAR)), FAR_DIGITS, 0),
-    })
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the nearest short float is what is asked for")]
@@ -214,11 +280,38 @@ mod tests {
             (18_446_744_073_709_551_616.0, &unsigned, Some(far(18_446_744_073_709_551_616))),
             (-1e300, &signed, Some(far(-FAR))),
             (f64::INFINITY, &unsigned, Some(far(FAR))),
-            (0.5, &signed, None),
             (f64::NAN, &signed, None),
         ] {
-            assert_eq!(integer(written, of), expected, "{written} beside {of}");
+            for neighbour in [Neighbour::Above, Neighbour::Below, Neighbour::None] {
+                let fitted = whole(written, neighbour).map(|number| integer(number, of));
+                assert_eq!(fitted, expected, "{written} beside {of}");
+            }
         }
-        assert_eq!([1e-30, 4.0, -7.5].map(if_whole), [f64::INFINITY, 4.0, f64::INFINITY]);
+        let around = |double| [Neighbour::Below, Neighbour::Above, Neighbour::None].map(|one| whole(double, one));
+        assert_eq!(around(1e-30), [Some(0), Some(1), Some(i128::MAX)]);
+        assert_eq!(around(-7.5), [Some(-8), Some(-7), Some(i128::MAX)]);
+    }
+
+    #[test]
+    fn an_integer_beside_floats_is_itself_or_its_neighbour() {
+        let exact = 1_i128 << 53;
+        let huge = 1_i128 << 64;
+        for (number, below, above) in [
+            (exact + 1, exact, exact + 2),
+            (exact + 2, exact + 2, exact + 2),
+            (-exact - 1, -exact - 2, -exact),
+            (huge + 1, huge, huge + 4096),
+            (huge - 1, huge - 2048, huge),
+            (-huge - 1, -huge - 4096, -huge),
+        ] {
+            let float = |neighbour| match exact_float(number, neighbour) {
+                ScalarValue::Float64(Some(float)) => float,
+                other => panic!("{other} is no float"),
+            };
+            assert_eq!(float(Neighbour::Below) as i128, below, "below {number}");
+            assert_eq!(float(Neighbour::Above) as i128, above, "above {number}");
+            assert_eq!(float(Neighbour::None).is_nan(), below != above, "{number}");
+        }
+        assert!(f64::NAN.total_cmp(&NO_VALUE).is_lt());
     }
 }

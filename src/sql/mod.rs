@@ -11,6 +11,7 @@ mod error;
 mod functions;
 mod growing;
 mod guard;
+mod huge;
 mod limits;
 mod literals;
 mod made;

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::model::{ErrorCode, Problem, TopicName};
 use crate::sql::bind::bind;
 use crate::sql::error::{panicked, problem, timed_out};
+use crate::sql::huge;
 use crate::sql::limits::{BATCH_ROWS, QUEUE_PATIENCE, QueryLimits, REPEATED_BATCH_ROWS};
 use crate::sql::plan::{Planned, Room, plan};
 use crate::sql::scan::TopicTable;
@@ -284,6 +285,7 @@ impl Query {
         let mut query = parse(&ask.sql)?;
         bind(&ask.sql, &mut query, &ask.params)?;
         let Walked { tables, repeats_rows } = walk(&ask.sql, &query)?;
+        huge::mark(&mut query);
         let cuts = self.cuts(&tables).await?;
         let batch_rows = if repeats_rows { REPEATED_BATCH_ROWS } else { BATCH_ROWS };
         let table = |cut| Arc::new(TopicTable::new(cut, Arc::clone(&self.watch), batch_rows));

@@ -26,6 +26,9 @@ fn values_print_in_their_one_form() {
         (r#"{"type":"float64"}"#, "0.000001", "0.000001"),
         (r#"{"type":"float64"}"#, "0.0000001", "1e-7"),
         (r#"{"type":"float64"}"#, "9007199254740992", "9007199254740992"),
+        (r#"{"type":"float64"}"#, "100000000000000000", "100000000000000000"),
+        (r#"{"type":"float64"}"#, "-1152921504606847000", "-1152921504606847000"),
+        (r#"{"type":"float64"}"#, "999999999999999900000", "999999999999999900000"),
         (r#"{"type":"float64"}"#, "0.1000000000000000055511151231257827", "0.1"),
         (r#"{"type":"float64"}"#, "1e-400", "0"),
         (r#"{"type":"float32"}"#, "0.1", "0.1"),
@@ -44,6 +47,11 @@ fn values_print_in_their_one_form() {
         (r#"{"type":"json"}"#, "1e400", "1e400"),
         (r#"{"type":"list","items":{"type":"int8"}}"#, "[1, null , 2.0]", "[1,null,2]"),
         (r#"{"type":"list","items":{"type":"float32"}}"#, "[0.1,16777217]", "[0.1,16777216]"),
+        (
+            r#"{"type":"list","items":{"type":"float64"}}"#,
+            "[1e17,100000000000000000]",
+            "[100000000000000000,100000000000000000]",
+        ),
         (r#"{"type":"list","items":{"type":"json"}}"#, "[ null, {} , [ ] ]", "[null,{},[]]"),
         (
             r#"{"type":"list","items":{"type":"struct","fields":[{"name":"a","type":"bool"}]}}"#,
@@ -58,6 +66,7 @@ fn values_print_in_their_one_form() {
         (r#"{"type":"struct","fields":[{"name":"a","type":"bool"}]}"#, r#"{"a":null}"#, "{}"),
         (r#"{"type":"vector","dim":3}"#, "[1, 0.1, 16777217]", "[1,0.1,16777216]"),
         (r#"{"type":"vector","dim":2,"item":"float16"}"#, "[0.1, 2049]", "[0.1,2048]"),
+        (r#"{"type":"vector","dim":1,"item":"float64"}"#, "[100000000000000000000]", "[100000000000000000000]"),
         (r#"{"type":"vector","dim":1,"item":"float64"}"#, "[1.50]", "[1.5]"),
     ];
     for (field, value, expected) in cases {
@@ -83,6 +92,9 @@ fn values_that_a_column_cannot_have_are_refused_with_column_type_and_remedy() {
         (r#"{"type":"int64"}"#, "[1]", conflict, "/c"),
         (r#"{"type":"float64"}"#, "9007199254740993", invalid, "/c"),
         (r#"{"type":"float64"}"#, "-9007199254740993", invalid, "/c"),
+        // A double, but it prints as 1152921504606847000.
+        (r#"{"type":"float64"}"#, "1152921504606846976", invalid, "/c"),
+        (r#"{"type":"float64"}"#, "1000000000000000000000", invalid, "/c"),
         (r#"{"type":"float64"}"#, "1e309", invalid, "/c"),
         (r#"{"type":"float32"}"#, "3.5e38", invalid, "/c"),
         (r#"{"type":"string"}"#, "12", conflict, "/c"),

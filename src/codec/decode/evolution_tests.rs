@@ -43,6 +43,12 @@ fn columns_are_inferred_over_the_whole_batch() {
         ("1.5;9007199254740993", "json".to_owned()),
         ("1.5;-9007199254740993", "json".to_owned()),
         ("9007199254740993.0;1.5", "float64".to_owned()),
+        // What an export of a float64 column has.
+        ("100000000000000000;1.5", "float64".to_owned()),
+        ("1.5;-100000000000000000000;1", "float64".to_owned()),
+        ("1.5;100000000000000000;9007199254740993", "json".to_owned()),
+        ("100000000000000000;1", "int64".to_owned()),
+        ("100000000000000000000;1", "json".to_owned()),
         ("1e400", "json".to_owned()),
         ("1e300;1", "float64".to_owned()),
         ("1;\"x\"", "json".to_owned()),
@@ -104,6 +110,12 @@ fn columns_evolve_at_every_depth() {
         (r#"{"type":"int64"}"#, "1e30", r#"{"type":"float64"}"#),
         (r#"{"type":"int64"}"#, "1e19", r#"{"type":"float64"}"#),
         (r#"{"type":"int8"}"#, "9007199254740993", r#"{"type":"int64"}"#),
+        (r#"{"type":"int8"}"#, "100000000000000000", r#"{"type":"int64"}"#),
+        (
+            r#"{"type":"list","items":{"type":"int8"}}"#,
+            "[1.5,100000000000000000,100000000000000000000]",
+            r#"{"type":"list","items":{"type":"float64"}}"#,
+        ),
         (r#"{"type":"list","items":{"type":"int8"}}"#, "[1,null,300]", r#"{"type":"list","items":{"type":"int16"}}"#),
         (
             r#"{"type":"list","items":{"type":"struct","fields":[{"name":"a","type":"int8"}]}}"#,
@@ -142,6 +154,7 @@ fn what_the_rules_of_evolution_forbid_is_a_conflict() {
     let conflict = ErrorCode::SchemaConflict;
     let cases = [
         (r#"{"type":"int64"}"#, "9223372036854775808", conflict),
+        (r#"{"type":"int64"}"#, "100000000000000000000", conflict),
         (r#"{"type":"uint64"}"#, "-1", conflict),
         (r#"{"type":"int64"}"#, "\"x\"", conflict),
         (r#"{"type":"bool"}"#, "1", conflict),

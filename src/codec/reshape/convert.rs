@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array, new_empty_array};
+use arrow_cast::cast;
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, FieldRef, Schema as ArrowSchema};
 
 use super::{ReshapeError, alone, recast};
@@ -64,6 +67,7 @@ fn reread(
     let shape = |error: String| ReshapeError::Shape(error);
     let schema = alone(to);
     let column = wanted(to, true)?;
+    let is_vector = matches!(to.data_type, DataType::Vector { .. });
     if array.is_empty() {
         return Ok(new_empty_array(column.data_type()));
     }
@@ -77,7 +81,13 @@ fn reread(
         Ok(Decoded::Fits(records)) => records,
         Ok(Decoded::Evolves(_)) => return Err(shape("a strict schema has evolved".to_owned())),
         Err(DecodeError::InvalidRecords { errors, .. }) => {
-            let detail = errors.into_iter().next().map(|error| error.detail).unwrap_or_default();
+            let Some(error) = errors.into_iter().next() else { return Err(shape("refused for nothing".to_owned())) };
+            let row = usize::try_from(error.record).unwrap_or(usize::MAX);
+            let detail = if is_vector && has_nonfinite(array, row) {
+                format!("Column `{path}` has NaN or an infinity in a list: a vector has finite numbers only.")
+            } else {
+                error.detail
+            };
             return Err(ReshapeError::Misfit { path: path.clone(), detail });
         }
         Err(error) => return Err(ReshapeError::Misfit { path: path.clone(), detail: error.to_string() }),
@@ -88,6 +98,16 @@ fn reread(
     }
     let batch = to_batch(&schema, &[chunk]).map_err(|error| shape(error.to_string()))?;
     batch.columns().last().cloned().ok_or_else(|| shape("a batch without columns".to_owned()))
+}
+
+/// Whether a list has a number that JSON lacks: in its text there is only a null.
+fn has_nonfinite(array: &ArrayRef, row: usize) -> bool {
+    let Some(lists) = array.as_list_opt::<i32>().filter(|lists| row < lists.len() && lists.is_valid(row)) else {
+        return false;
+    };
+    let items = cast(&lists.value(row), &ArrowType::Float64).ok();
+    let items = items.as_ref().and_then(|items| items.as_primitive_opt::<Float64Type>());
+    items.is_some_and(|items| items.iter().flatten().any(|item| !item.is_finite()))
 }
 
 /// A column as rows that can be printed: with offsets from 0.

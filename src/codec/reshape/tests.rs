@@ -187,3 +187,33 @@ fn what_lies_under_a_null_struct_is_nobodys_value() {
     let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
     assert_eq!(misfit(&batch, &step.moves).unwrap(), None);
 }
+
+#[test]
+fn a_vector_takes_every_finite_number_of_a_list() {
+    for (item, into, list, taken) in [
+        ("float64", "float64", "[1e17,1.5]", Ok("[100000000000000000,1.5]")),
+        ("float64", "float32", "[1e17,0.1]", Ok("[100000000000000000,0.1]")),
+        ("float32", "float64", "[0.1,1e20]", Ok("[0.1,100000000000000000000]")),
+        ("float32", "float64", "[-1.2345679e19,3.4028235e38]", Ok("[-12345679000000000000,3.4028235e+38]")),
+        ("int64", "float64", "[9007199254740992,1]", Ok("[9007199254740992,1]")),
+        ("int64", "float64", "[9007199254740993,1]", Err("past ±2^53")),
+        ("float64", "float32", "[1e39,1]", Err("1e+39")),
+        ("float64", "float64", "[null,1]", Err("a vector has no nulls")),
+        ("float64", "float64", "[1,NaN]", Err("has NaN or an infinity in a list: a vector has finite numbers only")),
+        ("float32", "float64", "[-Infinity,1]", Err("has NaN or an infinity in a list")),
+    ] {
+        let before = schema(json!([{"name": "v", "type": "list", "items": {"type": item}}]));
+        let to = json!({"type": "vector", "dim": 2, "item": into});
+        let (step, after) = posted(2, &before, json!([{"op": "convert", "path": "v", "to": to}]));
+        let rows = chunk(&["{}", &format!("{{\"v\":{list}}}")]);
+        let found = misfit(&to_batch(&before, std::slice::from_ref(&rows)).unwrap(), &step.moves).unwrap();
+        match (reshape_chunk(&rows, &[step], &after), taken) {
+            (Ok(new), Ok(text)) => assert_eq!(texts(&new), ["{}".to_owned(), format!("{{\"v\":{text}}}")]),
+            (Err(_), Err(words)) => {
+                let found = found.unwrap();
+                assert!(found.row == 1 && found.detail.contains(words), "{list}: {}", found.detail);
+            }
+            (outcome, _) => panic!("{list}: {:?}", outcome.map(|new| texts(&new))),
+        }
+    }
+}

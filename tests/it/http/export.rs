@@ -45,6 +45,31 @@ async fn lines_are_bare_values_that_can_be_appended_again() {
 }
 
 #[tokio::test]
+async fn floats_that_print_as_integers_can_be_appended_again() {
+    let api = shared().await;
+    for backend in super::BACKENDS {
+        let topic = api.topic(backend).await;
+        topic.append(r#"[{"x":0.5,"l":[0.5]},{"x":1e17,"l":[1e20,-1e20]},{"x":1152921504606846976.0},{"x":3}]"#).await;
+        topic.wait_for_tail(4).await;
+        let lines = topic.get("export").await.expect(200).text();
+        // To the same topic, and to one that knows nothing of its columns.
+        topic.append_with(NDJSON, lines.as_str()).await;
+        topic.wait_for_tail(8).await;
+        assert_eq!(topic.get("export?offset=4").await.text(), lines, "{backend}");
+        let copy = api.topic(backend).await;
+        copy.append_with(NDJSON, lines.as_str()).await;
+        copy.wait_for_tail(4).await;
+        assert_eq!(copy.get("export").await.text(), lines, "{backend}");
+        if backend != "memory" {
+            assert!(lines.contains("\"x\":100000000000000000,") && lines.contains("1152921504606847000"), "{lines}");
+            let fields = [&topic, &copy].map(|topic| topic.get("schemas/latest"));
+            let [old, new] = fields;
+            assert_eq!(old.await.expect(200).json()["fields"], new.await.expect(200).json()["fields"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn tables_have_the_columns_of_the_dataset() {
     let api = shared().await;
     for backend in ["lance", "persisting"] {

@@ -93,6 +93,7 @@ const CASES: &[Case] = &[
     ),
     inferred("A fraction in a list, after an integer past 2^53", &[r#"{"l":[9007199254740993]}"#], r#"{"l":[1.5]}"#),
     inferred("An integer past 2^53 for a float column", &[r#"{"f":0.5}"#], r#"{"f":9007199254740993}"#),
+    inferred("An integer past 2^53 as a float prints", &[r#"{"f":0.5}"#], r#"{"f":100000000000000000}"#),
     declared(
         "A number that float32 rounds",
         r#"{"name":"f","type":"float32"}"#,

@@ -1,9 +1,13 @@
 //! Records that do not fit, kept in a topic beside.
 
+use std::sync::Arc;
+
+use arrow_array::Float64Array;
 use serde_json::{Value, json};
 
 use super::registry::{flush, post};
 use crate::support::api::{Api, JSON, Topic, allowed};
+use crate::support::arrow::{SENT, rows as arrow_rows};
 use crate::support::local::{Setup, shared};
 
 /// A topic with a quarantine that takes an int64 `n` and a string `s`.
@@ -313,4 +317,15 @@ async fn a_request_alone_is_admitted_with_all_that_it_quarantines() {
         flush(&quarantine(&topic)).await;
         assert_eq!(quarantine(&topic).tail().await, 20 * round);
     }
+}
+
+#[tokio::test]
+async fn rows_of_arrow_are_typed_together_and_refused_together() {
+    let topic = strict(&shared().await).await;
+    let numbers = |numbers: Vec<f64>| arrow_rows(&[("n", Arc::new(Float64Array::from(numbers)))]);
+    let problem = topic.append_with(SENT, numbers(vec![1.0, 1.5])).await.expect(422).json();
+    assert_eq!((problem["code"].as_str(), problem["errors"][0]["record"].as_u64()), (Some("invalid_record"), Some(1)));
+    topic.append_with(SENT, numbers(vec![1.0, 2.0])).await.expect(200);
+    assert_eq!(topic.values(0).await, ["{\"n\":1}", "{\"n\":2}"]);
+    quarantine(&topic).get("records").await.expect(404);
 }

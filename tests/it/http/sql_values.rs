@@ -131,6 +131,85 @@ async fn integers_and_floats_that_are_written_beside_them_are_compared_as_they_a
 }
 
 #[tokio::test]
+async fn integers_that_no_column_has_are_compared_as_they_are() {
+    let api = shared().await;
+    let topic = api
+        .make(json!({"schema": {"fields": [{"name": "f", "type": "float64"}, {"name": "i", "type": "int64"},
+        {"name": "u", "type": "uint64"}, {"name": "g", "type": "float32"}]}}))
+        .await;
+    topic
+        .append(
+            r#"[{"f":9007199254740992,"i":-9223372036854775808,"u":0,"g":1e20},
+            {"f":9007199254740994,"i":9223372036854775807,"u":18446744073709551615},
+            {"f":-9223372036854775808.0,"i":0},{"f":18446744073709551616.0}]"#,
+        )
+        .await;
+    topic.append_with(SENT, arrow_rows(&[("f", Arc::new(Float64Array::from(vec![f64::NAN])))])).await.expect(200);
+    let t = &topic.name;
+    // A NaN is greater than all other numbers in SQL.
+    for (condition, offsets) in [
+        ("f < 9007199254740993", vec![0, 2]),
+        ("f <= 9007199254740993", vec![0, 2]),
+        ("f = 9007199254740993", vec![]),
+        ("f <> 9007199254740993", vec![0, 1, 2, 3, 4]),
+        ("f > 9007199254740993", vec![1, 3, 4]),
+        ("f >= 9007199254740993", vec![1, 3, 4]),
+        ("9007199254740993 > f", vec![0, 2]),
+        ("9007199254740993 <= f", vec![1, 3, 4]),
+        ("f = 9007199254740994", vec![1]),
+        ("f BETWEEN 9007199254740993 AND 9007199254740995", vec![1]),
+        ("f NOT BETWEEN 9007199254740993 AND 9007199254740995", vec![0, 2, 3, 4]),
+        ("f IN (9007199254740993, 9007199254740994)", vec![1]),
+        ("f IN (9007199254740993, 18446744073709551617, -9223372036854775809, 1, 2, 3)", vec![]),
+        ("f NOT IN (9007199254740993, 1)", vec![0, 1, 2, 3, 4]),
+        ("f IS DISTINCT FROM 9007199254740993", vec![0, 1, 2, 3, 4]),
+        ("CASE f WHEN 9007199254740993 THEN true WHEN 9007199254740992 THEN true END", vec![0]),
+        ("f + 0 < $1", vec![0, 2]),
+        ("f = 18446744073709551616", vec![3]),
+        ("f = 18446744073709551617", vec![]),
+        ("f < 18446744073709551617", vec![0, 1, 2, 3]),
+        ("f < 18446744073709551615", vec![0, 1, 2]),
+        ("f > -9223372036854775809", vec![0, 1, 2, 3, 4]),
+        ("f <= -9223372036854775809", vec![]),
+        ("f = -9223372036854775808", vec![2]),
+        ("i <> -9223372036854775809", vec![0, 1, 2]),
+        ("i > -9223372036854775809", vec![0, 1, 2]),
+        ("(-9223372036854775809) < i", vec![0, 1, 2]),
+        ("i = -9223372036854775809", vec![]),
+        ("i <= -9223372036854775809", vec![]),
+        ("i = -9223372036854775808", vec![0]),
+        ("i IN (-9223372036854775809, 0)", vec![2]),
+        ("i NOT IN (-9223372036854775809, 0)", vec![0, 1]),
+        ("i BETWEEN -9223372036854775809 AND 18446744073709551617", vec![0, 1, 2]),
+        ("CASE i WHEN -9223372036854775809 THEN false ELSE true END", vec![0, 1, 2, 3, 4]),
+        ("u < 18446744073709551616", vec![0, 1]),
+        ("u <> 18446744073709551616 AND u >= -9223372036854775809", vec![0, 1]),
+        ("u = 18446744073709551615", vec![1]),
+        ("i = 0.5 OR u < -0.5", vec![]),
+        ("(i IS DISTINCT FROM 0.5) AND i > -0.5", vec![1, 2]),
+        ("g = 100000000000000000000", vec![0]),
+        ("_offset < 99999999999999999999999999 AND _offset >= 3", vec![3, 4]),
+        ("9007199254740993 > 9007199254740992.0 AND 18446744073709551617 <> _offset AND i = 0", vec![2]),
+    ] {
+        let params = if condition.contains("$1") { json!([9_007_199_254_740_993_u64]) } else { json!([]) };
+        let sql = format!("SELECT _offset FROM \"{t}\" WHERE {condition} ORDER BY _offset");
+        let answer = ask(&api, &sql, params).await.expect(200).json();
+        let found: Value = answer["rows"].as_array().unwrap().iter().map(|row| row["_offset"].clone()).collect();
+        assert_eq!(found, json!(offsets), "{condition}");
+    }
+    // Where it is not compared it is the float that it always was, and columns have their names.
+    for (sql, expected) in [
+        ("SELECT 18446744073709551617 AS n", json!([{"n": 18_446_744_073_709_552_000_u128 as f64}])),
+        (
+            "SELECT f < 18446744073709551617 FROM _ WHERE _offset = 3 GROUP BY f < 18446744073709551617",
+            json!([{"f < 18446744073709551617": true}]),
+        ),
+    ] {
+        assert_eq!(rows(&api, &sql.replace("FROM _", &format!("FROM \"{t}\""))).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn zero_is_one_value_whatever_makes_it() {
     let api = shared().await;
     let topic = api
