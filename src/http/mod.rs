@@ -19,6 +19,7 @@ mod layers;
 mod linger;
 mod openapi;
 mod ops;
+mod patient;
 mod problem;
 mod query;
 mod read;

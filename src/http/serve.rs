@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::patient::{Patient, WRITE_IDLE};
+
 /// How long a client may take for the head of a request; also how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most bytes of a request's head: a target of 64 KiB, which is the longest that the `http` crate takes, and its headers.
@@ -121,6 +123,7 @@ where
         .keep_alive(keep_alive)
         .max_buf_size(HEAD_BYTES_MAX as usize);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).max_header_list_size(HEAD_BYTES_MAX);
+    let socket = Patient::new(socket, WRITE_IDLE);
     let mut served = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
