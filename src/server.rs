@@ -246,6 +246,7 @@ fn http_limits(config: &Config, address: SocketAddr) -> HttpLimits {
         },
         cors_origins: config.cors_origins.clone(),
         loopback: address.ip().to_canonical().is_loopback(),
+        ..HttpLimits::default()
     }
 }
 

@@ -96,7 +96,7 @@ async fn store(
         let loading = async {
             let topic = made(state, name, topic).await?;
             let mut permit = state.inflight.open();
-            let body = decoded(body, head.declared);
+            let body = decoded(body, head.declared, state.limits.body_idle);
             match head.form {
                 Records::Json(form) => topic.load(body, form, permit, head.ack).await,
                 Records::Arrow => {
