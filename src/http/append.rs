@@ -171,7 +171,7 @@ fn writer(headers: &HeaderMap) -> Result<Writer, Problem> {
 }
 
 fn form(headers: &HeaderMap) -> Result<Records, Problem> {
-    let Some(given) = media_type(headers) else { return Ok(Records::Json(Form::Sequence)) };
+    let Some(given) = media_type(headers)? else { return Ok(Records::Json(Form::Sequence)) };
     match &*given {
         FORM => Ok(Records::Json(Form::Sequence)),
         "application/x-ndjson" | "application/jsonl" => Ok(Records::Json(Form::Ndjson)),
