@@ -254,6 +254,7 @@ fn query_limits(config: &Config) -> QueryLimits {
     QueryLimits {
         queries_max: usize::try_from(config.max_queries).unwrap_or(usize::MAX),
         timeout: config.query_timeout,
+        reader_patience: QueryLimits::default().reader_patience,
         memory_bytes: config.query_memory_bytes,
         rows_max: config.max_query_rows,
     }
