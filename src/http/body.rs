@@ -1,6 +1,7 @@
 //! Bodies of requests: decoded (gzip, zstd), bounded, counted against the bytes in flight.
 
 use std::io;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use async_compression::zstd::DParameter;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use http::{HeaderMap, header};
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -117,21 +118,27 @@ fn broken(encoding: Encoding) -> Problem {
 pub(crate) fn decoded(body: Body, declared: Declared, idle: Duration) -> BoxStream<'static, Result<Bytes, Problem>> {
     let encoding = declared.encoding;
     let raw = with_patience(body, idle);
-    let pieces = match encoding {
-        Encoding::Identity => raw,
-        Encoding::Gzip => {
-            let mut decoder = GzipDecoder::new(StreamReader::new(raw));
-            decoder.multiple_members(true);
-            pieces(decoder)
-        }
-        Encoding::Zstd => {
-            let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
-            let mut decoder = ZstdDecoder::with_params(StreamReader::new(raw), &window);
-            decoder.multiple_members(true);
-            pieces(decoder)
+    let raw = async move {
+        let mut raw = raw.peekable();
+        // What has no byte is empty, however it is said to be encoded.
+        let is_empty = Pin::new(&mut raw).peek().await.is_none();
+        match encoding {
+            _ if is_empty => futures::stream::empty().boxed(),
+            Encoding::Identity => raw.boxed(),
+            Encoding::Gzip => {
+                let mut decoder = GzipDecoder::new(StreamReader::new(raw));
+                decoder.multiple_members(true);
+                pieces(decoder)
+            }
+            Encoding::Zstd => {
+                let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+                let mut decoder = ZstdDecoder::with_params(StreamReader::new(raw), &window);
+                decoder.multiple_members(true);
+                pieces(decoder)
+            }
         }
     };
-    pieces.map_err(move |error| failure(&error, encoding, idle)).boxed()
+    raw.flatten_stream().map_err(move |error| failure(&error, encoding, idle)).boxed()
 }
 
 fn pieces(decoder: impl AsyncRead + Send + 'static) -> BoxStream<'static, io::Result<Bytes>> {
@@ -154,8 +161,10 @@ async fn next_piece(body: &mut Body, idle: Duration) -> Option<io::Result<Bytes>
         };
         match frame {
             Ok(Some(Ok(frame))) => {
-                // Trailers say nothing that is asked for.
-                if let Ok(piece) = frame.into_data() {
+                // Trailers say nothing that is asked for, nor does a frame without a byte.
+                if let Ok(piece) = frame.into_data()
+                    && !piece.is_empty()
+                {
                     return Some(Ok(piece));
                 }
             }
