@@ -92,8 +92,12 @@ impl IfMatch {
 /// One schema version, as `GET …/schemas` tells it.
 #[derive(Clone, Debug)]
 pub struct SchemaListing {
+    /// Its number.
+    pub version: SchemaVersion,
+    /// What tells its columns from others.
+    pub fingerprint: String,
     /// The member object of the API: `version`, `fields`, `fingerprint`, `created_at`, `cause`, `changes`.
-    pub json: serde_json::Value,
+    pub json: Box<serde_json::value::RawValue>,
 }
 
 /// What posting a schema would do.

@@ -13,7 +13,7 @@ use crate::model::{
 use crate::schema::{Schema, SchemaChange};
 use crate::topic::quarantine::is_the_services;
 use crate::topic::services::TopicServices;
-use crate::topic::{Description, IfMatch, SchemaListing, Topic, TopicPatch};
+use crate::topic::{Description, IfMatch, Topic, TopicPatch};
 
 /// What can be changed of a topic, and what follows from it.
 #[derive(Clone, Debug)]
@@ -315,30 +315,6 @@ impl Topic {
         }
         Ok(())
     }
-
-    /// All schema versions, oldest first.
-    ///
-    /// # Errors
-    /// `unsupported_by_backend`, `internal`.
-    pub async fn schemas(&self) -> Result<Vec<SchemaListing>, Problem> {
-        self.check_columns()?;
-        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
-        Ok(rows.iter().map(listing).collect())
-    }
-
-    /// One schema version, none for the newest.
-    ///
-    /// # Errors
-    /// `not_found` where there is none, and as [`Topic::schemas`].
-    pub async fn schema(&self, version: Option<SchemaVersion>) -> Result<SchemaListing, Problem> {
-        self.check_columns()?;
-        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
-        let wanted = match version {
-            None => rows.last(),
-            Some(version) => rows.iter().find(|row| row.version == version),
-        };
-        wanted.map(listing).ok_or_else(|| Problem::new(ErrorCode::NotFound, "The topic has no such schema version."))
-    }
 }
 
 /// A schema version for the catalog.
@@ -352,17 +328,4 @@ pub(crate) fn schema_row(
     let fields = schema.to_json().get("fields").cloned().unwrap_or_else(|| json!([]));
     let changes = changes.iter().map(SchemaChange::to_json).collect();
     SchemaRow { version, fields, fingerprint: schema.fingerprint(), cause, changes, created_at }
-}
-
-fn listing(row: &SchemaRow) -> SchemaListing {
-    SchemaListing {
-        json: json!({
-            "version": row.version.get(),
-            "fields": row.fields,
-            "fingerprint": row.fingerprint,
-            "created_at": row.created_at.to_string(),
-            "cause": row.cause.as_str(),
-            "changes": row.changes,
-        }),
-    }
 }
