@@ -248,6 +248,7 @@ fn http_limits(config: &Config, address: SocketAddr) -> HttpLimits {
         },
         cors_origins: config.cors_origins.clone(),
         loopback: address.ip().to_canonical().is_loopback(),
+        ..HttpLimits::default()
     }
 }
 
@@ -255,6 +256,7 @@ fn query_limits(config: &Config) -> QueryLimits {
     QueryLimits {
         queries_max: usize::try_from(config.max_queries).unwrap_or(usize::MAX),
         timeout: config.query_timeout,
+        reader_patience: QueryLimits::default().reader_patience,
         memory_bytes: config.query_memory_bytes,
         rows_max: config.max_query_rows,
     }

@@ -17,7 +17,7 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{
-    CursorName, Epoch, IndexName, LogMark, Offset, OnInvalid, Retention, SchemaMode, Timestamp, TopicId,
+    CursorName, Epoch, IndexName, LogMark, Offset, OnInvalid, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
 };
 use crate::runtime::Tasks;
 
@@ -42,7 +42,8 @@ mod writers;
 pub use error::CatalogError;
 pub use rows::{
     CursorPosition, CursorRow, DatasetPlace, EpochStart, ForkedTopic, IndexRow, KeyRow, Loaded, NewTopic, ProducerRow,
-    SchemaCause, SchemaRow, StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow, WriterRows,
+    SchemaCause, SchemaRow, SchemaText, StoredReceipt, Tombstone, TopicCheckpoint, TopicDefinition, TopicRow,
+    WriterRows,
 };
 
 use writer::{Change, Message, QUEUE_MAX, Submitted, WriterTask};
@@ -181,6 +182,33 @@ impl Catalog {
     /// [`CatalogError::Damaged`] names a row that cannot be had.
     pub async fn schemas(&self, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
         schemas::all(&self.readers, id).await
+    }
+
+    /// Schema versions of a topic after one, oldest first, at most so many and about so many bytes, but one at least; and
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn schema_texts(
+        &self,
+        id: TopicId,
+        after: Option<SchemaVersion>,
+        versions_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<SchemaText>, bool), CatalogError> {
+        schemas::texts(&self.readers, id, after, (versions_max, bytes_max)).await
+    }
+
+    /// One schema version of a topic, none for the newest.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] names a row that cannot be had.
+    pub async fn schema_text(
+        &self,
+        id: TopicId,
+        version: Option<SchemaVersion>,
+    ) -> Result<Option<SchemaText>, CatalogError> {
+        schemas::text(&self.readers, id, version).await
     }
 
     /// The newest schema version of a topic.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
@@ -197,6 +198,23 @@ pub struct SchemaRow {
     pub cause: SchemaCause,
     /// What is different from the version before, as the API writes it.
     pub changes: Value,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// One schema version of a topic, to be told: what of it is JSON stays text.
+#[derive(Clone, Debug)]
+pub struct SchemaText {
+    /// Its number.
+    pub version: SchemaVersion,
+    /// The columns, as the API writes them.
+    pub fields: Box<RawValue>,
+    /// What tells it from others.
+    pub fingerprint: String,
+    /// Why it came to be.
+    pub cause: SchemaCause,
+    /// What is different from the version before, as the API writes it.
+    pub changes: Box<RawValue>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -1,12 +1,13 @@
 //! Schema versions.
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use crate::catalog::decode::{Reader, to_json};
 use crate::catalog::writer::Change;
-use crate::catalog::{CatalogError, SchemaCause, SchemaRow};
+use crate::catalog::{CatalogError, SchemaCause, SchemaRow, SchemaText};
 use crate::model::{SchemaVersion, TopicId};
 
 pub(super) struct InsertSchema {
@@ -61,6 +62,46 @@ pub(super) async fn store_schema(
     Ok(())
 }
 
+/// The versions after one, oldest first: so many, and so many bytes about, but one at least; and whether there are more.
+pub(super) async fn texts(
+    readers: &SqlitePool,
+    id: TopicId,
+    after: Option<SchemaVersion>,
+    (versions_max, bytes_max): (usize, usize),
+) -> Result<(Vec<SchemaText>, bool), CatalogError> {
+    let mut rows = sqlx::query("SELECT * FROM schemas WHERE topic = ? AND version > ? ORDER BY version")
+        .bind(id.to_string())
+        .bind(after.map_or(0, |version| i64::from(version.get())))
+        .fetch(readers);
+    let (mut texts, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        if texts.len() >= versions_max || bytes >= bytes_max {
+            return Ok((texts, true));
+        }
+        let text = text_of(&row)?;
+        bytes += text.fields.get().len() + text.changes.get().len();
+        texts.push(text);
+    }
+    Ok((texts, false))
+}
+
+/// One version, none for the newest.
+pub(super) async fn text(
+    readers: &SqlitePool,
+    id: TopicId,
+    version: Option<SchemaVersion>,
+) -> Result<Option<SchemaText>, CatalogError> {
+    let row = sqlx::query(
+        "SELECT * FROM schemas WHERE topic = ?1 AND version =
+             coalesce(?2, (SELECT max(version) FROM schemas WHERE topic = ?1))",
+    )
+    .bind(id.to_string())
+    .bind(version.map(|version| i64::from(version.get())))
+    .fetch_optional(readers)
+    .await?;
+    row.as_ref().map(text_of).transpose()
+}
+
 /// Every version, oldest first.
 pub(super) async fn all(readers: &SqlitePool, id: TopicId) -> Result<Vec<SchemaRow>, CatalogError> {
     let rows = sqlx::query("SELECT * FROM schemas WHERE topic = ? ORDER BY version")
@@ -91,6 +132,18 @@ pub(super) async fn posted(readers: &SqlitePool, id: TopicId) -> Result<Vec<Sche
     .fetch_all(readers)
     .await?;
     rows.iter().map(schema_of).collect()
+}
+
+fn text_of(row: &SqliteRow) -> Result<SchemaText, CatalogError> {
+    let row = Reader::new("schemas", row);
+    Ok(SchemaText {
+        version: row.version("version")?.ok_or_else(|| row.damaged("version", "null"))?,
+        fields: row.json("fields")?,
+        fingerprint: row.plain("fingerprint")?,
+        cause: SchemaCause::parse(row.plain("cause")?).ok_or_else(|| row.damaged("cause", "an unknown word"))?,
+        changes: row.json("changes")?,
+        created_at: row.time("created_at")?,
+    })
 }
 
 fn schema_of(row: &SqliteRow) -> Result<SchemaRow, CatalogError> {

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::schema::{InvalidSchema, Schema};
 use crate::topic::catalog_answer;
 use crate::topic::configure::{check_mode, check_on_invalid, merge_retention, schema_row};
-use crate::topic::{CreateTopic, Description, Topic};
+use crate::topic::{CreateTopic, Description, IfMatch, Topic};
 
 /// The backend of topics that name none.
 const DEFAULT_BACKEND: &str = "persisting";
@@ -221,18 +221,19 @@ impl Core {
         Err(Problem::new(ErrorCode::TopicConflict, detail))
     }
 
-    /// Deletes a topic, and its quarantine behind it.
-    pub(super) async fn delete(self: &Arc<Self>, name: &TopicName) -> Result<(), Problem> {
-        let quarantine = self.delete_one(name, None).await?;
+    /// Deletes a topic whose configuration meets a condition, and its quarantine behind it.
+    pub(super) async fn delete(self: &Arc<Self>, name: &TopicName, condition: Option<&IfMatch>) -> Result<(), Problem> {
+        let quarantine = self.delete_one(name, None, condition).await?;
         // A crash in between leaves it to the next start, or to the next topic of the name.
         self.delete_quarantine(name, quarantine).await
     }
 
-    /// Deletes one topic, if it is this one; what it leaves as its quarantine.
+    /// Deletes one topic, if it is this one and meets a condition; what it leaves as its quarantine.
     pub(super) async fn delete_one(
         self: &Arc<Self>,
         name: &TopicName,
         which: Option<TopicId>,
+        condition: Option<&IfMatch>,
     ) -> Result<Option<TopicId>, Problem> {
         let _alone = self.name_lock(name).lock().await;
         let missing = || Problem::new(ErrorCode::TopicNotFound, format!("There is no topic \"{name}\"."));
@@ -242,16 +243,27 @@ impl Core {
         }
         // A topic whose store cannot be opened can be deleted all the same.
         let topic = self.open(&entry).await.ok();
+        let held = match (&topic, condition) {
+            (Some(topic), Some(condition)) => Some(topic.held_as(condition).await?),
+            (None, Some(condition)) => {
+                let factory = self.services.registry.get(&entry.row().definition.backend);
+                let told = entry.description(factory.map(|factory| &**factory)).ok_or_else(Problem::internal)?;
+                condition.check(&told.etag)?;
+                None
+            }
+            (_, None) => None,
+        };
         let before = match &topic {
             Some(topic) => Some(topic.begin_delete().await),
             None => None,
         };
         if let Err(problem) = self.bury(&entry).await {
-            if let (Some(topic), Some(before)) = (topic, before) {
+            if let (Some(topic), Some(before)) = (&topic, before) {
                 topic.abandon_delete(before);
             }
             return Err(problem);
         }
+        drop(held);
         self.settle(name);
         self.topics.write().remove(name);
         // While the name is held, so that it is not that of a new topic; one that is being made finds that the topic is gone.

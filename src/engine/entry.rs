@@ -72,7 +72,10 @@ impl Entry {
         // Where the backend is not part of this server, or does not know them, its options are told as they were stored.
         let options = factory.and_then(|factory| factory.complete(&definition.options).ok());
         let options = options.unwrap_or_else(|| definition.options.clone());
-        let etag = Settings::etag(&options, definition.schema_mode, definition.retention, definition.on_invalid);
+        let etag = {
+            let TopicDefinition { id, schema_mode, retention, on_invalid, .. } = definition;
+            Settings::etag(*id, &options, *schema_mode, *retention, *on_invalid)
+        };
         Some(Description {
             topic: definition.name.clone(),
             id: definition.id,
@@ -172,7 +175,7 @@ impl Core {
         })?;
         let settings = {
             let (mode, retention) = (definition.schema_mode, definition.retention);
-            Settings::new(&*factory, options.clone(), mode, retention, definition.on_invalid)
+            Settings::new(&*factory, definition.id, options.clone(), mode, retention, definition.on_invalid)
         };
         let unread = |err: CatalogError| {
             tracing::error!(topic = %name, error = %err, "the catalog failed for {name}");

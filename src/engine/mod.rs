@@ -42,7 +42,7 @@ use crate::metrics::Metrics;
 use crate::model::{ErrorCode, Problem, TopicId, TopicName};
 use crate::runtime::Tasks;
 use crate::topic::{
-    AppendRequest, CreateTopic, Description, ForkAt, InflightPermit, Topic, TopicServices, check_first,
+    AppendRequest, CreateTopic, Description, ForkAt, IfMatch, InflightPermit, Topic, TopicServices, check_first,
 };
 use crate::wal::Wal;
 
@@ -290,15 +290,15 @@ impl Engine {
         services.detach(async move { core.fork(&source, &name, at).await }).await
     }
 
-    /// Deletes a topic; its name is free at once.
+    /// Deletes a topic, where its configuration meets a condition; its name is free at once.
     ///
     /// # Errors
-    /// `topic_not_found`, `internal`.
-    pub async fn delete(&self, name: &TopicName) -> Result<(), Problem> {
+    /// `topic_not_found`, `precondition_failed`, `internal`.
+    pub async fn delete(&self, name: &TopicName, condition: Option<IfMatch>) -> Result<(), Problem> {
         let core = self.core()?;
         let name = name.clone();
         let services = Arc::clone(&core.services);
-        services.detach(async move { core.delete(&name).await }).await
+        services.detach(async move { core.delete(&name, condition.as_ref()).await }).await
     }
 
     pub(crate) fn set_registry(&self, registry: &BackendRegistry) {

@@ -78,7 +78,7 @@ impl Core {
         which: Option<TopicId>,
     ) -> Result<(), Problem> {
         let (Some(name), Some(id)) = (of.quarantine(), which) else { return Ok(()) };
-        match self.delete_one(&name, Some(id)).await {
+        match self.delete_one(&name, Some(id), None).await {
             Err(problem) if problem.code != ErrorCode::TopicNotFound => Err(problem),
             _ => Ok(()),
         }

@@ -96,7 +96,7 @@ async fn store(
         let loading = async {
             let topic = made(state, name, topic).await?;
             let mut permit = state.inflight.open();
-            let body = decoded(body, head.declared);
+            let body = decoded(body, head.declared, state.limits.body_idle);
             match head.form {
                 Records::Json(form) => topic.load(body, form, permit, head.ack).await,
                 Records::Arrow => {
@@ -171,7 +171,7 @@ fn writer(headers: &HeaderMap) -> Result<Writer, Problem> {
 }
 
 fn form(headers: &HeaderMap) -> Result<Records, Problem> {
-    let Some(given) = media_type(headers) else { return Ok(Records::Json(Form::Sequence)) };
+    let Some(given) = media_type(headers)? else { return Ok(Records::Json(Form::Sequence)) };
     match &*given {
         FORM => Ok(Records::Json(Form::Sequence)),
         "application/x-ndjson" | "application/jsonl" => Ok(Records::Json(Form::Ndjson)),

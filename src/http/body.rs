@@ -1,6 +1,7 @@
 //! Bodies of requests: decoded (gzip, zstd), bounded, counted against the bytes in flight.
 
 use std::io;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use async_compression::zstd::DParameter;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use http::{HeaderMap, header};
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -18,7 +19,7 @@ use crate::http::ApiState;
 use crate::model::{ErrorCode, Problem};
 use crate::topic::InflightPermit;
 
-/// How long a body may stand still.
+/// How long a body may stand still, unless told otherwise.
 pub(crate) const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// Bytes decoded at a time.
@@ -97,8 +98,8 @@ fn too_large(bytes_max: u64) -> Problem {
     .with_limit(bytes_max)
 }
 
-fn stalled() -> Problem {
-    let seconds = BODY_IDLE.as_secs();
+fn stalled(idle: Duration) -> Problem {
+    let seconds = idle.as_secs_f32();
     Problem::new(ErrorCode::InvalidBody, format!("The body was cut short: nothing came for {seconds} seconds."))
 }
 
@@ -113,48 +114,57 @@ fn broken(encoding: Encoding) -> Problem {
     )
 }
 
-/// The decoded body, piece by piece. It fails on what is broken, cut short or stands still.
-pub(crate) fn decoded(body: Body, declared: Declared) -> BoxStream<'static, Result<Bytes, Problem>> {
+/// The decoded body, piece by piece. It fails on what is broken, cut short or stands still for so long.
+pub(crate) fn decoded(body: Body, declared: Declared, idle: Duration) -> BoxStream<'static, Result<Bytes, Problem>> {
     let encoding = declared.encoding;
-    let raw = with_patience(body);
-    match encoding {
-        Encoding::Identity => raw.map_err(move |error| failure(&error, encoding)).boxed(),
-        Encoding::Gzip => {
-            let mut decoder = GzipDecoder::new(StreamReader::new(raw));
-            decoder.multiple_members(true);
-            pieces(decoder, encoding)
+    let raw = with_patience(body, idle);
+    let raw = async move {
+        let mut raw = raw.peekable();
+        // What has no byte is empty, however it is said to be encoded.
+        let is_empty = Pin::new(&mut raw).peek().await.is_none();
+        match encoding {
+            _ if is_empty => futures::stream::empty().boxed(),
+            Encoding::Identity => raw.boxed(),
+            Encoding::Gzip => {
+                let mut decoder = GzipDecoder::new(StreamReader::new(raw));
+                decoder.multiple_members(true);
+                pieces(decoder)
+            }
+            Encoding::Zstd => {
+                let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+                let mut decoder = ZstdDecoder::with_params(StreamReader::new(raw), &window);
+                decoder.multiple_members(true);
+                pieces(decoder)
+            }
         }
-        Encoding::Zstd => {
-            let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
-            let mut decoder = ZstdDecoder::with_params(StreamReader::new(raw), &window);
-            decoder.multiple_members(true);
-            pieces(decoder, encoding)
-        }
-    }
+    };
+    raw.flatten_stream().map_err(move |error| failure(&error, encoding, idle)).boxed()
 }
 
-fn pieces(decoder: impl AsyncRead + Send + 'static, encoding: Encoding) -> BoxStream<'static, Result<Bytes, Problem>> {
-    ReaderStream::with_capacity(decoder, PIECE_BYTES).map_err(move |error| failure(&error, encoding)).boxed()
+fn pieces(decoder: impl AsyncRead + Send + 'static) -> BoxStream<'static, io::Result<Bytes>> {
+    ReaderStream::with_capacity(decoder, PIECE_BYTES).boxed()
 }
 
-fn failure(error: &io::Error, encoding: Encoding) -> Problem {
-    if error.kind() == io::ErrorKind::TimedOut { stalled() } else { broken(encoding) }
+fn failure(error: &io::Error, encoding: Encoding, idle: Duration) -> Problem {
+    if error.kind() == io::ErrorKind::TimedOut { stalled(idle) } else { broken(encoding) }
 }
 
 /// The next piece of a body as it comes, with a bound on the time that it takes.
-async fn next_piece(body: &mut Body) -> Option<io::Result<Bytes>> {
+async fn next_piece(body: &mut Body, idle: Duration) -> Option<io::Result<Bytes>> {
     loop {
         // By its whole name: `futures` has a `boxed` as well.
         let mut frame = http_body_util::BodyExt::frame(body);
         // Most of what is read is there already, and needs no timer.
         let frame = match futures::poll!(&mut frame) {
             Poll::Ready(frame) => Ok(frame),
-            Poll::Pending => tokio::time::timeout(BODY_IDLE, frame).await,
+            Poll::Pending => tokio::time::timeout(idle, frame).await,
         };
         match frame {
             Ok(Some(Ok(frame))) => {
-                // Trailers say nothing that is asked for.
-                if let Ok(piece) = frame.into_data() {
+                // Trailers say nothing that is asked for, nor does a frame without a byte.
+                if let Ok(piece) = frame.into_data()
+                    && !piece.is_empty()
+                {
                     return Some(Ok(piece));
                 }
             }
@@ -166,10 +176,10 @@ async fn next_piece(body: &mut Body) -> Option<io::Result<Bytes>> {
 }
 
 /// The body's pieces as they come; none after one that failed.
-fn with_patience(body: Body) -> BoxStream<'static, io::Result<Bytes>> {
-    futures::stream::unfold(Some(body), |body| async move {
+fn with_patience(body: Body, idle: Duration) -> BoxStream<'static, io::Result<Bytes>> {
+    futures::stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
-        let piece = next_piece(&mut body).await?;
+        let piece = next_piece(&mut body, idle).await?;
         let rest = piece.is_ok().then_some(body);
         Some((piece, rest))
     })
@@ -184,11 +194,11 @@ enum Pieces {
 }
 
 impl Pieces {
-    async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
+    async fn next(&mut self, idle: Duration) -> Option<Result<Bytes, Problem>> {
         match self {
             Pieces::Plain(body) => {
-                let piece = next_piece(body).await?;
-                Some(piece.map_err(|error| failure(&error, Encoding::Identity)))
+                let piece = next_piece(body, idle).await?;
+                Some(piece.map_err(|error| failure(&error, Encoding::Identity, idle)))
             }
             Pieces::Decoded(pieces) => pieces.next().await,
         }
@@ -208,14 +218,15 @@ pub(crate) async fn read_whole(
 ) -> Result<(Bytes, InflightPermit), Problem> {
     // Counted as it comes: what is only declared must not keep others out.
     let mut permit = state.inflight.open();
+    let idle = state.limits.body_idle;
     let mut pieces = match declared.encoding {
         Encoding::Identity => Pieces::Plain(body),
-        Encoding::Gzip | Encoding::Zstd => Pieces::Decoded(decoded(body, declared)),
+        Encoding::Gzip | Encoding::Zstd => Pieces::Decoded(decoded(body, declared, idle)),
     };
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     let mut length: u64 = 0;
-    while let Some(piece) = pieces.next().await {
+    while let Some(piece) = pieces.next(idle).await {
         let piece = piece?;
         length = length.saturating_add(piece.len() as u64);
         if length > bytes_max {

@@ -136,12 +136,19 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> 
 }
 
 /// A media type's essence, `type/subtype` in small letters; none where there is no `Content-Type`.
-pub(crate) fn media_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    let value = headers.get(header::CONTENT_TYPE)?;
+///
+/// # Errors
+/// `invalid_parameter` where there are several: who reads the first and who reads the last read different bodies.
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Problem> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid("The header content-type is given more than once."));
+    }
     let text = value.to_str().unwrap_or("?");
     let essence = text.split(';').next().unwrap_or_default().trim();
     let is_small = !essence.bytes().any(|byte| byte.is_ascii_uppercase());
-    Some(if is_small { Cow::Borrowed(essence) } else { Cow::Owned(essence.to_ascii_lowercase()) })
+    Ok(Some(if is_small { Cow::Borrowed(essence) } else { Cow::Owned(essence.to_ascii_lowercase()) }))
 }
 
 /// Whether a media type is JSON.
@@ -154,7 +161,7 @@ pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Refuses a body that is neither JSON nor of a type that means nothing.
 pub(crate) fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
-    match media_type(headers) {
+    match media_type(headers)? {
         None => Ok(()),
         Some(given) if given == FORM || is_json(&given) => Ok(()),
         Some(_) => Err(Problem::new(ErrorCode::UnsupportedMediaType, "The body of this operation is JSON.")
@@ -328,5 +335,14 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, given.parse().unwrap());
             assert_eq!(check_json_type(&headers).is_ok(), taken, "{given}");
         }
+    }
+
+    #[test]
+    fn a_media_type_is_given_once() {
+        let mut headers = HeaderMap::new();
+        for _ in 0..2 {
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        assert_eq!(check_json_type(&headers).map_err(|problem| problem.code), Err(ErrorCode::InvalidParameter));
     }
 }

@@ -15,8 +15,8 @@ const ALLOW_HEADERS: HeaderValue = HeaderValue::from_static(
 const ALLOW_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, POST, PATCH, DELETE");
 /// Response headers of the contract.
 const EXPOSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "allow, cache-control, content-type, etag, location, persisting-earliest-offset, persisting-epoch, \
-     persisting-state, persisting-tail-offset, retry-after, x-accel-buffering, x-request-id",
+    "allow, cache-control, content-disposition, content-type, etag, location, persisting-earliest-offset, \
+     persisting-epoch, persisting-state, persisting-tail-offset, retry-after, x-accel-buffering, x-request-id",
 );
 /// Seconds that a page may keep a preflight's answer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

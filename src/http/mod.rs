@@ -19,6 +19,7 @@ mod layers;
 mod linger;
 mod openapi;
 mod ops;
+mod patient;
 mod problem;
 mod query;
 mod read;
@@ -38,6 +39,7 @@ mod upkeep;
 mod versions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -57,6 +59,8 @@ use crate::topic::InflightBudget;
 pub struct HttpLimits {
     /// The most decoded bytes of a body, except where `atomic=false`.
     pub max_body_bytes: u64,
+    /// How long a body may stand still.
+    pub body_idle: Duration,
     /// The most streams at a time.
     pub max_streams: usize,
     /// How many searches run at a time, and how long.
@@ -71,6 +75,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_body_bytes: 128 * 1024 * 1024,
+            body_idle: body::BODY_IDLE,
             max_streams: 10_000,
             searches: SearchLimits::default(),
             cors_origins: Vec::new(),

@@ -136,7 +136,7 @@ pub static ROUTES: &[Route] = &[
     served("getCount", Verb::Get, "/v1/topics/{topic}/count", &[], |verb| on(verb, ops::count)),
     served("closeTopic", Verb::Post, "/v1/topics/{topic}/close", &[], |verb| on(verb, ops::close)),
     served("trimTopic", Verb::Post, "/v1/topics/{topic}/trim", &[], |verb| on(verb, ops::trim)),
-    served("listSchemas", Verb::Get, "/v1/topics/{topic}/schemas", &[], |verb| on(verb, schemas::list)),
+    served("listSchemas", Verb::Get, "/v1/topics/{topic}/schemas", &["after", "limit"], |verb| on(verb, schemas::list)),
     served("getSchema", Verb::Get, "/v1/topics/{topic}/schemas/{version}", &[], |verb| on(verb, schemas::get)),
     served("postSchema", Verb::Post, "/v1/topics/{topic}/schemas", &[], |verb| on(verb, schemas::post)),
     served("checkSchema", Verb::Post, "/v1/topics/{topic}/schemas/check", &[], |verb| on(verb, schemas::check)),

@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::http::ApiState;
 use crate::http::accept::{self, JSON};
@@ -15,19 +16,39 @@ use crate::http::extract::{LastParam, Members, TopicPath, if_match};
 use crate::http::query::{StrictQuery, digits, invalid};
 use crate::http::topics::topic_and_members;
 use crate::model::{ErrorCode, Problem, SchemaVersion, TopicName};
-use crate::topic::{Topic, schema_etag};
+use crate::topic::{SchemaListing, Topic, schema_etag};
+
+/// Versions of a page unless told otherwise, and at most.
+const PAGE_VERSIONS: u64 = 100;
+const PAGE_VERSIONS_MAX: u64 = 1_000;
 
 /// `GET …/schemas`
 pub(crate) async fn list(
     State(state): State<ApiState>,
     TopicPath(name): TopicPath,
-    _query: StrictQuery,
+    query: StrictQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     accept::negotiate(&headers, &[JSON])?;
-    let schemas = state.engine.topic(&name).await?.schemas().await?;
-    let schemas: Vec<Value> = schemas.into_iter().map(|schema| schema.json).collect();
-    Ok(ok(json!({ "schemas": schemas })).into_response())
+    let limit = query.integer("limit", 1..=PAGE_VERSIONS_MAX)?.unwrap_or(PAGE_VERSIONS);
+    let limit = usize::try_from(limit).map_err(|_| Problem::internal())?;
+    let after = query.integer("after", 1..=u64::from(u32::MAX))?.and_then(numbered);
+    let (found, more) = state.engine.topic(&name).await?.schemas(after, limit).await?;
+    let next_after = found.last().map(|schema| schema.version.get()).filter(|_| more);
+    let schemas = found.iter().map(|schema| &*schema.json).collect();
+    Ok(ok(ListBody { schemas, next_after }).into_response())
+}
+
+#[derive(Serialize)]
+struct ListBody<'a> {
+    schemas: Vec<&'a RawValue>,
+    /// Only where there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_after: Option<u32>,
+}
+
+fn numbered(number: u64) -> Option<SchemaVersion> {
+    u32::try_from(number).ok().and_then(SchemaVersion::new)
 }
 
 /// `GET …/schemas/{version or latest}`
@@ -47,12 +68,10 @@ pub(crate) async fn get(
     accept::negotiate(&headers, &[JSON])?;
     let topic = state.engine.topic(&name).await?;
     let known = |number: u64| {
-        u32::try_from(number)
-            .ok()
-            .and_then(SchemaVersion::new)
-            .ok_or_else(|| Problem::new(ErrorCode::NotFound, "The topic has no schema version of this number."))
+        let none = || Problem::new(ErrorCode::NotFound, "The topic has no schema version of this number.");
+        numbered(number).ok_or_else(none)
     };
-    Ok(tell(topic.schema(wanted.map(known).transpose()?).await?.json))
+    Ok(tell(&topic.schema(wanted.map(known).transpose()?).await?))
 }
 
 /// `POST …/schemas`
@@ -66,12 +85,10 @@ pub(crate) async fn post(
     let condition = if_match(&headers)?;
     let (topic, mut edit) = edit(&state, &name, &headers, body).await?;
     let (schema, made) = topic.post_schema(edit.value("fields"), edit.value("changes"), condition).await?;
-    let version = schema.json.get("version").and_then(Value::as_u64);
-    let mut response = tell(schema.json);
+    let mut response = tell(&schema);
     if made {
         *response.status_mut() = StatusCode::CREATED;
-        let place =
-            version.and_then(|version| HeaderValue::try_from(format!("/v1/topics/{name}/schemas/{version}")).ok());
+        let place = HeaderValue::try_from(format!("/v1/topics/{name}/schemas/{}", schema.version)).ok();
         response.headers_mut().extend(place.map(|place| (header::LOCATION, place)));
     }
     Ok(response)
@@ -101,19 +118,11 @@ async fn edit(
 }
 
 /// A version with its validator.
-fn tell(schema: Value) -> Response {
-    let etag = etag(&schema);
-    let mut response = ok(schema).into_response();
+fn tell(schema: &SchemaListing) -> Response {
+    let mut response = ok(&schema.json).into_response();
+    let etag = HeaderValue::try_from(format!("\"{}\"", schema_etag(schema.version, &schema.fingerprint))).ok();
     response.headers_mut().extend(etag.map(|etag| (header::ETAG, etag)));
     response
-}
-
-/// The validator of a schema version.
-fn etag(schema: &Value) -> Option<HeaderValue> {
-    let version = schema.get("version")?.as_u64().and_then(|version| u32::try_from(version).ok());
-    let version = SchemaVersion::new(version?)?;
-    let fingerprint = schema.get("fingerprint").and_then(Value::as_str).unwrap_or_default();
-    HeaderValue::try_from(format!("\"{}\"", schema_etag(version, fingerprint))).ok()
 }
 
 #[cfg(test)]
@@ -121,9 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_validator_names_version_and_fingerprint() {
-        let schema = json!({ "version": 3, "fingerprint": "ab" });
-        assert_eq!(etag(&schema).unwrap(), "\"3-ab\"");
-        assert!(etag(&json!({})).is_none());
+    fn a_version_is_told_as_it_is_kept_and_its_validator_names_version_and_fingerprint() {
+        let json = RawValue::from_string("{\"version\":3}".to_owned()).unwrap();
+        let version = numbered(3).unwrap();
+        let response = tell(&SchemaListing { version, fingerprint: "ab".to_owned(), json: json.clone() });
+        assert_eq!(response.headers().get("etag").unwrap(), "\"3-ab\"");
+        let told = |next_after| serde_json::to_string(&ListBody { schemas: vec![&json], next_after }).unwrap();
+        assert_eq!(told(None), "{\"schemas\":[{\"version\":3}]}");
+        assert_eq!(told(Some(3)), "{\"schemas\":[{\"version\":3}],\"next_after\":3}");
     }
 }

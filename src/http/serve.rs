@@ -16,11 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::patient::{Patient, WRITE_IDLE};
+
 /// How long a client may take for the head of a request; also how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most bytes of a request's head: a target of 64 KiB, which is the longest that the `http` crate takes, and its headers.
-/// As much of a body is read ahead; what a connection reads into stays with it while its request waits.
-const HEAD_BYTES_MAX: usize = 80 << 10;
+/// As much of a body is read ahead; what a connection reads into stays with it while its request waits. Over HTTP/2 each header
+/// counts 32 bytes more (RFC 9113, section 6.5.2); a head that has more frames than so many bytes need ends the connection.
+const HEAD_BYTES_MAX: u32 = 80 << 10;
 /// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of that.
@@ -132,8 +135,9 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(keep_alive)
-        .max_buf_size(HEAD_BYTES_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+        .max_buf_size(HEAD_BYTES_MAX as usize);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).max_header_list_size(HEAD_BYTES_MAX);
+    let socket = Patient::new(socket, WRITE_IDLE);
     let mut served = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -60,17 +60,19 @@ pub(crate) async fn query(
     }
     if media_type == ARROW {
         let mut answer = Answer::begin(&state, ask, |_| Ok(Batches)).await?;
-        let schema = Arc::clone(answer.rows.schema());
+        let (schema, taking) = (Arc::clone(answer.rows.schema()), answer.rows.taking());
         let first = answer.next().await?;
         let batches = all(first, answer);
         let stream = written(TableFormat::Arrow, ColumnRead { schema, batches }, Arc::clone(&state.metrics));
+        let stream = stream.inspect(move |_| taking.note());
         return Ok((StatusCode::OK, [(header::CONTENT_TYPE, ARROW)], Body::from_stream(stream)).into_response());
     }
     if media_type == NDJSON {
         let lines = |schema: &SchemaRef| shape(schema).map(|shape| Lines { shape });
         let mut answer = Answer::begin(&state, ask, lines).await?;
+        let taking = answer.rows.taking();
         let first = answer.next().await?;
-        let lines = framed(all(first, answer), Arc::clone(&state.metrics));
+        let lines = framed(all(first, answer), Arc::clone(&state.metrics)).inspect(move |_| taking.note());
         return Ok((StatusCode::OK, [(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response());
     }
     let rows = move |schema: &SchemaRef| shape(schema).map(|shape| JsonRows { shape, rows_max, rows: 0, bytes: 0 });

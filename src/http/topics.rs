@@ -111,8 +111,9 @@ pub(crate) async fn delete(
     State(state): State<ApiState>,
     TopicPath(name): TopicPath,
     _query: StrictQuery,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    state.engine.delete(&name).await?;
+    state.engine.delete(&name, if_match(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -26,6 +26,12 @@ pub(super) fn timed_out(limits: &QueryLimits) -> Problem {
     refused(detail).with_limit(seconds)
 }
 
+/// The problem of a query whose answer nobody takes.
+pub(super) fn untaken(limits: &QueryLimits) -> Problem {
+    let seconds = limits.reader_patience.as_secs_f32();
+    refused(format!("The query was ended, as nothing of its answer was taken for {seconds} s; read it as it comes."))
+}
+
 fn out_of_memory(limits: &QueryLimits) -> Problem {
     let bytes = limits.memory_bytes;
     let detail = format!(

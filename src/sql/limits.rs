@@ -9,6 +9,8 @@ pub struct QueryLimits {
     pub queries_max: usize,
     /// The longest time of a query, from its planning to the last row.
     pub timeout: Duration,
+    /// How long whoever asked may take nothing of an answer that is there: a query holds one of few places meanwhile.
+    pub reader_patience: Duration,
     /// The most memory that one query may hold: hash tables, sorts, windows.
     pub memory_bytes: u64,
     /// The most rows of an answer in JSON; lines and Arrow have no bound but time.
@@ -17,12 +19,21 @@ pub struct QueryLimits {
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        Self { queries_max: 4, timeout: Duration::from_secs(30), memory_bytes: 256 << 20, rows_max: 10_000 }
+        Self {
+            queries_max: 4,
+            timeout: Duration::from_secs(30),
+            reader_patience: READER_PATIENCE,
+            memory_bytes: 256 << 20,
+            rows_max: 10_000,
+        }
     }
 }
 
 /// How long a query waits for others to end before it is told to come back.
 pub(super) const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a query waits for whoever asked to take more of its answer, unless told otherwise.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest statement, and the longest parameters together, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 64 * 1024;

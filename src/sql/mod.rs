@@ -31,5 +31,5 @@ mod width;
 mod zeros;
 
 pub use limits::QueryLimits;
-pub use run::{Ask, Batches, Form, Queries, Rows};
+pub use run::{Ask, Batches, Form, Queries, Rows, Taking};
 pub(crate) use width::rows_bytes;

@@ -1,6 +1,8 @@
 //! Running queries: so many at a time, each for so long, and none for nobody.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -182,10 +184,26 @@ async fn ended(task: AbortOnDropHandle<bool>) -> Problem {
     }
 }
 
+/// Tells a query that its answer is being taken.
+#[derive(Clone, Debug)]
+pub struct Taking(Arc<Watch>);
+
+impl Taking {
+    /// Something of it was taken.
+    pub fn note(&self) {
+        self.0.take();
+    }
+}
+
 impl<T> Rows<T> {
     /// The columns of the answer.
     pub const fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What is told whenever something of the answer goes on to whoever asked.
+    pub fn taking(&self) -> Taking {
+        Taking(Arc::clone(&self.watch))
     }
 
     /// The next rows; none at the end.
@@ -198,7 +216,7 @@ impl<T> Rows<T> {
             Ok(Some(made)) => made.map(Some),
             Ok(None) => match (&mut self.task).await {
                 Ok(true) => Ok(None),
-                Ok(false) => Err(timed_out(&self.limits)),
+                Ok(false) => Err(self.watch.ending()),
                 Err(error) => Err(panicked(&error)),
             },
         }
@@ -222,8 +240,8 @@ struct Query {
 }
 
 impl Query {
-    /// Runs to the end, or until nobody waits or time is over, whoever is slow then; whether all was handed over. The slot is
-    /// held for as long as anything of it runs.
+    /// Runs to the end, or until nobody waits, takes anything, or time is over; whether all was handed over. The slot is held for
+    /// as long as anything of it runs.
     async fn run<F: Form>(
         self,
         ask: Ask,
@@ -246,8 +264,7 @@ impl Query {
         if started.send(Ok(planned.schema)).is_err() {
             return false;
         }
-        let deadline = self.watch.deadline().into();
-        let hand_over = async |rows| matches!(tokio::time::timeout_at(deadline, sender.send(rows)).await, Ok(Ok(())));
+        let hand_over = async |rows| self.hand_over(&sender, rows).await;
         let mut rows = match execute_stream(planned.operators, planned.context) {
             Ok(rows) => rows,
             Err(error) => {
@@ -279,6 +296,21 @@ impl Query {
         drop(rows);
         drop(slot);
         all
+    }
+
+    /// Hands something of the answer to whoever asked; whether it was taken in time.
+    async fn hand_over<M>(&self, sender: &mpsc::Sender<M>, made: M) -> bool {
+        let since = Instant::now();
+        let mut handing = pin!(sender.send(made));
+        loop {
+            let until = self.watch.held_until(since);
+            match tokio::time::timeout_at(until.into(), handing.as_mut()).await {
+                Ok(handed) => return handed.is_ok(),
+                // Meanwhile some of what was handed over before may have been taken.
+                Err(_) if self.watch.held_until(since) <= until => return false,
+                Err(_) => {}
+            }
+        }
     }
 
     async fn begin(&self, ask: &Ask) -> Result<Planned, Problem> {

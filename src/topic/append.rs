@@ -152,8 +152,8 @@ impl Topic {
         let ack = ask.ack.unwrap_or_else(|| self.settings.load().acks.default);
         // Nearly every append passes, and then without waiting.
         let admitted = matches!(self.log.lock().rule(&ask, self.services.clock.now()), Ruling::Admit);
-        if !admitted && let Some(known) = Box::pin(self.look(&ask, ack)).await? {
-            return Ok(known);
+        if !admitted && let Some((known, stored)) = Box::pin(self.look(&ask, ack)).await? {
+            return Box::pin(self.repeated(known, stored, &ask, ack)).await;
         }
         let mut room = match misfits {
             Misfits::AsSet => self.room_before(&ask.body).await?,
@@ -211,7 +211,7 @@ impl Topic {
                 }
                 Step::Duplicate(receipt, rewinds) => {
                     if let Some(answer) = Box::pin(self.answer_duplicate(receipt, ack, rewinds)).await? {
-                        return Ok(answer);
+                        return Box::pin(self.repeated(answer, receipt, &ask, ack)).await;
                     }
                 }
                 Step::Again(back) => room = Some(back).filter(|back| back.bytes() > 0),
@@ -227,8 +227,8 @@ impl Topic {
         }
     }
 
-    /// The contract's order of checks, before the records are looked at.
-    async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<Receipt>, Problem> {
+    /// The contract's order of checks, before the records are looked at; the answer to what was stored before, with that.
+    async fn look(&self, ask: &AppendRequest, ack: Ack) -> Result<Option<(Receipt, StoredReceipt)>, Problem> {
         loop {
             let (ruling, next, rewinds) = {
                 let log = self.log.lock();
@@ -238,7 +238,7 @@ impl Topic {
                 Ruling::Admit => return Ok(None),
                 Ruling::Duplicate(receipt) => {
                     if let Some(answer) = self.answer_duplicate(receipt, ack, rewinds).await? {
-                        return Ok(Some(answer));
+                        return Ok(Some((answer, receipt)));
                     }
                 }
                 Ruling::Refuse(problem) => self.refuse(problem, next, ack, rewinds).await?,

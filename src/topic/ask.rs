@@ -8,8 +8,8 @@ use crate::backend::BackendStats;
 use crate::codec::{Body, Chunk, FieldSelection};
 use crate::filter::Filter;
 use crate::model::{
-    Ack, CursorName, Epoch, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId,
-    TopicName, Writer,
+    Ack, CursorName, Epoch, ErrorCode, Offset, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp,
+    TopicId, TopicName, Writer,
 };
 use crate::topic::{AsOfSchema, Moment, SharedRun};
 
@@ -67,7 +67,7 @@ pub struct TopicPatch {
     pub on_invalid: Option<serde_json::Value>,
 }
 
-/// Which configurations a change may be made to (`If-Match`, RFC 9110).
+/// Which configurations a change may be made to, or a deletion (`If-Match`, RFC 9110).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// Any that exists.
@@ -76,11 +76,28 @@ pub enum IfMatch {
     OneOf(Vec<String>),
 }
 
+impl IfMatch {
+    /// Refuses a topic whose configuration has another validator.
+    pub(crate) fn check(&self, etag: &str) -> Result<(), Problem> {
+        match self {
+            IfMatch::OneOf(tags) if !tags.iter().any(|tag| tag == etag) => {
+                let detail = "The topic's configuration has another ETag by now.";
+                Err(Problem::new(ErrorCode::PreconditionFailed, detail))
+            }
+            IfMatch::Any | IfMatch::OneOf(_) => Ok(()),
+        }
+    }
+}
+
 /// One schema version, as `GET …/schemas` tells it.
 #[derive(Clone, Debug)]
 pub struct SchemaListing {
+    /// Its number.
+    pub version: SchemaVersion,
+    /// What tells its columns from others.
+    pub fingerprint: String,
     /// The member object of the API: `version`, `fields`, `fingerprint`, `created_at`, `cause`, `changes`.
-    pub json: serde_json::Value,
+    pub json: Box<serde_json::value::RawValue>,
 }
 
 /// What posting a schema would do.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::backend::StorageError;
 use crate::model::{Ack, ErrorCode, Offset, Problem, StoredBefore};
-use crate::topic::Topic;
+use crate::topic::append::Refusal;
 use crate::topic::log::{Phase, topic_gone};
 use crate::topic::producers::StoredReceipt;
 use crate::topic::quarantine::is_the_services;
+use crate::topic::{AppendRequest, Receipt, Topic};
 
 /// Why a topic could not be closed.
 pub(super) struct NotClosed {
@@ -36,17 +37,43 @@ impl Topic {
         let topic = Arc::clone(self);
         self.services
             .detach(async move {
-                topic.evolved().await;
-                {
-                    let mut log = topic.log.lock();
-                    if log.phase == Phase::Open {
-                        log.phase = Phase::Closing { behind_records: false };
-                    }
-                }
+                topic.begin_close().await;
                 let closed = topic.settle_close().await.inspect_err(|_| topic.abandon_close());
                 closed.map_err(|failed| failed.problem)
             })
             .await
+    }
+
+    async fn begin_close(&self) {
+        self.evolved().await;
+        let mut log = self.log.lock();
+        if log.phase == Phase::Open {
+            log.phase = Phase::Closing { behind_records: false };
+        }
+    }
+
+    /// The answer to a repeat, behind which the topic is closed where that is asked: the original may not have asked for it, or
+    /// may have failed at it.
+    ///
+    /// # Errors
+    /// As [`Topic::close`], with what is stored.
+    pub(super) async fn repeated(
+        &self,
+        mut answer: Receipt,
+        stored: StoredReceipt,
+        ask: &AppendRequest,
+        ack: Ack,
+    ) -> Result<Receipt, Refusal> {
+        if ask.close {
+            self.begin_close().await;
+            let next = self.settle_close().await.map_err(|failed| self.unclosed(failed, stored))?;
+            // Closing may have taken the records further than was asked.
+            let reached = self.backend.reached(next, ack).await.map_err(|err| self.storage_problem(&err))?;
+            if stored.quarantined == 0 {
+                answer.durability = answer.durability.max(reached);
+            }
+        }
+        Ok(answer)
     }
 
     /// Tells the catalog, then the readers, that the topic is closed.

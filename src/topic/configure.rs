@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::MutexGuard;
 
 use crate::backend::{AckLevels, BackendFactory, OptionValues, RecordForm};
 use crate::catalog::{SchemaCause, SchemaRow};
-use crate::model::{Ack, ErrorCode, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicName};
+use crate::model::{
+    Ack, ErrorCode, OnInvalid, Problem, Retention, SchemaMode, SchemaVersion, Timestamp, TopicId, TopicName,
+};
 use crate::schema::{Schema, SchemaChange};
 use crate::topic::quarantine::is_the_services;
 use crate::topic::services::TopicServices;
-use crate::topic::{Description, IfMatch, SchemaListing, Topic, TopicPatch};
+use crate::topic::{Description, IfMatch, Topic, TopicPatch};
 
 /// What can be changed of a topic, and what follows from it.
 #[derive(Clone, Debug)]
@@ -28,6 +31,7 @@ impl Settings {
     /// Settings with all that follows from them; the options have their defaults.
     pub(crate) fn new(
         factory: &dyn BackendFactory,
+        id: TopicId,
         options: OptionValues,
         schema_mode: Option<SchemaMode>,
         retention: Retention,
@@ -36,7 +40,7 @@ impl Settings {
         Self {
             acks: factory.acks(&options),
             exactly_once: factory.exactly_once(&options),
-            etag: Self::etag(&options, schema_mode, retention, on_invalid),
+            etag: Self::etag(id, &options, schema_mode, retention, on_invalid),
             on_invalid,
             options,
             schema_mode,
@@ -44,15 +48,17 @@ impl Settings {
         }
     }
 
-    /// The validator of a configuration.
+    /// The validator of a topic's configuration; no other topic has it, as that of a topic made anew must not be taken for that
+    /// of the one before.
     pub(crate) fn etag(
+        id: TopicId,
         options: &OptionValues,
         schema_mode: Option<SchemaMode>,
         retention: Retention,
         on_invalid: OnInvalid,
     ) -> Arc<str> {
         let told = json!({
-            "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
+            "id": id.to_string(), "options": options, "mode": schema_mode.map(SchemaMode::as_str), "retention": retention,
             "on_invalid": on_invalid.as_str(),
         });
         let hash = blake3::hash(told.to_string().as_bytes()).to_hex();
@@ -230,11 +236,8 @@ impl Topic {
     async fn patch_alone(&self, patch: TopicPatch, condition: Option<IfMatch>) -> Result<Description, Problem> {
         let _alone = self.configuring.lock().await;
         let present = self.settings.load_full();
-        if let Some(IfMatch::OneOf(tags)) = condition
-            && !tags.iter().any(|tag| **tag == *present.etag)
-        {
-            let detail = "The configuration has another ETag by now.";
-            return Err(Problem::new(ErrorCode::PreconditionFailed, detail));
+        if let Some(condition) = condition {
+            condition.check(&present.etag)?;
         }
         if self.name.is_reserved() && (patch.schema_mode.is_some() || patch.on_invalid.is_some()) {
             return Err(is_the_services());
@@ -281,8 +284,18 @@ impl Topic {
         }
         self.factory.reconfigure(&*self.backend, &options);
         self.backend.hold(retention.max_bytes);
-        self.settings.store(Arc::new(Settings::new(&*self.factory, options, mode, retention, on_invalid)));
+        self.settings.store(Arc::new(Settings::new(&*self.factory, self.id, options, mode, retention, on_invalid)));
         Ok(self.description())
+    }
+
+    /// Sees to it that the configuration meets a condition, and does so until the guard is dropped.
+    ///
+    /// # Errors
+    /// `precondition_failed`.
+    pub(crate) async fn held_as(&self, condition: &IfMatch) -> Result<MutexGuard<'_, ()>, Problem> {
+        let held = self.configuring.lock().await;
+        condition.check(&self.settings.load().etag)?;
+        Ok(held)
     }
 
     /// From now on records can be read only once they are committed: those that could be read before are committed first, or a
@@ -302,30 +315,6 @@ impl Topic {
         }
         Ok(())
     }
-
-    /// All schema versions, oldest first.
-    ///
-    /// # Errors
-    /// `unsupported_by_backend`, `internal`.
-    pub async fn schemas(&self) -> Result<Vec<SchemaListing>, Problem> {
-        self.check_columns()?;
-        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
-        Ok(rows.iter().map(listing).collect())
-    }
-
-    /// One schema version, none for the newest.
-    ///
-    /// # Errors
-    /// `not_found` where there is none, and as [`Topic::schemas`].
-    pub async fn schema(&self, version: Option<SchemaVersion>) -> Result<SchemaListing, Problem> {
-        self.check_columns()?;
-        let rows = self.services.catalog.schemas(self.id).await.map_err(|err| self.catalog_problem(&err))?;
-        let wanted = match version {
-            None => rows.last(),
-            Some(version) => rows.iter().find(|row| row.version == version),
-        };
-        wanted.map(listing).ok_or_else(|| Problem::new(ErrorCode::NotFound, "The topic has no such schema version."))
-    }
 }
 
 /// A schema version for the catalog.
@@ -339,17 +328,4 @@ pub(crate) fn schema_row(
     let fields = schema.to_json().get("fields").cloned().unwrap_or_else(|| json!([]));
     let changes = changes.iter().map(SchemaChange::to_json).collect();
     SchemaRow { version, fields, fingerprint: schema.fingerprint(), cause, changes, created_at }
-}
-
-fn listing(row: &SchemaRow) -> SchemaListing {
-    SchemaListing {
-        json: json!({
-            "version": row.version.get(),
-            "fields": row.fields,
-            "fingerprint": row.fingerprint,
-            "created_at": row.created_at.to_string(),
-            "cause": row.cause.as_str(),
-            "changes": row.changes,
-        }),
-    }
 }

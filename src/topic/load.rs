@@ -1,10 +1,12 @@
 //! Loads of any length, in pieces (`atomic=false`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 
 use crate::codec::{Body, DecodeError, Form, Piece, Pieces};
 use crate::model::{Ack, ErrorCode, Problem, StoredBefore, Writer};
@@ -15,6 +17,10 @@ use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 pub(super) const PIECE_BYTES_MAX: usize = 8 << 20;
 /// The most records of one piece.
 pub(super) const PIECE_RECORDS_MAX: u64 = 10_000;
+
+/// How long whole records wait for their piece to be full, where more of it has to be waited for: what writes on and on, and
+/// little, can be read while it goes on.
+const PIECE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a load holds room for in any case.
 const HELD_AT_FIRST: u64 = 64 << 10;
@@ -48,15 +54,69 @@ impl Progress {
     }
 }
 
+/// A body that comes, and since when whole records of it wait to be stored.
+pub(super) struct Coming<'a> {
+    body: BoxStream<'a, Result<Bytes, Problem>>,
+    waiting_since: Option<Instant>,
+    /// How it has failed, which is still to be told.
+    failed: Option<Problem>,
+}
+
+/// What comes next.
+pub(super) enum Next {
+    Bytes(Bytes),
+    /// Nothing yet: the whole records have waited long enough.
+    Pause,
+    End,
+}
+
+impl<'a> Coming<'a> {
+    pub(super) const fn new(body: BoxStream<'a, Result<Bytes, Problem>>) -> Self {
+        Self { body, waiting_since: None, failed: None }
+    }
+
+    /// The next of the body. `waits`: whether whole records wait meanwhile.
+    ///
+    /// # Errors
+    /// Why nothing comes any more.
+    pub(super) async fn next(&mut self, waits: bool) -> Result<Next, Problem> {
+        if let Some(problem) = self.failed.take() {
+            return Err(problem);
+        }
+        let since = waits.then(|| self.waiting_since.unwrap_or_else(Instant::now));
+        self.waiting_since = since;
+        let next = match since.map(|since| since + PIECE_WAIT) {
+            None => self.body.next().await,
+            Some(until) => match tokio::time::timeout_at(until, self.body.next()).await {
+                // What has waited for long enough is stored, though a busy server sees only now that the body has failed since.
+                Ok(Some(Err(problem))) if Instant::now() >= until => {
+                    (self.failed, self.waiting_since) = (Some(problem), None);
+                    return Ok(Next::Pause);
+                }
+                Ok(next) => next,
+                Err(_) => {
+                    self.waiting_since = None;
+                    return Ok(Next::Pause);
+                }
+            },
+        };
+        Ok(match next.transpose()? {
+            Some(bytes) => Next::Bytes(bytes),
+            None => Next::End,
+        })
+    }
+}
+
 impl Topic {
     /// Loads a body of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
     /// by a piece, which `permit` counts: as much of it as has come, so that one who sends little and seldom is in nobody's way.
+    /// Whole records are stored a second after they came, if not before.
     ///
     /// # Errors
     /// What stopped it, with what *is* stored.
     pub async fn load(
         self: &Arc<Self>,
-        mut body: BoxStream<'_, Result<Bytes, Problem>>,
+        body: BoxStream<'_, Result<Bytes, Problem>>,
         form: Form,
         mut permit: InflightPermit,
         ack: Option<Ack>,
@@ -67,13 +127,25 @@ impl Topic {
         let piece_records_max = PIECE_RECORDS_MAX.min(self.services.decode_limits.records_max);
         let mut pieces = Pieces::new(form, PIECE_BYTES_MAX, piece_records_max, record_bytes_max);
         let mut progress = Progress::default();
+        let mut coming = Coming::new(body);
         let outcome = async {
-            while let Some(bytes) = body.next().await {
+            loop {
+                let line = pieces.line();
                 let here = |mut problem: Problem| {
-                    problem.line = Some(pieces.line());
+                    problem.line = Some(line);
                     problem
                 };
-                let bytes = bytes.map_err(here)?;
+                let bytes = match coming.next(pieces.has_whole()).await.map_err(here)? {
+                    Next::Bytes(bytes) => bytes,
+                    Next::Pause => {
+                        if let Some(piece) = pieces.cut() {
+                            self.store(piece, ack, &mut permit, &mut progress).await?;
+                        }
+                        permit.shrink_to(HELD_AT_FIRST + pieces.held() as u64 * PIECES_HELD);
+                        continue;
+                    }
+                    Next::End => break,
+                };
                 let held = HELD_AT_FIRST + (pieces.held() + bytes.len()) as u64 * PIECES_HELD;
                 permit.grow(held.saturating_sub(permit.held())).await.map_err(here)?;
                 let complete = pieces.push(&bytes).map_err(DecodeError::into_problem);

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use crate::codec::{Body, DecodeError, IpcLimits, IpcReader, Room, Rows};
 use crate::model::{Ack, Problem, Writer};
 use crate::topic::append::Refusal;
-use crate::topic::load::{PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Progress};
+use crate::topic::load::{Coming, Next, PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Progress};
 use crate::topic::{AppendRequest, InflightPermit, Receipt, Topic};
 
 /// So many rows a batch may have in any case, though its columns take no bytes at all.
@@ -83,12 +82,13 @@ impl Waiting {
 impl Topic {
     /// Loads a stream of any length in consecutive pieces, each whole or not at all and at the asked level; memory is bounded
     /// by a message of the stream, which `permit` counts: what has come of it, what that decompresses to, and the dictionaries.
+    /// Rows of whole messages are stored a second after they came, if not before.
     ///
     /// # Errors
     /// What stopped it, with what *is* stored.
     pub async fn load_rows(
         self: &Arc<Self>,
-        mut body: BoxStream<'_, Result<Bytes, Problem>>,
+        body: BoxStream<'_, Result<Bytes, Problem>>,
         message_bytes_max: u64,
         mut permit: InflightPermit,
         ack: Option<Ack>,
@@ -108,9 +108,18 @@ impl Topic {
         let batch_records_max = self.services.decode_limits.records_max.max(BATCH_RECORDS_LEAST);
         let mut reader = IpcReader::new(IpcLimits { message_bytes_max, batch_records_max });
         let mut progress = Progress::default();
+        let mut coming = Coming::new(body);
         let outcome = async {
-            while let Some(bytes) = body.next().await {
-                let bytes = bytes?;
+            loop {
+                let bytes = match coming.next(waiting.rows > 0).await? {
+                    Next::Bytes(bytes) => bytes,
+                    Next::Pause => {
+                        self.store_rows(&reader, &mut waiting, 1, ack, &mut permit, &mut progress).await?;
+                        permit.shrink_to(waiting.held(&reader).max(waiting.least));
+                        continue;
+                    }
+                    Next::End => break,
+                };
                 let missing = (waiting.held(&reader) + bytes.len() as u64).saturating_sub(permit.held());
                 if missing > 0 {
                     permit.grow(missing).await?;

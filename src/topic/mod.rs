@@ -14,6 +14,7 @@ mod decode;
 mod epoch;
 mod evolve;
 mod indexes;
+mod listing;
 mod load;
 mod load_rows;
 mod log;

@@ -36,6 +36,7 @@ async fn what_this_server_has_not_written_is_an_error_that_names_it() {
         let read = [
             catalog.load().await.map(drop),
             catalog.schemas(id).await.map(drop),
+            catalog.schema_texts(id, None, 9, 1 << 20).await.map(drop),
             catalog.writers(id).await.map(drop),
             catalog.cursors(id).await.map(drop),
         ];

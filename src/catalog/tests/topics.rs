@@ -50,6 +50,19 @@ async fn everything_of_a_topic_is_there_after_a_reopen() {
     assert_eq!(loaded.topics[1].definition, bare);
     assert_eq!(catalog.schemas(id).await.unwrap(), [schema(1), schema(2)]);
     assert_eq!(catalog.newest_schema(id).await.unwrap(), Some(schema(2)));
+    let texts = async |after, versions, bytes| {
+        let (texts, more) = catalog.schema_texts(id, after, versions, bytes).await.unwrap();
+        (texts.iter().map(|text| text.version.get()).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(texts(None, 9, 1 << 20).await, (vec![1, 2], false));
+    assert_eq!(texts(None, 1, 1 << 20).await, (vec![1], true));
+    assert_eq!(texts(None, 9, 1).await, (vec![1], true), "one at least");
+    assert_eq!(texts(SchemaVersion::new(1), 1, 1).await, (vec![2], false));
+    let text = async |version| catalog.schema_text(id, version).await.unwrap().map(|text| text.fields.get().to_owned());
+    for (version, row) in [(SchemaVersion::new(1), 1), (SchemaVersion::new(2), 2), (None, 2)] {
+        assert_eq!(text(version).await, Some(schema(row).fields.to_string()));
+    }
+    assert_eq!(text(SchemaVersion::new(3)).await, None);
     let writers = catalog.writers(id).await.unwrap();
     assert_eq!(writers.producers, checkpoint(id).producers);
     assert_eq!(writers.keys, [key("k'2", 3), key("k1", 0)]);

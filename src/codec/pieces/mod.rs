@@ -124,6 +124,19 @@ impl Pieces {
         self.whole.len() + self.gap.len() + self.record.len()
     }
 
+    /// Whether whole records wait for the piece to be full.
+    pub const fn has_whole(&self) -> bool {
+        self.records > 0
+    }
+
+    /// Ends the piece behind its last whole record, so that it need not wait for what comes next; none where it has none.
+    pub fn cut(&mut self) -> Option<Piece> {
+        let piece = self.has_whole().then(|| self.take_piece(true))?;
+        // Where no whole record is held, the gap before the next one is left out.
+        self.gap.clear();
+        Some(piece)
+    }
+
     /// Takes the body's next bytes; the pieces that are complete with them.
     ///
     /// # Errors
@@ -165,6 +178,11 @@ impl Pieces {
                 pieces.push(self.take_piece(false));
             }
             State::BeforeItem { .. } | State::BehindItem => {
+                if self.records == 0 && self.first_record > 0 {
+                    // What is wrong is the end of the body.
+                    self.gap.clear();
+                    self.piece_place = self.place;
+                }
                 self.whole.append(&mut self.gap);
                 pieces.push(self.take_piece(false));
             }

@@ -193,3 +193,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_piece_that_is_cut_short_leaves_nothing_out_and_nothing_in_between() {
+    for (form, body) in [
+        (Form::Ndjson, "{\"a\":1}\n\n {\"a\":2} \n{\"a\":3}"),
+        (Form::Sequence, " {\"a\":1}{\"a\":2}\n {\"a\":3} "),
+        (Form::Sequence, "[ {\"a\":1} ,{\"a\":2}\n, {\"a\":3} ] "),
+    ] {
+        // Behind each single byte.
+        let mut cutter = Pieces::new(form, 1 << 20, 100, 1 << 20);
+        let mut pieces = Vec::new();
+        for byte in body.as_bytes().chunks(1) {
+            pieces.extend(cutter.push(byte).unwrap());
+            assert_eq!(cutter.has_whole(), cutter.cut().map(|piece| pieces.push(piece)).is_some());
+            assert_eq!(cutter.cut(), None);
+        }
+        pieces.extend(cutter.finish().unwrap());
+        assert_eq!(pieces.iter().map(|piece| piece.first_record).collect::<Vec<_>>(), [0, 1, 2], "{body}");
+        let stored: Vec<u8> = pieces.iter().flat_map(|piece| decoded(&piece.body, piece.form).unwrap()).collect();
+        assert_eq!(stored, decoded(body.as_bytes(), form).unwrap(), "{body}");
+    }
+    // What is wrong behind it is told where it stands.
+    let mut cutter = Pieces::new(Form::Sequence, 1 << 20, 100, 1 << 20);
+    assert_eq!(cutter.push(b"[{}\n, ").unwrap(), []);
+    assert!(cutter.cut().is_some());
+    assert_eq!(cutter.push(b"\n ").unwrap(), []);
+    let [piece] = &cutter.finish().unwrap()[..] else { panic!("the array does not end") };
+    let error = piece.place(decoded(&piece.body, piece.form).unwrap_err());
+    assert!(matches!(error, DecodeError::InvalidJson { line: 3, .. }), "{error:?}");
+}

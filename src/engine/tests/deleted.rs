@@ -109,7 +109,7 @@ async fn whoever_reads_a_topic_that_is_deleted_is_told_so() {
         filter: None,
     };
     let stream = topic.stream(ask).await.unwrap();
-    let codes = told(&tables, &topic, async || engine.delete(topic.name()).await.unwrap()).await;
+    let codes = told(&tables, &topic, async || engine.delete(topic.name(), None).await.unwrap()).await;
     assert!(codes.iter().all(|code| *code == Some(ErrorCode::TopicNotFound)), "{codes:?}");
     tables.fail_reads(u32::MAX);
     let items: Vec<StreamItem> = stream.collect().await;

@@ -104,7 +104,7 @@ async fn a_segment_that_comes_back_after_its_topic_was_forgotten_does_not_stop_a
     std::fs::copy(&oldest, folder.path().join("kept")).unwrap();
     let engine = engine_with(&folder, Arc::new(RealDisk), Arc::clone(&tables) as _).await;
     let core = engine.core().unwrap();
-    engine.delete(&name()).await.unwrap();
+    engine.delete(&name(), None).await.unwrap();
     core.wal.seal_head().unwrap();
     until(async || core.remains.lock().is_empty()).await;
     engine.shut_down(Instant::now() + PATIENCE).await;

@@ -180,7 +180,7 @@ async fn a_topic_that_is_deleted_while_its_records_are_being_logged_does_not_sto
     let appending = tokio::spawn(async move { caught.append(record()).await });
     let gate = Arc::clone(&disk.log);
     tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
-    engine.delete(&other).await.unwrap();
+    engine.delete(&other, None).await.unwrap();
     let core = engine.core().unwrap();
     let clearing = tokio::spawn(async move { core.clear_remains().await });
     // Long enough to forget the topic, were it not for the record that is on its way.

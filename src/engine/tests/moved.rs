@@ -74,7 +74,7 @@ async fn a_folder_of_an_older_server_is_whole_after_it_has_moved() {
         assert!(dataset.starts_with(&root) && dataset.join("_versions").is_dir(), "{name}");
     }
     let (name, core) = (TopicName::parse("deleted").unwrap(), engine.core().unwrap());
-    engine.delete(&name).await.unwrap();
+    engine.delete(&name, None).await.unwrap();
     core.clear_remains().await;
     assert_eq!(std::fs::read_dir(root.join("datasets")).unwrap().count(), 2);
     assert!(!root.join("topics/deleted.lance").is_symlink());

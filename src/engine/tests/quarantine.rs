@@ -103,7 +103,7 @@ async fn a_quarantine_without_its_topic_is_gone_after_a_start() {
     let disk = Arc::new(Gated::default());
     let (engine, topic) = topic(&folder, &disk).await;
     // As a crash between the two deletions leaves it.
-    engine.core().unwrap().delete_one(topic.name(), None).await.unwrap();
+    engine.core().unwrap().delete_one(topic.name(), None, None).await.unwrap();
     engine.shut_down(Instant::now() + PATIENCE).await;
     drop((engine, topic));
     let engine = engine_on(&folder, Arc::clone(&disk) as _).await;
@@ -122,7 +122,7 @@ async fn a_fork_under_a_deleted_ones_name_gets_nothing_of_its_quarantine() {
     engine.topic(&source).await.unwrap().append(AppendRequest { ack: Some(Ack::Committed), ..record() }).await.unwrap();
     let name = topic.name().clone();
     // As between the two steps of a deletion.
-    core.delete_one(&name, None).await.unwrap();
+    core.delete_one(&name, None, None).await.unwrap();
     assert!(core.entry(&quarantine).is_some());
     core.fork(&source, &name, crate::topic::ForkAt::Now).await.unwrap();
     assert!(core.entry(&quarantine).is_none());

@@ -192,7 +192,7 @@ async fn a_deleted_topic_whose_dataset_is_rewritten_holds_up_no_other_ones_remai
     let core = engine.core().unwrap();
     let is_removed = |topic: &Topic| core.remains.lock().get(&topic.id()).is_none_or(|remains| remains.removed);
     for topic in [&rewritten, &other] {
-        engine.delete(topic.name()).await.unwrap();
+        engine.delete(topic.name(), None).await.unwrap();
     }
     soon(core.clear_remains()).await;
     until(async || is_removed(&other)).await;

@@ -56,6 +56,16 @@ async fn bodies_are_decoded_whole_in_whatever_pieces_they_come() {
 }
 
 #[tokio::test]
+async fn a_body_without_a_byte_is_empty_in_any_encoding() {
+    for encoding in ["identity", "gzip", "zstd"] {
+        assert_eq!(bytes_of(post(encoding, "").await).await, b"", "{encoding}");
+        let frames: [Result<Vec<u8>, std::io::Error>; 2] = [Ok(Vec::new()), Ok(Vec::new())];
+        let frames = Body::from_stream(futures::stream::iter(frames));
+        assert_eq!(bytes_of(post(encoding, frames).await).await, b"", "{encoding} in empty frames");
+    }
+}
+
+#[tokio::test]
 async fn broken_and_cut_bodies_are_400() {
     let text = [b'x'; 500];
     let cut = |bytes: &[u8]| bytes[..bytes.len() - 5].to_vec();

@@ -46,7 +46,7 @@ async fn listed_origins_get_cors_answers_even_to_problems() {
     let response = send(listed(), called("GET", &[("origin", "http://app.example")])).await;
     assert_eq!(header_of(&response, "access-control-allow-origin"), "http://app.example");
     let exposed = header_of(&response, "access-control-expose-headers");
-    for name in ["x-request-id", "etag", "location", "retry-after", "persisting-tail-offset", "persisting-epoch"] {
+    for name in ["x-request-id", "etag", "location", "retry-after", "content-disposition", "persisting-tail-offset"] {
         assert!(exposed.split(", ").any(|exposed| exposed == name), "{name}");
     }
     let own = send(listed(), called("GET", &[("origin", "http://localhost:8080")])).await;

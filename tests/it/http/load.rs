@@ -1,9 +1,14 @@
 //! `atomic=false`: files of any length, in pieces.
 
+use std::io;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
 use serde_json::{Value, json};
 
 use crate::support::api::{Headers, JSON, NDJSON, Topic};
-use crate::support::local::shared;
+use crate::support::local::{Setup, shared};
 
 async fn load(topic: &Topic, headers: Headers<'_>, body: impl Into<Vec<u8>>) -> crate::support::api::Answer {
     topic.call("POST", "records?atomic=false", headers, body).await
@@ -178,4 +183,66 @@ async fn an_unbounded_json_document_needs_no_more_than_a_piece() {
     assert_eq!(receipt["count"], 20 * 1_024);
     let json = topic.call("POST", "records?atomic=false", JSON, "[{\"a\":1}]").await;
     assert!(json.status == 200 || json.status == 400, "{json}");
+}
+
+/// A load whose body comes as it is sent.
+fn piped(topic: &Topic) -> (mpsc::UnboundedSender<io::Result<Vec<u8>>>, tokio::task::JoinHandle<(u16, Value)>) {
+    let (sender, body) = mpsc::unbounded();
+    let request = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = request.post(format!("{}{}", topic.api.base(), topic.at("records?atomic=false")));
+    let request = request.header("content-type", "application/x-ndjson").body(reqwest::Body::wrap_stream(body));
+    let answer = tokio::spawn(async move {
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    });
+    (sender, answer)
+}
+
+#[tokio::test]
+async fn what_comes_now_and_then_can_be_read_while_it_goes_on() {
+    let api = shared().await;
+    for backend in super::BACKENDS {
+        let topic = api.topic(backend).await;
+        let (pipe, answer) = piped(&topic);
+        // A line that is not whole is no record yet.
+        pipe.unbounded_send(Ok(b"{\"n\":0}\n{\"n\":".to_vec())).unwrap();
+        topic.wait_for_tail(1).await;
+        pipe.unbounded_send(Ok(b"1}\n".to_vec())).unwrap();
+        topic.wait_for_tail(2).await;
+        drop(pipe);
+        let (status, receipt) = answer.await.unwrap();
+        assert!(matches!(status, 200 | 202), "{receipt}");
+        assert_eq!((&receipt["first_offset"], &receipt["count"]), (&json!(0), &json!(2)));
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_stands_still_keeps_what_was_whole_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(folder.path());
+    // More than whole records wait for others.
+    setup.http.body_idle = Duration::from_millis(1_500);
+    let local = setup.start().await;
+    for backend in ["memory", "persisting"] {
+        let topic = local.api().topic(backend).await;
+        let (pipe, answer) = piped(&topic);
+        pipe.unbounded_send(Ok(b"{\"n\":0}\n{\"n\":1}\n{\"n\":".to_vec())).unwrap();
+        let (status, problem) = answer.await.unwrap();
+        assert_eq!((status, &problem["code"], &problem["retryable"]), (400, &json!("invalid_body"), &json!(false)));
+        assert_eq!(
+            (&problem["first_offset"], &problem["next_offset"], &problem["count"], &problem["line"]),
+            (&json!(0), &json!(2), &json!(2), &json!(3)),
+            "{problem}"
+        );
+        topic.wait_for_tail(2).await;
+        assert_eq!(topic.values(0).await, ["{\"n\":0}", "{\"n\":1}"]);
+        // A whole body is whole or not at all.
+        let (pipe, answer) = (topic.at("records"), json!({"n": 2}).to_string());
+        let never = futures::stream::once(async { Ok::<_, io::Error>(answer) }).chain(futures::stream::pending());
+        let request =
+            reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{}{pipe}", topic.api.base()));
+        let refused = request.body(reqwest::Body::wrap_stream(never)).send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 400);
+        assert_eq!(topic.tail().await, 2);
+    }
 }

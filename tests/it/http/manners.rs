@@ -291,3 +291,20 @@ async fn problems_of_bodies_have_line_and_column() {
         topic.call(method, rest, JSON, "[]").await.problem(400, "invalid_body");
     }
 }
+
+#[tokio::test]
+async fn a_media_type_is_given_once_and_what_has_no_byte_is_empty_in_any_encoding() {
+    let api = shared().await;
+    let topic = api.topic("memory").await;
+    let two = [("content-type", "application/json"), ("content-type", "application/x-ndjson")];
+    for (method, rest, body) in [("POST", "records", "{}"), ("PUT", "", "{}"), ("POST", "trim", r#"{"before":0}"#)] {
+        topic.call(method, rest, &two, body).await.problem(400, "invalid_parameter");
+    }
+    for encoding in ["gzip", "zstd", "identity"] {
+        let encoded = [("content-encoding", encoding)];
+        topic.call("POST", "flush", &encoded, "").await.expect(200);
+        topic.call("POST", "records", &encoded, "").await.problem(400, "empty_batch");
+        topic.call("POST", "records?atomic=false", &encoded, "").await.problem(400, "empty_batch");
+    }
+    assert_eq!(topic.tail().await, 0);
+}

@@ -13,6 +13,7 @@ mod faults;
 mod filter;
 mod forks;
 mod hostile_filters;
+mod http2;
 mod indexes;
 mod lacking;
 mod load;

@@ -84,6 +84,7 @@ async fn listed_origins_get_cors_answers_and_preflights() {
             "etag",
             "x-request-id",
             "retry-after",
+            "content-disposition",
             "allow",
             "persisting-tail-offset",
             "persisting-earliest-offset",

@@ -143,3 +143,29 @@ async fn what_is_an_object_is_merged_member_by_member() {
     let description = patch(&topic, json!({"backend_options": {"field_compression": null}})).await;
     assert_eq!(description["backend_options"]["field_compression"], json!({}));
 }
+
+#[tokio::test]
+async fn a_topic_is_deleted_only_as_it_was_looked_at() {
+    let api = shared().await;
+    for backend in super::BACKENDS {
+        let topic = api.topic(backend).await;
+        let tag = async || topic.get("").await.header("etag").unwrap().to_owned();
+        let delete = async |tag: &str| topic.call("DELETE", "", &[("if-match", tag)], "").await;
+        let first = tag().await;
+        assert_ne!(api.topic(backend).await.get("").await.header("etag"), Some(first.as_str()), "it is of this topic");
+        topic.call("PATCH", "", JSON, r#"{"retention":{"max_records":50}}"#).await.expect(200);
+        for stale in [first.as_str(), "\"\"", &format!("W/{}", tag().await)] {
+            delete(stale).await.problem(412, "precondition_failed");
+        }
+        delete("unquoted").await.problem(400, "invalid_parameter");
+        assert_eq!(topic.get("").await.json()["state"], "open");
+        topic.call("PATCH", "", JSON, r#"{"retention":null}"#).await.expect(200);
+        assert_eq!(tag().await, first, "the same configuration of the same topic");
+        delete(&format!("\"x\", {first}")).await.expect(204);
+        delete("*").await.problem(404, "topic_not_found");
+        // One made anew is another, though it is configured as the one before was.
+        topic.call("PUT", "", JSON, json!({"backend": backend}).to_string()).await.expect(201);
+        delete(&first).await.problem(412, "precondition_failed");
+        delete("*").await.expect(204);
+    }
+}

@@ -259,3 +259,35 @@ async fn the_whole_schema_says_what_goes_and_in_which_order_records_print() {
         fields(&topic).await.as_array().unwrap().iter().map(|field| field["name"].clone()).collect();
     assert_eq!(names, ["d", "c", "a"]);
 }
+
+#[tokio::test]
+async fn versions_are_listed_page_by_page() {
+    let topic = shared().await.topic("persisting").await;
+    for n in 1..=5 {
+        topic.append(format!("{{\"c{n}\":1}}")).await;
+    }
+    let all = topic.get("schemas").await.expect(200).json();
+    assert_eq!(all["schemas"].as_array().unwrap().len(), 5);
+    assert!(all.get("next_after").is_none(), "{all}");
+    let (mut paged, mut pages, mut query) = (Vec::new(), 0, "limit=2".to_owned());
+    loop {
+        let page = topic.get(&format!("schemas?{query}")).await.expect(200).json();
+        paged.extend(page["schemas"].as_array().unwrap().clone());
+        pages += 1;
+        let Some(after) = page.get("next_after") else { break };
+        query = format!("limit=2&after={after}");
+    }
+    assert_eq!(pages, 3);
+    assert_eq!(json!(paged), all["schemas"]);
+    for (version, told) in (1..).zip(&paged) {
+        assert_eq!(told["version"], version);
+        assert_eq!(topic.get(&format!("schemas/{version}")).await.expect(200).json(), *told);
+    }
+    assert_eq!(topic.get("schemas/latest").await.expect(200).json(), paged[4]);
+    assert_eq!(topic.get("schemas?after=5").await.expect(200).json(), json!({"schemas": []}));
+    topic.get("schemas/6").await.problem(404, "not_found");
+    topic.get("schemas/4294967296").await.problem(404, "not_found");
+    for query in ["limit=0", "limit=1001", "after=0", "after=x", "after=4294967296"] {
+        topic.get(&format!("schemas?{query}")).await.problem(400, "invalid_parameter");
+    }
+}

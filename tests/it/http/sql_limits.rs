@@ -34,7 +34,13 @@ async fn limited(queries: QueryLimits) -> (Local, Api, tempfile::TempDir, String
 
 #[tokio::test]
 async fn a_query_ends_at_its_limits() {
-    let limits = QueryLimits { queries_max: 1, timeout: Duration::from_secs(1), memory_bytes: 8 << 20, rows_max: 100 };
+    let limits = QueryLimits {
+        queries_max: 1,
+        timeout: Duration::from_secs(1),
+        memory_bytes: 8 << 20,
+        rows_max: 100,
+        ..QueryLimits::default()
+    };
     let (_local, api, _folder, endless) = limited(limits).await;
     let problem = refused(&api, &endless).await;
     assert_eq!(problem["limit"], 1);
@@ -87,7 +93,13 @@ struct Hostile {
 
 #[tokio::test]
 async fn hostile_queries_are_refused_or_bounded() {
-    let limits = QueryLimits { queries_max: 4, timeout: Duration::from_secs(1), memory_bytes: 32 << 20, rows_max: 100 };
+    let limits = QueryLimits {
+        queries_max: 4,
+        timeout: Duration::from_secs(1),
+        memory_bytes: 32 << 20,
+        rows_max: 100,
+        ..QueryLimits::default()
+    };
     let (_local, api, _folder, _) = limited(limits).await;
     api.put("/v1/topics/b", "{}").await.expect(201);
     api.put("/v1/topics/memory_topic", r#"{"backend":"memory"}"#).await.expect(201);
@@ -212,4 +224,22 @@ async fn what_a_row_could_hold_up_for_long_is_refused() {
         let problem = refused(&api, &format!("SELECT {call} OVER (ORDER BY n) AS r FROM a")).await;
         assert!(problem["detail"].as_str().unwrap().contains("for groups only"), "{problem}");
     }
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_has_no_place_for_long_and_is_told() {
+    let (local, _api, _folder, _) = limited(QueryLimits::default()).await;
+    let (reader_patience, timeout) = (Duration::from_millis(100), Duration::from_secs(600));
+    let limits = QueryLimits { queries_max: 1, timeout, reader_patience, ..QueryLimits::default() };
+    let queries = Queries::new(Arc::clone(local.engine()), query_runtime().clone(), limits);
+    let asked = |sql: &str| queries.run(Ask { sql: sql.to_owned(), ..Ask::default() }, |_| Ok(Batches));
+    let mut slow = asked("SELECT x.n FROM a AS x, a AS y").await.unwrap();
+    until("the place is free", || async { asked("SELECT 1 AS a").await.is_ok() }).await;
+    let problem = loop {
+        match slow.next().await {
+            Ok(rows) => assert!(rows.is_some(), "an answer that was cut off ends as a whole one"),
+            Err(problem) => break problem,
+        }
+    };
+    assert!(problem.detail.contains("nothing of its answer was taken"), "{}", problem.detail);
 }

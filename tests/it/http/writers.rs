@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::api::{Answer, Topic, allowed};
+use crate::support::api::{Answer, Headers, Topic, allowed};
 use crate::support::local::shared;
 
 /// The backends that keep such state.
@@ -266,5 +266,24 @@ async fn trimming_does_not_touch_the_state() {
         assert_eq!(produce(&topic, "p", 0, 0, "{}").await.expect(200).json()["first_offset"], 0);
         assert_eq!(keyed(&topic, "k", "{}").await.expect(200).json()["first_offset"], 1);
         produce(&topic, "p", 0, 1, "{}").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_asks_for_it_closes_the_topic() {
+    let api = shared().await;
+    for backend in ["memory", "persisting"] {
+        for headers in [
+            &[("idempotency-key", "k")] as Headers<'_>,
+            &[("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")],
+        ] {
+            let topic = api.topic(backend).await;
+            topic.call("POST", "records", headers, "{}").await.expect(200);
+            let again = topic.call("POST", "records?close=true", headers, "{}").await.expect(200).json();
+            assert_eq!((&again["duplicate"], &again["next_offset"]), (&json!(true), &json!(1)));
+            assert_eq!(topic.get("").await.json()["state"], "closed");
+            topic.call("POST", "records?close=true", headers, "{}").await.expect(200);
+            topic.post("records", "{}").await.problem(409, "topic_closed");
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Op {
     pub async fn ask(self, engine: &Engine) -> Answer {
         match self {
             Op::Create(name, ask) => Answer::Created(engine.create(&name, *ask).await),
-            Op::Delete(name) => Answer::Deleted(engine.delete(&name).await),
+            Op::Delete(name) => Answer::Deleted(engine.delete(&name, None).await),
             Op::Append(name, _, ask) => Answer::Appended(match engine.topic(&name).await {
                 Ok(topic) => topic.append(*ask).await,
                 Err(problem) => Err(problem),
