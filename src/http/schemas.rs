@@ -18,8 +18,7 @@ use crate::http::topics::topic_and_members;
 use crate::model::{ErrorCode, Problem, SchemaVersion, TopicName};
 use crate::topic::{SchemaListing, Topic, schema_etag};
 
-/// Versions of a page unless told otherwise, and at most.
-const PAGE_VERSIONS: u64 = 100;
+/// Versions of a page unless told otherwise, and at most: of nearly all topics they are all that there are.
 const PAGE_VERSIONS_MAX: u64 = 1_000;
 
 /// `GET …/schemas`
@@ -30,7 +29,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     accept::negotiate(&headers, &[JSON])?;
-    let limit = query.integer("limit", 1..=PAGE_VERSIONS_MAX)?.unwrap_or(PAGE_VERSIONS);
+    let limit = query.integer("limit", 1..=PAGE_VERSIONS_MAX)?.unwrap_or(PAGE_VERSIONS_MAX);
     let limit = usize::try_from(limit).map_err(|_| Problem::internal())?;
     let after = query.integer("after", 1..=u64::from(u32::MAX))?.and_then(numbered);
     let (found, more) = state.engine.topic(&name).await?.schemas(after, limit).await?;
