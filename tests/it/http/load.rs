@@ -185,8 +185,10 @@ async fn an_unbounded_json_document_needs_no_more_than_a_piece() {
     assert!(json.status == 200 || json.status == 400, "{json}");
 }
 
+type Pipe = mpsc::UnboundedSender<io::Result<Vec<u8>>>;
+
 /// A load whose body comes as it is sent.
-fn piped(topic: &Topic) -> (mpsc::UnboundedSender<io::Result<Vec<u8>>>, tokio::task::JoinHandle<(u16, Value)>) {
+fn piped(topic: &Topic) -> (Pipe, tokio::task::JoinHandle<(u16, Value)>) {
     let (sender, body) = mpsc::unbounded();
     let request = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = request.post(format!("{}{}", topic.api.base(), topic.at("records?atomic=false")));

@@ -23,11 +23,21 @@ async fn server(folder: &tempfile::TempDir, inflight_bytes: u64) -> Local {
     setup.start().await
 }
 
-/// Refused while another request holds a few bytes, and admitted alone.
-async fn waits_for_room(topic: &Topic, query: &str, headers: Headers<'_>, body: &[u8], status: u16) {
+/// Refused while another request holds a quarter of the room, and admitted alone.
+async fn waits_for_room(
+    topic: &Topic,
+    (query, inflight_bytes): (&str, usize),
+    headers: Headers<'_>,
+    body: &[u8],
+    status: u16,
+) {
     let mut other = TcpStream::connect(topic.api.base().strip_prefix("http://").unwrap()).await.unwrap();
-    let head = format!("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n{{", topic.at("records"));
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {inflight_bytes}\r\n\r\n",
+        topic.at("records")
+    );
     other.write_all(head.as_bytes()).await.unwrap();
+    other.write_all(&vec![b' '; inflight_bytes / 4]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     topic.refuse(query, headers, body, (503, "overloaded")).await;
     drop(other);
@@ -52,11 +62,11 @@ async fn streams_of_arrow_are_counted_by_what_they_become() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(&folder, 4 << 20).await;
     let topic = server.api().topic("persisting").await;
-    waits_for_room(&topic, "", SENT, &compressed(), 200).await;
+    waits_for_room(&topic, ("", 4 << 20), SENT, &compressed(), 200).await;
     // A dictionary of one word, 500 times.
     let mut words = StringDictionaryBuilder::<Int32Type>::new();
     (0..500).for_each(|_| words.append_value("x".repeat(10_000)));
-    waits_for_room(&topic, "", SENT, &rows(&[("s", Arc::new(words.finish()))]), 200).await;
+    waits_for_room(&topic, ("", 4 << 20), SENT, &rows(&[("s", Arc::new(words.finish()))]), 200).await;
     assert_eq!(topic.tail().await, 508);
 }
 
@@ -65,7 +75,7 @@ async fn loads_of_arrow_are_counted_by_what_they_become() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(&folder, 20 << 20).await;
     let topic = server.api().topic("persisting").await;
-    waits_for_room(&topic, "?atomic=false", SENT, &compressed(), 200).await;
+    waits_for_room(&topic, ("?atomic=false", 20 << 20), SENT, &compressed(), 200).await;
     assert_eq!(topic.tail().await, 8);
 }
 
@@ -77,7 +87,7 @@ async fn what_is_quarantined_is_counted_by_what_is_kept_of_it() {
     let topic = server.api().make(json!({"schema": fields, "on_invalid": "quarantine"})).await;
     // Decoded at once, and on a thread of its own.
     for count in [2_000, 10_000] {
-        waits_for_room(&topic, "", NDJSON, "{\"n\":\"x\"}\n".repeat(count).as_bytes(), 207).await;
+        waits_for_room(&topic, ("", 1 << 20), NDJSON, "{\"n\":\"x\"}\n".repeat(count).as_bytes(), 207).await;
     }
     assert_eq!(topic.api.named(&format!("{}.quarantine", topic.name)).tail().await, 12_000);
 }
