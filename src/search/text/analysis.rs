@@ -221,7 +221,11 @@ mod tests {
     #[test]
     fn words_and_phrases_of_too_many_tokens_are_refused() {
         let quoted = |text: String| format!("\"{text}\"");
-        for few in ["fox-".repeat(TOKENS_MAX), quoted("fox ".repeat(TOKENS_MAX)), format!("{}{}", "\"red fox\" ".repeat(8), "dog ".repeat(48))] {
+        for few in [
+            "fox-".repeat(TOKENS_MAX),
+            quoted("fox ".repeat(TOKENS_MAX)),
+            format!("{}{}", "\"red fox\" ".repeat(8), "dog ".repeat(48)),
+        ] {
             let many = format!("{few} hare");
             let bound = |text: &str| Bound::new(&TextQuery::parse(text).unwrap(), &mut Analyzer::english());
             assert_eq!((bound(&few).is_ok(), bound(&many).unwrap_err().limit), (true, Some(64)), "{few}");

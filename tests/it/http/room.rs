@@ -32,10 +32,8 @@ async fn waits_for_room(
     status: u16,
 ) {
     let mut other = TcpStream::connect(topic.api.base().strip_prefix("http://").unwrap()).await.unwrap();
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {inflight_bytes}\r\n\r\n",
-        topic.at("records")
-    );
+    let head =
+        format!("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {inflight_bytes}\r\n\r\n", topic.at("records"));
     other.write_all(head.as_bytes()).await.unwrap();
     other.write_all(&vec![b' '; inflight_bytes / 4]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
