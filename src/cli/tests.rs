@@ -103,7 +103,7 @@ fn an_option_outranks_the_file() {
     );
     let path = file.path().to_str().unwrap();
     let config = serve(&["--config", path, "--tail-bytes=2MiB", "--auto-create=false"]).unwrap();
-    assert_eq!((config.tail_bytes, config.recent_bytes, config.auto_create), (2 << 20, 3 << 19, false));
+    assert_eq!((config.tail_bytes, config.recent_bytes, config.auto_create), (2 << 20, 1 << 20, false));
     assert_eq!((config.listen.as_str(), config.max_body_bytes, config.max_streams), ("127.0.0.1:1", 7, 5));
     assert_eq!((config.cors_origins, config.log_format), (vec!["https://a".to_owned()], LogFormat::Json));
 }

@@ -37,8 +37,8 @@ pub struct Config {
     pub max_record_bytes: u64,
     /// Memory for recent records, in bytes. From 1 byte, default 256 MiB.
     pub tail_bytes: u64,
-    /// Memory for committed records, in bytes; with those that are not committed at most three quarters of `tail_bytes`. From
-    /// 0, default three quarters.
+    /// Memory for committed records, in bytes; with those that are not committed at most half of `tail_bytes`. From 0, default
+    /// half.
     pub recent_bytes: u64,
     /// Bodies in work at a time, in bytes. From 1 byte, default 256 MiB.
     pub max_inflight_bytes: u64,
@@ -116,7 +116,7 @@ impl Default for Config {
             max_batch_records: 1_000_000,
             max_record_bytes: 8 * MIB,
             tail_bytes: 256 * MIB,
-            recent_bytes: 192 * MIB,
+            recent_bytes: 128 * MIB,
             max_inflight_bytes: 256 * MIB,
             wal_max_bytes: 4 * GIB,
             wal_target_bytes: 512 * MIB,
@@ -163,7 +163,7 @@ impl Config {
             max_batch_records: options.max_batch_records.unwrap_or(default.max_batch_records),
             max_record_bytes: size(options.max_record_bytes, default.max_record_bytes),
             tail_bytes,
-            recent_bytes: size(options.recent_bytes, tail_bytes - tail_bytes / 4),
+            recent_bytes: size(options.recent_bytes, tail_bytes / 2),
             max_inflight_bytes: size(options.max_inflight_bytes, default.max_inflight_bytes),
             wal_max_bytes,
             wal_target_bytes,

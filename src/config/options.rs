@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long, env = "PERSISTING_TAIL_BYTES", value_name = "BYTES")]
     pub tail_bytes: Option<ByteSize>,
     /// Memory for committed records, kept for up to a minute for readers close behind; with those that are not committed at
-    /// most three quarters of --tail-bytes [default: 192MiB, three quarters of --tail-bytes]
+    /// most half of --tail-bytes [default: 128MiB, half of --tail-bytes]
     #[arg(long, env = "PERSISTING_RECENT_BYTES", value_name = "BYTES")]
     pub recent_bytes: Option<ByteSize>,
     /// Bytes of appends in work at a time; past it appends wait 2 s, then get 503 [default: 256MiB]

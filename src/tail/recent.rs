@@ -17,7 +17,7 @@ const RUN_BYTES: usize = 1 << 20;
 pub(crate) const RECENT_FOR: Duration = Duration::from_secs(60);
 
 /// Committed records of many topics in memory: within a limit of their own, and together with what waits for a commit within
-/// three quarters of the tail's; a commit takes as much beside as the last quarter. What comes in goes before; the longest there leaves first.
+/// half of the tail's; a commit takes as much beside. What comes in goes before; the longest there leaves first.
 ///
 /// A topic's records are the chunks of a [`Tail`] of its own, dense up to the last commit.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Run {
 }
 
 impl Recent {
-    /// Records in what `tail` leaves free of three quarters of its limit, at most `limit` bytes of them.
+    /// Records in what `tail` leaves free of half of its limit, at most `limit` bytes of them.
     pub(crate) fn new(tail: Arc<Budget>, limit: u64) -> Self {
         Self { tail, held: Budget::new(limit), runs: Mutex::default() }
     }
@@ -86,8 +86,7 @@ impl Recent {
 
     /// Bytes for them and for what waits for a commit together.
     fn room(&self) -> u64 {
-        let limit = self.tail.limit();
-        limit - limit / 4
+        self.tail.limit() / 2
     }
 
     /// Lets go of the oldest for as long as it says so.
@@ -169,7 +168,7 @@ mod tests {
     #[test]
     fn what_waits_for_a_commit_takes_the_room_of_what_is_committed() {
         let tail = Budget::new(10_000);
-        let room = 7_500;
+        let room = 5_000;
         let recent = Recent::new(Arc::clone(&tail), 10_000);
         let (a, b) = (Arc::new(Tail::default()), Arc::new(Tail::default()));
         recent.keep(&a, vec![chunk(0, 100)], Instant::now());
