@@ -185,39 +185,25 @@ impl SchemaCause {
     }
 }
 
-/// One schema version of a topic.
+/// One schema version of a topic, with `J` for JSON.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SchemaRow {
+pub struct SchemaRow<J = Value> {
     /// Its number: 1, then one more than the newest.
     pub version: SchemaVersion,
     /// The columns, as the API writes them.
-    pub fields: Value,
+    pub fields: J,
     /// What tells it from others.
     pub fingerprint: String,
     /// Why it came to be.
     pub cause: SchemaCause,
     /// What is different from the version before, as the API writes it.
-    pub changes: Value,
+    pub changes: J,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// One schema version of a topic, to be told: what of it is JSON stays text.
-#[derive(Clone, Debug)]
-pub struct SchemaText {
-    /// Its number.
-    pub version: SchemaVersion,
-    /// The columns, as the API writes them.
-    pub fields: Box<RawValue>,
-    /// What tells it from others.
-    pub fingerprint: String,
-    /// Why it came to be.
-    pub cause: SchemaCause,
-    /// What is different from the version before, as the API writes it.
-    pub changes: Box<RawValue>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
+/// One that is told: what of it is JSON stays text.
+pub type SchemaText = SchemaRow<Box<RawValue>>;
 
 /// Where a cursor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -78,7 +79,7 @@ pub(super) async fn texts(
         if texts.len() >= versions_max || bytes >= bytes_max {
             return Ok((texts, true));
         }
-        let text = text_of(&row)?;
+        let text: SchemaText = schema_of(&row)?;
         bytes += text.fields.get().len() + text.changes.get().len();
         texts.push(text);
     }
@@ -99,7 +100,7 @@ pub(super) async fn text(
     .bind(version.map(|version| i64::from(version.get())))
     .fetch_optional(readers)
     .await?;
-    row.as_ref().map(text_of).transpose()
+    row.as_ref().map(schema_of).transpose()
 }
 
 /// Every version, oldest first.
@@ -134,19 +135,7 @@ pub(super) async fn posted(readers: &SqlitePool, id: TopicId) -> Result<Vec<Sche
     rows.iter().map(schema_of).collect()
 }
 
-fn text_of(row: &SqliteRow) -> Result<SchemaText, CatalogError> {
-    let row = Reader::new("schemas", row);
-    Ok(SchemaText {
-        version: row.version("version")?.ok_or_else(|| row.damaged("version", "null"))?,
-        fields: row.json("fields")?,
-        fingerprint: row.plain("fingerprint")?,
-        cause: SchemaCause::parse(row.plain("cause")?).ok_or_else(|| row.damaged("cause", "an unknown word"))?,
-        changes: row.json("changes")?,
-        created_at: row.time("created_at")?,
-    })
-}
-
-fn schema_of(row: &SqliteRow) -> Result<SchemaRow, CatalogError> {
+fn schema_of<J: DeserializeOwned>(row: &SqliteRow) -> Result<SchemaRow<J>, CatalogError> {
     let row = Reader::new("schemas", row);
     Ok(SchemaRow {
         version: row.version("version")?.ok_or_else(|| row.damaged("version", "null"))?,

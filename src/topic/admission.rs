@@ -30,6 +30,9 @@ pub struct InflightPermit {
     patience: Duration,
 }
 
+/// The part of the budget that is not counted for any one request.
+const OTHERS_PART: u64 = 8;
+
 impl InflightBudget {
     /// How long a request waits for room before it is refused.
     pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,7 +53,7 @@ impl InflightBudget {
         InflightPermit {
             counted: self.budget.open(),
             beyond: 0,
-            counted_max: limit - limit / 8,
+            counted_max: limit - limit / OTHERS_PART,
             patience: self.patience,
         }
     }
