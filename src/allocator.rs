@@ -1,68 +1,19 @@
-//! The program's allocator: how long it keeps what is free.
+//! The program's allocator, and how long it keeps what is free.
 
-use std::time::Duration;
+use tikv_jemallocator::Jemalloc;
 
-use persisting::config::Config;
-
-/// Requests allocate and free much on many threads, and records live from an append to a commit: the system's allocator takes
-/// a fifth of an append's time for that.
+/// Requests allocate and free much on many threads, and records live from an append to a commit, on other threads: the system's
+/// allocator takes a fifth of an append's time for that. Bodies and the text of records have tens to hundreds of kilobytes each;
+/// jemalloc gives each of those room of its own and takes it back whole, from whichever thread.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Environment variable by which an operator sets the delay.
-const PURGE_DELAY_NAME: &str = "MIMALLOC_PURGE_DELAY";
-/// `mi_option_purge_delay`.
-const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-/// How many milliseconds memory that is free stays with the process. Each commit frees as much as it has taken, and the next
-/// one begins within a second or ten: a page that had gone back meanwhile is zeroed anew by the system, which took a sixth of
-/// all processor time.
-const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
-
-/// What the process may hold beside what its options bound: itself, and what makes a next commit cheap.
-const SPARE_BYTES: u64 = 32 << 20;
-/// How often it is looked whether the process holds too much.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// What has to come back to make the next look as soon as this one.
-const WORTH_BYTES: u64 = 16 << 20;
-/// Where nothing comes back, looks are this far apart in the end.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(6);
-
-/// Tells the allocator how long to keep what is free, unless the operator has.
-#[expect(unsafe_code, reason = "options are set at the top of main, where no other thread exists that could read them")]
-pub(crate) fn set() {
-    if std::env::var_os(PURGE_DELAY_NAME).is_none() {
-        // SAFETY: `main` calls this first, and nothing has started a thread before it; the option takes any number.
-        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS) };
-    }
-}
-
-/// Has a thread give back what is free at once for as long as the process holds more than its options allow.
+/// What jemalloc reads at its start (`jemalloc(3)`, TUNING); what the environment has in `_RJEM_MALLOC_CONF` goes before it.
 ///
-/// # Errors
-/// What the operating system answers when a thread cannot be started.
-pub(crate) fn watch(config: &Config) -> std::io::Result<()> {
-    let allowed = config.tail_bytes.saturating_add(config.max_inflight_bytes).saturating_add(SPARE_BYTES);
-    std::thread::Builder::new().name("memory".to_owned()).spawn(move || keep_within(allowed)).map(drop)
-}
-
-fn keep_within(allowed: u64) {
-    let mut pause = LOOK_EVERY;
-    loop {
-        std::thread::sleep(pause);
-        let Some(before) = persisting::runtime::anonymous_bytes() else { return };
-        if before <= allowed {
-            pause = LOOK_EVERY;
-            continue;
-        }
-        give_back();
-        let after = persisting::runtime::anonymous_bytes().unwrap_or(before);
-        // What is in use does not come back, however often it is asked for.
-        pause = if before.saturating_sub(after) >= WORTH_BYTES { LOOK_EVERY } else { (pause * 2).min(LOOK_EVERY_MAX) };
-    }
-}
-
-#[expect(unsafe_code, reason = "the allocator is a C library")]
-fn give_back() {
-    // SAFETY: any thread may call it at any time: it gives back pages that no block lies in.
-    unsafe { libmimalloc_sys::mi_collect(true) };
-}
+/// - Memory that is free stays for about a second: each commit frees as much as it has taken, and the next begins soon after; pages
+///   that had gone back meanwhile are zeroed anew by the system. A thread of its own gives back what nobody asks for again.
+/// - No huge pages: few of the 2 MiB that the system zeroes at once were used.
+#[expect(unsafe_code, reason = "the name is how the C library finds it")]
+#[used]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static OPTIONS: &[u8; 70] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,thp:never\0";

@@ -14,7 +14,6 @@ mod allocator;
 const EXIT_LOST: u8 = 3;
 
 fn main() -> ExitCode {
-    allocator::set();
     set_environment();
     match cli::parse() {
         Ok(Command::Serve(config)) => serve(&config),
@@ -35,9 +34,6 @@ fn serve(config: &Config) -> ExitCode {
         Err(error) => return failed(&error),
     };
     set_temporary(claim.scratch());
-    if let Err(cause) = allocator::watch(config) {
-        return failed(&ServeError::Process(cause));
-    }
     match server::serve(config, claim, Vec::new()) {
         Ok(outcome) if outcome.unflushed_records > 0 => ExitCode::from(EXIT_LOST),
         Ok(_) => ExitCode::SUCCESS,

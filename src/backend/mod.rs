@@ -33,6 +33,7 @@ pub use rules::{AckLevels, EpochRule, RecordForm};
 
 pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
+pub(crate) use layered::Still;
 pub(crate) use layered::{Admission, CommitQueue, Due, StoredMisfit};
 
 use crate::codec::{Chunk, Values};

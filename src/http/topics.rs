@@ -90,7 +90,11 @@ pub(crate) async fn patch(
     let topic = state.engine.topic(&name).await?;
     let known: Vec<&str> = MADE.iter().chain(TOLD).copied().collect();
     let (text, _permit) = read_whole(&state, body, head, state.limits.max_body_bytes).await?;
-    let mut members = Members::parse(&text, &known)?;
+    let mut members = Members::parse(&text, &known).map_err(|problem| match problem.allowed {
+        // Those that are told but cannot be changed are known, and no help.
+        Some(_) => problem.allowing(CHANGED.iter().copied()),
+        None => problem,
+    })?;
     let fixed = members.names().find(|name| !CHANGED.contains(name)).map(str::to_owned);
     if let Some(fixed) = fixed {
         return Err(Problem::new(ErrorCode::Immutable, format!("The member \"{fixed}\" cannot be changed."))

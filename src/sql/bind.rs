@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, Expr, FunctionArguments, Ident, ObjectNamePart, Query, Select, SelectItem, Spanned, Subscript,
+    TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use serde_json::Value as Json;
 
@@ -34,10 +34,7 @@ pub(super) fn bind(sql: &str, query: &mut Query, params: &[Json]) -> Result<(), 
     }
     let used = binder.used;
     match used.iter().position(|used| !used) {
-        None => {
-            name_columns(&mut query.body);
-            Ok(())
-        }
+        None => Ok(()),
         Some(at) => {
             let detail = format!("There are {} params, but the statement has no ${}.", values.len(), at + 1);
             Err(refused(detail))
@@ -82,6 +79,14 @@ impl VisitorMut for Binder<'_> {
         if let Some(name) = as_name(expr) {
             *expr = name;
         }
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+            // As any other path, where it begins with what was taken for a function.
+            if let Some(path) = path_of(root, access_chain) {
+                *expr = Expr::CompoundIdentifier(path);
+            } else {
+                access_chain.iter_mut().for_each(by_key);
+            }
+        }
         if let Expr::Function(function) = expr
             && let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
             && name.quote_style.is_none()
@@ -109,6 +114,12 @@ impl VisitorMut for Binder<'_> {
         *expr = value.clone();
         ControlFlow::Continue(())
     }
+
+    /// In subqueries too: what is around them knows their columns by these names.
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Problem> {
+        name_columns(select);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Functions that are called without brackets.
@@ -128,36 +139,83 @@ fn as_name(expr: &Expr) -> Option<Expr> {
     }
 }
 
-/// Names the columns of the answer as they are written: `sum(n)` for `sum(n)`, `b` for `a.b`. Left to the planner, they would
-/// be called after its inner form of them.
-fn name_columns(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => name_columns_of(select),
-        SetExpr::Query(query) => name_columns(&mut query.body),
-        SetExpr::SetOperation { left, .. } => name_columns(left),
-        _ => {}
+/// The names of a path that nothing else stands in.
+fn path_of(root: &Expr, members: &[AccessExpr]) -> Option<Vec<Ident>> {
+    let mut path = match as_name(root).as_ref().unwrap_or(root) {
+        Expr::Identifier(name) => vec![name.clone()],
+        Expr::CompoundIdentifier(names) => names.clone(),
+        _ => return None,
+    };
+    for member in members {
+        path.push(member_of(member)?);
+    }
+    Some(path)
+}
+
+/// The name behind a dot.
+fn member_of(member: &AccessExpr) -> Option<Ident> {
+    let AccessExpr::Dot(member) = member else { return None };
+    match as_name(member).as_ref().unwrap_or(member) {
+        Expr::Identifier(name) => Some(name.clone()),
+        _ => None,
     }
 }
 
-fn name_columns_of(select: &mut Select) {
-    let names: Vec<Option<String>> = select.projection.iter().map(name_of).collect();
+/// `[1].p` as `[1]['p']`, which is all that the planner knows.
+fn by_key(member: &mut AccessExpr) {
+    if let Some(name) = member_of(member) {
+        let key = Expr::value(Value::SingleQuotedString(name.value));
+        *member = AccessExpr::Subscript(Subscript::Index { index: key });
+    }
+}
+
+/// Names columns as they are written: `sum(n)` for `sum(n)`, `home.city` for a path, without the table before it where that
+/// tells no two apart. Left to the planner, they would be called after its inner form of them.
+fn name_columns(select: &mut Select) {
+    let tables = tables_of(select);
+    let short: Vec<Option<String>> = select.projection.iter().map(|item| name_of(item, &tables)).collect();
+    let long: Vec<Option<String>> = select.projection.iter().map(|item| name_of(item, &[])).collect();
+    let is_alone =
+        |names: &[Option<String>], name: &String| names.iter().flatten().filter(|other| *other == name).count() == 1;
     for (at, item) in select.projection.iter_mut().enumerate() {
-        let Some(Some(name)) = names.get(at) else { continue };
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         // One that another column has as well tells nothing, and the planner could not tell them apart.
-        let is_alone = names.iter().flatten().filter(|other| *other == name).count() == 1;
-        if is_alone && !matches!(expr, Expr::Identifier(_)) {
+        let name =
+            [&short, &long].into_iter().find_map(|names| names[at].as_ref().filter(|name| is_alone(names, name)));
+        let is_itself = matches!(expr, Expr::Identifier(_));
+        if let Some(name) = name.filter(|_| !is_itself) {
             let alias = Ident::with_quote('"', name.as_str());
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
 }
 
-fn name_of(item: &SelectItem) -> Option<String> {
+/// What a statement calls the tables that it reads.
+fn tables_of(select: &Select) -> Vec<Ident> {
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+    factors
+        .filter_map(|factor| match factor {
+            TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+                Some(alias.name.clone())
+            }
+            TableFactor::Table { name, alias: None, .. } => name.0.last()?.as_ident().cloned(),
+            _ => None,
+        })
+        .collect()
+}
+
+fn name_of(item: &SelectItem, tables: &[Ident]) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => path.last().map(|name| name.value.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => {
+            let is_table = path.first().is_some_and(|first| tables.iter().any(|table| table.value == first.value));
+            let path = if is_table && path.len() > 1 { &path[1..] } else { path.as_slice() };
+            Some(path.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join("."))
+        }
         SelectItem::UnnamedExpr(expr) => Some(expr.to_string()),
         _ => None,
     }
@@ -222,8 +280,19 @@ mod tests {
                 "SELECT user, t.user AS u, current_date FROM t",
                 "SELECT user, t.user AS u, current_date AS \"current_date\" FROM t",
             ),
-            ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"a\", t.b AS \"b\", c FROM t"),
-            ("SELECT x.a, y.a FROM x, y", "SELECT x.a, y.a FROM x, y"),
+            ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"s.a\", t.b AS \"b\", c FROM t"),
+            (
+                "SELECT t.s.a, user.b, t.user.c FROM topic AS t",
+                "SELECT t.s.a AS \"s.a\", user.b AS \"user.b\", t.user.c AS \"user.c\" FROM topic AS t",
+            ),
+            ("SELECT x.a, y.a FROM x, y", "SELECT x.a AS \"x.a\", y.a AS \"y.a\" FROM x, y"),
+            ("SELECT s.a, s.a FROM t", "SELECT s.a, s.a FROM t"),
+            ("SELECT s.a, n AS \"s.a\" FROM t", "SELECT s.a, n AS \"s.a\" FROM t"),
+            ("SELECT l[1].p FROM t", "SELECT l[1]['p'] AS \"l[1]['p']\" FROM t"),
+            (
+                "WITH w AS (SELECT s.a FROM t) SELECT \"s.a\" FROM w WHERE EXISTS (SELECT t.s.b FROM t)",
+                "WITH w AS (SELECT s.a AS \"s.a\" FROM t) SELECT \"s.a\" FROM w WHERE EXISTS (SELECT t.s.b AS \"s.b\" FROM t)",
+            ),
         ] {
             assert_eq!(bound(sql, &json!([])).unwrap(), expected);
         }

@@ -22,6 +22,8 @@ mod range;
 mod rules;
 mod run;
 mod scan;
+mod sliding;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -35,6 +35,7 @@ use crate::sql::literals::typed;
 use crate::sql::marks;
 use crate::sql::rules::watched;
 use crate::sql::scan::TopicTable;
+use crate::sql::sound::sound;
 use crate::sql::text::refused;
 use crate::sql::watch::Watch;
 
@@ -81,7 +82,7 @@ pub(super) async fn plan(
             .verify_plan(&plan)?;
         check_names(&plan)?;
         check_size(&plan)?;
-        let plan = typed(plan).map_err(mistaken)?;
+        let plan = typed(sound(plan)?).map_err(mistaken)?;
         let marks = marks::kept(&plan);
         let plan = match room.rows_max {
             Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows))?.build()?,

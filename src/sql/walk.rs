@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
-    ValueWithSpan, Visit, Visitor, visit_expressions,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, Value, ValueWithSpan, Visit, Visitor, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
@@ -138,8 +138,15 @@ impl Walker<'_> {
     fn check_body(&self, body: &SetExpr, operations: &mut usize) -> ControlFlow<Problem> {
         match body {
             SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => ControlFlow::Continue(()),
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation { op, left, right, set_quantifier } => {
                 *operations += 1;
+                if *op != SetOperator::Union
+                    && *set_quantifier != SetQuantifier::None
+                    && *set_quantifier != SetQuantifier::Distinct
+                {
+                    let detail = format!("{op} {set_quantifier} is not served: {op} has each row once.");
+                    return self.refuse(body.span().start, detail);
+                }
                 if *operations > SET_OPERATIONS_MAX {
                     let detail = format!("More than {SET_OPERATIONS_MAX} queries are joined by UNION and the like.");
                     return ControlFlow::Break(refused(detail).with_limit(SET_OPERATIONS_MAX as u64));

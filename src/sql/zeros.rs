@@ -62,16 +62,19 @@ impl AnalyzerRule for OneZero {
 }
 
 /// Whether an expression may make −0 of values that are not: sums and differences do not, and what only passes values on.
-fn may_make(expr: &Expr, schema: &DFSchema) -> bool {
-    match expr {
+fn may_make(whole: &Expr, schema: &DFSchema) -> bool {
+    match whole {
         Expr::Literal(value, _) => is_minus_zero(value),
         Expr::Negative(_) => true,
         Expr::BinaryExpr(BinaryExpr { op, .. }) => {
             matches!(op, Operator::Multiply | Operator::Divide | Operator::Modulo)
         }
-        // Of a text, or of a float that is too small for the type.
         Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => {
-            !expr.get_type(schema).is_ok_and(|of| of.is_integer())
+            // Of a text, or of a float that is too small for the type. A wider type has each float as it is; a join by it would
+            // not know the column again.
+            let fits = |of: &DataType, to: &DataType| of.is_floating() && of.primitive_width() <= to.primitive_width();
+            let (of, to) = (expr.get_type(schema), whole.get_type(schema));
+            !matches!((of, to), (Ok(of), Ok(to)) if of.is_integer() || fits(&of, &to))
         }
         Expr::ScalarFunction(call) => call.func.name() != "get_field",
         _ => false,

@@ -184,8 +184,11 @@ impl Tail {
     /// may be added, and what has left since the text was made stays away.
     pub(crate) fn rewrite(&self, chunks: &[Chunk]) {
         let mut inner = self.inner.lock();
-        let (mut bytes, mut text) = (0, 0);
+        // The difference alone: what is on its way out is still counted, and is taken off by who lets go of it.
+        let (mut bytes, mut text) = (0_i64, 0_i64);
+        let size = |held: &Held| (held.reservation.bytes().cast_signed(), held.chunk.values().bytes() as i64);
         for held in &mut inner.chunks {
+            let before = size(held);
             let at = chunks.partition_point(|chunk| chunk.next() <= held.chunk.first());
             if let Some(chunk) = chunks.get(at) {
                 let chunk = chunk.from_offset(held.chunk.first(), held.chunk.len());
@@ -194,10 +197,11 @@ impl Tail {
                     held.reservation.resize(held.chunk.bytes() as u64);
                 }
             }
-            bytes += held.reservation.bytes();
-            text += held.chunk.values().bytes() as u64;
+            let after = size(held);
+            (bytes, text) = (bytes + after.0 - before.0, text + after.1 - before.1);
         }
-        (inner.bytes, inner.text) = (bytes, text);
+        inner.bytes = inner.bytes.saturating_add_signed(bytes);
+        inner.text = inner.text.saturating_add_signed(text);
     }
 
     /// Bytes of the text of the records before an offset.
@@ -322,6 +326,18 @@ mod tests {
     #[test]
     fn a_chunk_that_leaves_a_hole_is_refused() {
         assert_eq!(tail().push(chunk(19, 1), Reservation::none()), Err(offset(18)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_taken_off_once_though_the_rest_is_rewritten() {
+        let tail = tail();
+        let text = |tail: &Tail| tail.size().text;
+        // As by `take_before`, between its two holds of the lock.
+        let gone = tail.inner.lock().chunks.pop_front().unwrap();
+        let before = text(&tail);
+        tail.rewrite(&[chunk(13, 1), chunk(14, 4)]);
+        assert_eq!(text(&tail), before);
+        assert_eq!(before, gone.chunk.values().bytes() as u64 + tail.text_before(offset(18)));
     }
 
     #[test]

@@ -108,7 +108,11 @@ pub(crate) struct TopicParts {
 }
 
 /// What a topic was before its deletion began.
-pub(crate) struct Before(Phase);
+pub(crate) struct Before {
+    phase: Phase,
+    /// How often its log had refused something by then.
+    rewinds: u64,
+}
 
 /// A topic.
 pub struct Topic {
@@ -300,9 +304,12 @@ impl Topic {
 
     /// Takes no more appends: the topic is being deleted. Returns when no schema version is being made.
     pub(crate) async fn begin_delete(&self) -> Before {
-        let before = std::mem::replace(&mut self.log.lock().phase, Phase::Deleting);
+        let before = {
+            let mut log = self.log.lock();
+            Before { phase: std::mem::replace(&mut log.phase, Phase::Deleting), rewinds: log.rewinds }
+        };
         self.evolved().await;
-        Before(before)
+        before
     }
 
     pub(crate) fn epoch_rule(&self) -> EpochRule {
@@ -323,7 +330,12 @@ impl Topic {
     /// The deletion could not be stored: the topic goes on as it was, or closed if it was closed meanwhile.
     pub(crate) fn abandon_delete(&self, before: Before) {
         let mut log = self.log.lock();
-        log.phase = if self.backend.levels().now().closed { Phase::Closed } else { before.0 };
+        log.phase = match before.phase {
+            _ if self.backend.levels().now().closed => Phase::Closed,
+            // What was to close it was refused meanwhile, as in any other phase.
+            Phase::Closing { .. } if log.rewinds != before.rewinds => Phase::Open,
+            phase => phase,
+        };
     }
 
     /// Sends readers and writers away.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::backend::{Lane, RecordForm, StorageError, StoredMisfit, VersionedSchema};
+use crate::backend::{Lane, RecordForm, Still, StorageError, StoredMisfit, VersionedSchema};
 use crate::catalog::SchemaCause;
 use crate::model::{ErrorCode, Offset, Problem, RecordError, SchemaVersion};
 use crate::schema::{Edit, InvalidEdit, Move, Obstacle, Planned, Posted, SchemaChange, WideColumns, plan};
@@ -18,6 +18,8 @@ use crate::topic::{IfMatch, SchemaListing, Topic};
 
 /// A tail of more than this is committed first, so that little has to be rewritten while writers wait.
 const TAIL_BYTES: u64 = 8 << 20;
+/// How often what has come meanwhile is committed first: writers who are faster than commits would put it off for ever.
+const SHORTENED_MAX: u32 = 3;
 
 /// Nothing is sequenced meanwhile.
 struct Evolving<'t>(&'t Topic);
@@ -117,11 +119,7 @@ impl Topic {
                     .services
                     .unsupported(detail, "schema_evolution", |able| able.schema_evolution == Some(true)));
             };
-            if lane.pending_bytes() > TAIL_BYTES
-                && let Err(err) = self.flush().await
-            {
-                tracing::debug!(topic = %self.name, detail = %err.detail, "the tail is rewritten as it is");
-            }
+            self.shorten_tail(&lane).await;
             let mut asked = Offset::ZERO;
             if basis.asks() {
                 match self.ask_rows(&lane, &basis, asked).await? {
@@ -129,14 +127,39 @@ impl Topic {
                     None => continue,
                 }
             }
+            // In this order: the dataset may be rewritten for an earlier version, for minutes, and writers do not wait for that.
+            let still = self.stand_still(&lane).await;
             let alone = self.begin_evolving().await?;
-            let outcome = self.make_posted(&lane, &edit, &basis, asked, condition.as_ref()).await?;
+            let outcome = self.make_posted((&lane, &still), &edit, &basis, asked, condition.as_ref()).await?;
             drop(alone);
+            drop(still);
             if let Outcome::Made(made) = outcome {
                 self.follow(lane);
                 return Ok((self.schema(Some(made.version)).await?, true));
             }
         }
+    }
+
+    /// Commits a long tail, as far as that can be done.
+    async fn shorten_tail(&self, lane: &Lane) {
+        if lane.pending_bytes() > TAIL_BYTES
+            && let Err(err) = self.flush().await
+        {
+            tracing::debug!(topic = %self.name, detail = %err.detail, "the tail is rewritten as it is");
+        }
+    }
+
+    /// Nothing is committed until what it returns is dropped; the tail is short then, where commits keep up with writers.
+    async fn stand_still<'l>(&self, lane: &'l Lane) -> Still<'l> {
+        for _ in 0..SHORTENED_MAX {
+            let still = lane.stand_still().await;
+            if lane.pending_bytes() <= TAIL_BYTES {
+                return still;
+            }
+            drop(still);
+            self.shorten_tail(lane).await;
+        }
+        lane.stand_still().await
     }
 
     /// The dataset follows by itself; whoever reads it does not wait.
@@ -223,7 +246,7 @@ impl Topic {
     /// Makes the version while nothing is sequenced.
     async fn make_posted(
         &self,
-        lane: &Lane,
+        (lane, still): (&Lane, &Still<'_>),
         edit: &Edit,
         planned_on: &Basis,
         asked: Offset,
@@ -239,7 +262,6 @@ impl Topic {
         if basis.is_unchanged() || (basis.asks() && !self.is_newest(planned_on)) {
             return Ok(Outcome::Moved);
         }
-        let still = lane.stand_still().await;
         if basis.asks() && self.ask_rows(lane, &basis, asked).await?.is_none() {
             return Ok(Outcome::Moved);
         }
@@ -247,7 +269,7 @@ impl Topic {
         let before = basis.present.as_ref().map(|present| Arc::clone(&present.schema)).unwrap_or_default();
         let posted = Posted { version, before, moves: basis.moves.to_vec() };
         let schema = Arc::new(basis.planned.schema);
-        let tail = lane.rewrite_tail(&still, posted.clone(), Arc::clone(&schema)).await;
+        let tail = lane.rewrite_tail(still, posted.clone(), Arc::clone(&schema)).await;
         let tail = tail.map_err(|err| self.storage_problem(&err))?.map_err(|misfit| self.misfit_problem(&misfit))?;
         let changes = &basis.planned.changes;
         let row = schema_row(version, &schema, SchemaCause::Posted, changes, self.services.clock.now());
@@ -256,7 +278,7 @@ impl Topic {
         let lineage = basis.present.map(|present| Arc::clone(&present.lineage)).unwrap_or_default();
         let made = Arc::new(VersionedSchema { version, schema, lineage: Arc::new(lineage.with(posted)) });
         let mut log = self.log.lock();
-        lane.adopt_schema(&still, Arc::clone(&made), tail);
+        lane.adopt_schema(still, Arc::clone(&made), tail);
         log.wide.follow(&basis.moves);
         let starts = log.next;
         log.versions.push((version, starts));

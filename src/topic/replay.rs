@@ -12,7 +12,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::codec::{Body, Chunk, Decoded, Form, Sifted};
-use crate::model::{Offset, Problem, ProducerWrite, Timestamp, TopicId, Writer};
+use crate::model::{ErrorCode, Offset, Problem, ProducerWrite, Timestamp, TopicId, Writer};
+use crate::topic::producers::Producers;
 use crate::topic::quarantine::{Misfits, Origin};
 use crate::topic::{AppendRequest, InflightPermit, Topic};
 
@@ -65,6 +66,10 @@ fn replayer(quarantine: TopicId) -> Arc<str> {
     format!("quarantine {quarantine}").into()
 }
 
+fn replayed_through(producers: &Producers, quarantine: TopicId) -> Option<Offset> {
+    producers.epoch_of(&replayer(quarantine)).and_then(Offset::new)
+}
+
 impl Topic {
     /// Tries the records of the topic's quarantine again, each once.
     ///
@@ -72,6 +77,10 @@ impl Topic {
     /// `unsupported_by_backend` where there can be no quarantine; `topic_closed`; what refuses an append. What was replayed
     /// before stays so, and a later call goes on.
     pub async fn replay_quarantine(self: &Arc<Self>) -> Result<Replayed, Problem> {
+        if let Some(of) = self.name.quarantined() {
+            let detail = format!("This is the quarantine of {of}: replay it at /v1/topics/{of}/quarantine/replay.");
+            return Err(Problem::new(ErrorCode::UnsupportedByBackend, detail));
+        }
         if self.told_on_invalid().is_none() {
             return Err(self.services.no_quarantine());
         }
@@ -97,7 +106,9 @@ impl Topic {
             let Some(run) = self.run(&quarantine, next, end).await? else { break };
             let (past, records) = (run.next, run.origins.len() as u64);
             let writer = Writer::Producer(ProducerWrite { id: replayer(quarantine.id), epoch: past.get(), seq: 0 });
-            let ask = AppendRequest { writer, ..AppendRequest::plain(Body::text(run.body, Form::Json)) };
+            // The run leaves the quarantine for good then: in memory alone it is not in the topic yet.
+            let ack = Some(self.settings.load().acks.default.max(self.durable_level()));
+            let ask = AppendRequest { ack, writer, ..AppendRequest::plain(Body::text(run.body, Form::Json)) };
             // A run is small.
             let mut permit = InflightPermit::none();
             let receipt = self
@@ -113,16 +124,24 @@ impl Topic {
 
     /// Trims what an earlier replay has dealt with; where the next one begins.
     async fn finish_replay(&self, quarantine: &Arc<Topic>) -> Result<Offset, Problem> {
-        let done = self.replayed_through(quarantine.id);
-        match done.filter(|done| *done > quarantine.backend.levels().now().earliest) {
-            Some(done) => quarantine.trim(done).await,
-            None => Ok(quarantine.backend.levels().now().earliest),
+        loop {
+            let (done, next, rewinds) = {
+                let log = self.log.lock();
+                (replayed_through(&log.producers, quarantine.id), log.next, log.rewinds)
+            };
+            let Some(done) = done.filter(|done| *done > quarantine.backend.levels().now().earliest) else {
+                return Ok(quarantine.backend.levels().now().earliest);
+            };
+            // It was noted when the run's entry was sequenced, which the log may refuse yet, or never have taken.
+            if self.settled(next, self.durable_level(), rewinds).await?.is_some() {
+                return quarantine.trim(done).await;
+            }
         }
     }
 
     /// How far replays of a quarantine have come, where that is known.
     pub(crate) fn replayed_through(&self, quarantine: TopicId) -> Option<Offset> {
-        self.log.lock().producers.epoch_of(&replayer(quarantine)).and_then(Offset::new)
+        replayed_through(&self.log.lock().producers, quarantine)
     }
 
     /// Trims what a replay has dealt with before a crash, so that what is known of it may be forgotten.

@@ -17,7 +17,7 @@ use crate::runtime::Tasks;
 use crate::tail::Budget;
 use crate::topic::Quarantines;
 
-/// Options of the contract that no backend has yet.
+/// Options of compression: a backend without them lacks the capability of that name.
 const COMPRESSION_OPTIONS: [&str; 3] = ["compression", "compression_level", "field_compression"];
 
 /// What all topics share.

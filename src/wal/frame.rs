@@ -1,7 +1,7 @@
 //! An entry as framed bytes.
 //!
 //! A frame is a fixed header and a body. The body is everything that the submitter knows; it is encoded and checksummed by
-//! the submitter, outside any lock. The header holds what only the log's thread knows. All integers are little-endian.
+//! the submitter, outside any lock of the log's. The header holds what only the log's thread knows. All integers are little-endian.
 //!
 //! | header bytes | what |
 //! |---|---|

@@ -34,7 +34,7 @@ impl Pending {
         self.body.frame_bytes() - self.beside.as_ref().map_or(0, |beside| beside.2)
     }
 
-    /// Encodes and checksums an entry; done by the submitter, outside any lock.
+    /// Encodes and checksums an entry; done by the submitter, outside any lock of the log's.
     pub(crate) fn new(entry: &WalEntry, done: Completion) -> Self {
         let next = entry.first.saturating_after(u64::from(entry.count));
         let beside = entry.beside.as_ref().map(|beside| Box::new(beside.account()));

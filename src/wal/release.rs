@@ -10,8 +10,10 @@ use super::segment::{path_of, path_of_spare};
 use super::writer::{SegmentedWal, waiter};
 use super::{Wal, WalEntry, WalError, Wanted};
 
-/// Bytes of values that a relocation holds in memory at once; a larger entry comes alone.
+/// Bytes of memory that a relocation holds at once; a larger entry comes alone.
 const RELOCATED_AT_ONCE_BYTES: usize = 8 << 20;
+/// What an entry takes beside its values: its body, what it leads with, and who is told of it.
+const ENTRY_BYTES: usize = 1 << 10;
 
 impl SegmentedWal {
     /// See [`Wal::release`].
@@ -85,6 +87,7 @@ impl SegmentedWal {
                 Next::Entry(_, entry) => {
                     if let Some(copy) = beside::relocated(entry, wanted) {
                         bytes += copy.values.len() + copy.beside.as_ref().map_or(0, |beside| beside.values.len());
+                        bytes += ENTRY_BYTES;
                         copies.push(copy);
                     }
                 }

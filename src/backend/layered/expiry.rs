@@ -33,7 +33,8 @@ impl Lane {
         Ok(())
     }
 
-    /// The end of the leading fragments that must go so that the rest holds at most `bytes`.
+    /// The end of the leading fragments that must go so that the rest holds at most `bytes`. The newest stays, however large: a
+    /// commit that is larger than the bound would be gone as soon as it is there.
     pub(super) async fn offset_within_bytes(&self, bytes: u64) -> Result<Option<Offset>, StorageError> {
         if self.levels.now().committed == Offset::ZERO {
             return Ok(None);
@@ -42,7 +43,8 @@ impl Lane {
         let stored: u64 = head.fragments.iter().map(|fragment| fragment.bytes).sum();
         let mut over = stored.saturating_sub(bytes);
         let mut keep_from = None;
-        for fragment in head.fragments.iter() {
+        let older = head.fragments.len().saturating_sub(1);
+        for fragment in head.fragments.iter().take(older) {
             if over == 0 {
                 break;
             }

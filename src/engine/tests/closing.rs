@@ -77,3 +77,34 @@ async fn a_topic_without_a_log_that_could_not_be_closed_takes_records_again() {
     assert_eq!(topic.append(record()).await.unwrap().first_offset, offset(1));
     engine.shut_down(Instant::now() + PATIENCE).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_close_does_not_come_back_with_a_deletion_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let engine = engine_on(&folder, Arc::clone(&disk) as _).await;
+    let topic = topic_of(&engine, "kept", CreateTopic::default()).await;
+    topic.append(record()).await.unwrap();
+    disk.log.set_closed(true);
+    let append = |close| {
+        let topic = Arc::clone(&topic);
+        tokio::spawn(async move { topic.append(AppendRequest { close, ..record() }).await })
+    };
+    // The log's thread waits for the disk with the first; the second comes behind.
+    let first = append(false);
+    let gate = Arc::clone(&disk.log);
+    tokio::task::spawn_blocking(move || gate.await_someone()).await.unwrap();
+    let closing = append(true);
+    super::upkeep::until(async || topic.is_closing()).await;
+    let before = topic.begin_delete().await;
+    disk.log.full.store(true, Ordering::SeqCst);
+    disk.log.set_closed(false);
+    first.await.unwrap().unwrap();
+    assert_eq!(closing.await.unwrap().unwrap_err().code, ErrorCode::DiskFull);
+    topic.abandon_delete(before);
+    assert!(!topic.is_closing());
+    disk.log.full.store(false, Ordering::SeqCst);
+    let is_over = async { while topic.append(record()).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, is_over).await.unwrap();
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}

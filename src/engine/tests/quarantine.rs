@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{ErrorCode, KeyedWrite, OnInvalid};
+use crate::model::{ErrorCode, KeyedWrite, OnInvalid, SchemaMode};
 use crate::topic::Topic;
 
 async fn topic(folder: &tempfile::TempDir, disk: &Arc<Gated>) -> (Arc<crate::engine::Engine>, Arc<Topic>) {
@@ -127,4 +127,56 @@ async fn a_fork_under_a_deleted_ones_name_gets_nothing_of_its_quarantine() {
     core.fork(&source, &name, crate::topic::ForkAt::Now).await.unwrap();
     assert!(core.entry(&quarantine).is_none());
     engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+/// A topic of fixed columns, with one record in its quarantine that fits since.
+async fn replayable(folder: &tempfile::TempDir, disk: &Arc<Gated>, ack: Ack) -> (Arc<Topic>, Arc<Topic>) {
+    let engine = engine_on(folder, Arc::clone(disk) as _).await;
+    let ask = CreateTopic {
+        backend_options: json!({"ack": ack.as_str()}).as_object().unwrap().clone(),
+        schema: Some(json!({"fields": [{"name": "n", "type": "int64"}]})),
+        schema_mode: Some(SchemaMode::Strict),
+        on_invalid: Some(OnInvalid::Quarantine),
+        ..CreateTopic::default()
+    };
+    let topic = super::upkeep::topic_of(&engine, "fixed", ask).await;
+    let kept = AppendRequest { body: text(b"{\"m\":1}"), ack: Some(Ack::Wal), ..record() };
+    assert_eq!(topic.append(kept).await.unwrap().quarantined, 1);
+    let field = json!([{"op": "add", "path": "m", "to": {"type": "int64"}}]);
+    topic.post_schema(None, Some(field), None).await.unwrap();
+    let quarantine = engine.topic(&TopicName::parse("fixed.quarantine").unwrap()).await.unwrap();
+    (topic, quarantine)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_leaves_the_quarantine_when_the_log_has_it_whatever_appends_wait_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (topic, quarantine) = replayable(&folder, &disk, Ack::Accepted).await;
+    disk.log.full.store(true, Ordering::SeqCst);
+    assert_eq!(topic.replay_quarantine().await.unwrap_err().code, ErrorCode::DiskFull);
+    assert_eq!(quarantine.backend().levels().now().earliest, Offset::ZERO);
+    disk.log.full.store(false, Ordering::SeqCst);
+    let replayed = async {
+        loop {
+            // The log also refuses what comes in before it has seen that nobody is left.
+            if let Ok(replayed) = topic.replay_quarantine().await {
+                break replayed.replayed;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, replayed).await.unwrap(), 1);
+    assert_eq!((topic.backend().total_count(), quarantine.backend().total_count()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_the_log_has_failed_under_is_not_finished_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Gated::default());
+    let (topic, quarantine) = replayable(&folder, &disk, Ack::Wal).await;
+    disk.log.broken.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(topic.replay_quarantine().await.unwrap_err().code, ErrorCode::LogFailed);
+        assert_eq!(quarantine.backend().levels().now().earliest, Offset::ZERO);
+    }
 }

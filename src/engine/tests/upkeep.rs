@@ -1,5 +1,7 @@
 //! What goes on by itself, beside what is asked for.
 
+use serde_json::json;
+
 use super::*;
 use crate::engine::Engine;
 use crate::engine::testing::start;
@@ -199,5 +201,27 @@ async fn a_deleted_topic_whose_dataset_is_rewritten_holds_up_no_other_ones_remai
     assert!(!is_removed(&rewritten), "the lane is not free");
     drop(writing);
     until(async || is_removed(&rewritten)).await;
+    engine.shut_down(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_posted_schema_that_waits_for_the_dataset_holds_up_no_append() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_on(&folder, Arc::new(RealDisk)).await;
+    let topic = scattered(&engine, "rewritten", 1).await;
+    let lane = topic.backend().lane().unwrap();
+    let writing = lane.stand_still().await;
+    let posting = tokio::spawn({
+        let topic = Arc::clone(&topic);
+        let added = json!([{"op": "add", "path": "m", "to": {"type": "int64"}}]);
+        async move { topic.post_schema(None, Some(added), None).await }
+    });
+    // It comes to where it waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    soon(topic.append(record())).await.unwrap();
+    assert!(!posting.is_finished(), "the lane is not free");
+    drop(writing);
+    assert!(soon(posting).await.unwrap().unwrap().1);
+    soon(topic.append(record())).await.unwrap();
     engine.shut_down(Instant::now() + PATIENCE).await;
 }

@@ -44,6 +44,7 @@ mod short;
 mod sql;
 mod sql_limits;
 mod sql_rows;
+mod sql_sound;
 mod sql_values;
 mod stream;
 mod topics;
