@@ -73,7 +73,7 @@ impl Committer {
     fn look(&self) {
         let (now, wall_ms) = (Instant::now(), wall_ms(&self.core));
         let tail = self.core.admission.tail();
-        let is_pressed = tail.used() > tail.limit() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
+        let is_pressed = tail.used() > tail.room() / 2 || tail.is_wanted() || self.core.admission.log_is_wanted();
         let (mut due, mut aged) = (Vec::new(), Vec::new());
         let mut largest: Option<(u64, Arc<Lane>)> = None;
         for lane in self.core.queue.pending() {

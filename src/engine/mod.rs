@@ -7,6 +7,7 @@ mod entry;
 mod fork;
 mod health;
 mod place;
+mod pressure;
 mod quarantine;
 mod recover;
 mod replayed;
@@ -57,6 +58,8 @@ pub struct EngineOptions {
     pub auto_create: bool,
     /// The Tail's budget.
     pub tail_bytes: u64,
+    /// What the process may hold, but for memory topics; past it the Tail has less room. None: it is not looked at.
+    pub process_bytes_max: Option<u64>,
     /// How much of it committed records may keep while nobody needs it.
     pub recent_bytes: u64,
     /// The budget of all memory topics.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
@@ -15,12 +16,13 @@ use crate::catalog::{Catalog, CatalogError, Loaded, TopicRow};
 use crate::codec::{Chunk, DecodeLimits, Values};
 use crate::engine::entry::Entry;
 use crate::engine::place::Places;
+use crate::engine::pressure::keep_within;
 use crate::engine::replayed::Replayed;
 use crate::engine::reserve::Reserve;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
 use crate::io::{Clock, Disk};
 use crate::model::{LogMark, Offset, Problem, Timestamp, TopicId, TopicName, Writer};
-use crate::runtime::{Tasks, processors};
+use crate::runtime::{Tasks, anonymous_bytes, processors};
 use crate::table::Tables;
 use crate::tail::Budget;
 use crate::topic::producers::StoredReceipt;
@@ -170,7 +172,8 @@ fn assemble(
 ) -> Result<Arc<Core>, StartError> {
     let queue = Arc::new(CommitQueue::default());
     let tail = Budget::new(options.tail_bytes);
-    let admission = Arc::new(Admission::new(tail, options.recent_bytes, options.wal_bytes_max, Arc::clone(&queue)));
+    let admission =
+        Arc::new(Admission::new(Arc::clone(&tail), options.recent_bytes, options.wal_bytes_max, Arc::clone(&queue)));
     let layered = LayeredServices {
         wal: Arc::clone(&log),
         tables: Arc::clone(&parts.tables),
@@ -178,7 +181,8 @@ fn assemble(
         admission: Arc::clone(&admission),
     };
     let mut registry = BackendRegistry::new();
-    registry.register(Arc::new(MemoryFactory::new(Budget::new(options.memory_limit_bytes))))?;
+    let memory = Budget::new(options.memory_limit_bytes);
+    registry.register(Arc::new(MemoryFactory::new(Arc::clone(&memory))))?;
     registry.register(Arc::new(LanceFactory::new(layered.clone())))?;
     registry.register(Arc::new(PersistingFactory::new(layered)))?;
     for factory in parts.backends {
@@ -204,6 +208,11 @@ fn assemble(
         cursors_max: options.cursors_max,
         quarantines: std::sync::OnceLock::new(),
     });
+    if let Some(allowed) = options.process_bytes_max {
+        let held = move || anonymous_bytes().map(|held| held.saturating_sub(memory.used()));
+        let looking = keep_within(tail, allowed, held, engine.draining());
+        parts.tasks.spawn("memory", looking.map(Ok::<(), std::convert::Infallible>));
+    }
     let core = Arc::new(Core {
         options,
         services,

@@ -54,6 +54,7 @@ fn options(folder: &TempDir) -> EngineOptions {
         storage_roots: Vec::new(),
         auto_create: false,
         tail_bytes: 1 << 20,
+        process_bytes_max: None,
         recent_bytes: 0,
         memory_limit_bytes: 1 << 20,
         wal_bytes_max: 16 << 20,

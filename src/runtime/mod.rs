@@ -7,11 +7,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 mod health;
 mod limits;
+mod memory;
 mod slice;
 mod tasks;
 
 pub use health::{Fault, Health};
 pub use limits::{connections_max, raise_open_files};
+pub use memory::anonymous_bytes;
 pub use tasks::Tasks;
 
 /// Environment variables that bound what Lance takes on a small machine. Lance reads some of them only once, and has no

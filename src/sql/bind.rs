@@ -169,25 +169,33 @@ fn by_key(member: &mut AccessExpr) {
     }
 }
 
-/// Names columns as they are written: `sum(n)` for `sum(n)`, `home.city` for a path, without the table before it where that
-/// tells no two apart. Left to the planner, they would be called after its inner form of them.
+/// Names columns as they are written: `sum(n)` for `sum(n)`; a path by its last name, with more of it where two columns would
+/// have one name. Left to the planner, they would be called after its inner form of them.
 fn name_columns(select: &mut Select) {
     let tables = tables_of(select);
-    let short: Vec<Option<String>> = select.projection.iter().map(|item| name_of(item, &tables)).collect();
-    let long: Vec<Option<String>> = select.projection.iter().map(|item| name_of(item, &[])).collect();
+    let names = [Part::Last, Part::WithinTable, Part::Whole]
+        .map(|part| select.projection.iter().map(|item| name_of(item, part, &tables)).collect::<Vec<_>>());
     let is_alone =
         |names: &[Option<String>], name: &String| names.iter().flatten().filter(|other| *other == name).count() == 1;
     for (at, item) in select.projection.iter_mut().enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         // One that another column has as well tells nothing, and the planner could not tell them apart.
-        let name =
-            [&short, &long].into_iter().find_map(|names| names[at].as_ref().filter(|name| is_alone(names, name)));
+        let name = names.iter().find_map(|names| names[at].as_ref().filter(|name| is_alone(names, name)));
         let is_itself = matches!(expr, Expr::Identifier(_));
         if let Some(name) = name.filter(|_| !is_itself) {
             let alias = Ident::with_quote('"', name.as_str());
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
+}
+
+/// How much of a path is its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Last,
+    /// All but the table.
+    WithinTable,
+    Whole,
 }
 
 /// What a statement calls the tables that it reads.
@@ -207,14 +215,19 @@ fn tables_of(select: &Select) -> Vec<Ident> {
         .collect()
 }
 
-fn name_of(item: &SelectItem, tables: &[Ident]) -> Option<String> {
+fn name_of(item: &SelectItem, part: Part, tables: &[Ident]) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => {
-            let is_table = path.first().is_some_and(|first| tables.iter().any(|table| table.value == first.value));
-            let path = if is_table && path.len() > 1 { &path[1..] } else { path.as_slice() };
-            Some(path.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join("."))
+            let has_table = path.first().is_some_and(|first| tables.iter().any(|table| table.value == first.value));
+            let begin = match part {
+                Part::Last => path.len().saturating_sub(1),
+                Part::WithinTable => usize::from(has_table && path.len() > 1),
+                Part::Whole => 0,
+            };
+            let names = path.iter().skip(begin).map(|name| name.value.as_str());
+            Some(names.collect::<Vec<_>>().join("."))
         }
         SelectItem::UnnamedExpr(expr) => Some(expr.to_string()),
         _ => None,
@@ -280,18 +293,19 @@ mod tests {
                 "SELECT user, t.user AS u, current_date FROM t",
                 "SELECT user, t.user AS u, current_date AS \"current_date\" FROM t",
             ),
-            ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"s.a\", t.b AS \"b\", c FROM t"),
+            ("SELECT s.a, t.b, c FROM t", "SELECT s.a AS \"a\", t.b AS \"b\", c FROM t"),
             (
                 "SELECT t.s.a, user.b, t.user.c FROM topic AS t",
-                "SELECT t.s.a AS \"s.a\", user.b AS \"user.b\", t.user.c AS \"user.c\" FROM topic AS t",
+                "SELECT t.s.a AS \"a\", user.b AS \"b\", t.user.c AS \"c\" FROM topic AS t",
             ),
+            ("SELECT s.a, t.r.a FROM t", "SELECT s.a AS \"s.a\", t.r.a AS \"r.a\" FROM t"),
             ("SELECT x.a, y.a FROM x, y", "SELECT x.a AS \"x.a\", y.a AS \"y.a\" FROM x, y"),
             ("SELECT s.a, s.a FROM t", "SELECT s.a, s.a FROM t"),
-            ("SELECT s.a, n AS \"s.a\" FROM t", "SELECT s.a, n AS \"s.a\" FROM t"),
+            ("SELECT s.a, n AS a FROM t", "SELECT s.a AS \"s.a\", n AS a FROM t"),
             ("SELECT l[1].p FROM t", "SELECT l[1]['p'] AS \"l[1]['p']\" FROM t"),
             (
-                "WITH w AS (SELECT s.a FROM t) SELECT \"s.a\" FROM w WHERE EXISTS (SELECT t.s.b FROM t)",
-                "WITH w AS (SELECT s.a AS \"s.a\" FROM t) SELECT \"s.a\" FROM w WHERE EXISTS (SELECT t.s.b AS \"s.b\" FROM t)",
+                "WITH w AS (SELECT s.a FROM t) SELECT a FROM w WHERE EXISTS (SELECT t.s.b FROM t)",
+                "WITH w AS (SELECT s.a AS \"a\" FROM t) SELECT a FROM w WHERE EXISTS (SELECT t.s.b AS \"b\" FROM t)",
             ),
         ] {
             assert_eq!(bound(sql, &json!([])).unwrap(), expected);

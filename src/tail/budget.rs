@@ -23,6 +23,8 @@ const IN_THE_WAY_PART: u32 = 4;
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
+    /// What of the limit is not to be had at present.
+    kept_back: AtomicU64,
     used: AtomicU64,
     /// How many wait for room.
     waiting: AtomicU64,
@@ -145,12 +147,26 @@ impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: u64) -> Arc<Self> {
         let (used, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { limit, used, waiting, queue: Mutex::default(), freed: Notify::new() })
+        let kept_back = AtomicU64::new(0);
+        Arc::new(Self { limit, kept_back, used, waiting, queue: Mutex::default(), freed: Notify::new() })
     }
 
     /// Its limit in bytes.
     pub const fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// What of the limit is to be had at present.
+    pub fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.kept_back.load(Ordering::SeqCst))
+    }
+
+    /// Keeps so many bytes of the limit back from now on; what is taken stays so.
+    pub fn keep_back(&self, bytes: u64) {
+        if self.kept_back.swap(bytes, Ordering::SeqCst) > bytes {
+            self.admit();
+            self.freed.notify_waiters();
+        }
     }
 
     /// Bytes taken now.
@@ -187,9 +203,10 @@ impl Budget {
 
     /// Takes the bytes for somebody who holds `held` if they fit, or if nobody else holds any.
     fn try_take(&self, held: u64, bytes: u64) -> bool {
+        let room = self.room();
         let fits = |used: u64| {
             let after = used.saturating_add(bytes);
-            (used == held || after <= self.limit).then_some(after)
+            (used == held || after <= room).then_some(after)
         };
         // In one order with the count of those who wait: one of two who meet sees the other.
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()

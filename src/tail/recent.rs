@@ -86,7 +86,7 @@ impl Recent {
 
     /// Bytes for them and for what waits for a commit together.
     fn room(&self) -> u64 {
-        self.tail.limit() / 2
+        self.tail.room() / 2
     }
 
     /// Lets go of the oldest for as long as it says so.

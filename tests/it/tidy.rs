@@ -201,3 +201,21 @@ fn every_file_and_test_that_the_architecture_names_is_there() {
     }
     assert!(tests > 50, "only {tests} tests are named");
 }
+
+#[test]
+fn every_invariant_of_the_architecture_names_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let section = text.split("\n## ").find(|section| section.starts_with("Invariants\n")).unwrap();
+    let mut invariants: Vec<String> = Vec::new();
+    for line in section.lines() {
+        let begins = line.trim_start().split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+        match invariants.last_mut() {
+            Some(last) if !begins => last.push_str(line),
+            _ if begins => invariants.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    let bare: Vec<&String> = invariants.iter().filter(|text| !text.contains(".rs")).collect();
+    assert!(invariants.len() > 50 && bare.is_empty(), "without a test: {bare:#?}");
+}

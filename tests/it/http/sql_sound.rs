@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use super::sql::{refused, rows};
-use crate::support::local::{Api, Topic, shared};
+use crate::support::api::{Api, Topic};
+use crate::support::local::shared;
 
 async fn numbers(api: &Api, name: &str, values: Value) -> Topic {
     let topic = api.make(json!({"schema": {"fields": [{"name": name, "type": "float64"}]}})).await;
@@ -17,31 +18,42 @@ async fn column(api: &Api, sql: &str) -> Value {
     rows(api, sql).await.as_array().unwrap().iter().map(|row| row["w"].clone()).collect()
 }
 
+/// The same but for what taking values back one by one does to a float.
+fn are_close(found: &Value, expected: &Value) -> bool {
+    let (found, expected) = (found.as_array().unwrap(), expected.as_array().unwrap());
+    let is_close = |(found, expected): (&Value, &Value)| match (found.as_f64(), expected.as_f64()) {
+        (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
+        _ => found == expected,
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(is_close)
+}
+
 #[tokio::test]
 async fn a_frame_without_a_value_has_nothing_of_what_has_left_it() {
     let api = shared().await;
     let topic = numbers(&api, "x", json!([1, null, null, 2, 4, 8, null, null])).await;
     let t = &topic.name;
     for (call, frame, expected) in [
-        ("min(x)", "1 PRECEDING AND CURRENT ROW", json!([1.0, 1.0, null, 2.0, 2.0, 4.0, 8.0, null])),
-        ("max(x)", "1 PRECEDING AND CURRENT ROW", json!([1.0, 1.0, null, 2.0, 4.0, 8.0, 8.0, null])),
-        ("min(x)", "1 FOLLOWING AND 1 FOLLOWING", json!([null, null, 2.0, 4.0, 8.0, null, null, null])),
-        ("sum(x)", "1 PRECEDING AND CURRENT ROW", json!([1.0, 1.0, null, 2.0, 6.0, 12.0, 8.0, null])),
+        ("min(x)", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 2, 4, 8, null])),
+        ("max(x)", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 4, 8, 8, null])),
+        ("min(x)", "1 FOLLOWING AND 1 FOLLOWING", json!([null, null, 2, 4, 8, null, null, null])),
+        ("sum(x)", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 6, 12, 8, null])),
         ("count(x)", "1 PRECEDING AND CURRENT ROW", json!([1, 1, 0, 1, 2, 2, 1, 0])),
-        ("avg(x)", "1 PRECEDING AND CURRENT ROW", json!([1.0, 1.0, null, 2.0, 3.0, 6.0, 8.0, null])),
-        ("var_pop(x)", "1 PRECEDING AND CURRENT ROW", json!([0.0, 0.0, null, 0.0, 1.0, 4.0, 0.0, null])),
-        ("stddev_pop(x)", "1 PRECEDING AND CURRENT ROW", json!([0.0, 0.0, null, 0.0, 1.0, 2.0, 0.0, null])),
+        ("avg(x)", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 3, 6, 8, null])),
+        ("var_pop(x)", "1 PRECEDING AND CURRENT ROW", json!([0, 0, null, 0, 1, 4, 0, null])),
+        ("stddev_pop(x)", "1 PRECEDING AND CURRENT ROW", json!([0, 0, null, 0, 1, 2, 0, null])),
         ("bit_xor(CAST(x AS BIGINT))", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 6, 12, 8, null])),
         ("sum(DISTINCT CAST(x AS BIGINT))", "1 PRECEDING AND CURRENT ROW", json!([1, 1, null, 2, 6, 12, 8, null])),
     ] {
         let sql =
             format!("SELECT {call} OVER (ORDER BY _offset ROWS BETWEEN {frame}) AS w FROM \"{t}\" ORDER BY _offset");
-        assert_eq!(column(&api, &sql).await, expected, "{call} {frame}");
+        let found = column(&api, &sql).await;
+        assert!(are_close(&found, &expected), "{call} {frame}: {found}");
     }
     let named = format!(
         "SELECT min(x) OVER v AS w FROM \"{t}\" WINDOW v AS (ORDER BY _offset DESC ROWS 1 PRECEDING) ORDER BY _offset"
     );
-    assert_eq!(column(&api, &named).await, json!([1.0, null, 2.0, 2.0, 4.0, 8.0, null, null]));
+    assert_eq!(column(&api, &named).await, json!([1, null, 2, 2, 4, 8, null, null]));
 }
 
 #[tokio::test]
@@ -57,9 +69,9 @@ async fn a_range_frame_beside_the_current_row_is_served_for_places_alone() {
         assert!(problem["detail"].as_str().unwrap().contains("current row"), "{problem}");
     }
     let first = column(&api, &over("first_value(x)", "3 PRECEDING AND 1 PRECEDING")).await;
-    assert_eq!(first, json!([null, 0.0, 0.0, 2.0, 5.0, 5.0, null, 12.0, null]));
+    assert_eq!(first, json!([null, 0, 0, 2, 5, 5, null, 12, null]));
     let sums = column(&api, &over("sum(x)", "3 PRECEDING AND CURRENT ROW")).await;
-    assert_eq!(sums, json!([0.0, 1.0, 3.0, 7.0, 11.0, 18.0, 12.0, 25.0, 20.0]));
+    assert_eq!(sums, json!([0, 1, 3, 7, 11, 18, 12, 25, 20]));
     let open = column(&api, &over("count(x)", "UNBOUNDED PRECEDING AND 1 PRECEDING")).await;
     assert_eq!(open, json!([0, 1, 2, 3, 4, 5, 6, 7, 8]));
 }
@@ -107,9 +119,9 @@ async fn sets_have_each_row_once_and_no_row_makes_no_group() {
     let (a, b) = (numbers(&api, "k", json!([1, 1, 2])).await, numbers(&api, "k", json!([1, 3])).await);
     let (a, b) = (&a.name, &b.name);
     let both = |operation: &str| format!("SELECT k AS w FROM \"{a}\" {operation} SELECT k FROM \"{b}\" ORDER BY w");
-    assert_eq!(column(&api, &both("EXCEPT")).await, json!([2.0]));
-    assert_eq!(column(&api, &both("INTERSECT")).await, json!([1.0]));
-    assert_eq!(column(&api, &both("UNION ALL")).await, json!([1.0, 1.0, 1.0, 2.0, 3.0]));
+    assert_eq!(column(&api, &both("EXCEPT")).await, json!([2]));
+    assert_eq!(column(&api, &both("INTERSECT")).await, json!([1]));
+    assert_eq!(column(&api, &both("UNION ALL")).await, json!([1, 1, 1, 2, 3]));
     for operation in ["EXCEPT ALL", "INTERSECT ALL"] {
         let problem = refused(&api, &both(operation)).await;
         assert!(problem["detail"].as_str().unwrap().contains(operation), "{problem}");
@@ -136,27 +148,27 @@ async fn floats_of_two_widths_are_joined() {
 }
 
 #[tokio::test]
-async fn a_path_is_named_with_its_dots_wherever_it_stands() {
+async fn a_path_has_a_short_name_wherever_it_stands() {
     let api = shared().await;
     let topic = api.topic("persisting").await;
     topic.append(r#"{"home":{"city":"B"},"user":{"age":1},"lines":[{"p":2}],"n":1}"#).await;
     let t = &topic.name;
     for (sql, expected) in [
-        ("SELECT home.city FROM TOPIC", json!({"home.city": "B"})),
-        ("SELECT TOPIC.home.city, user.age FROM TOPIC", json!({"home.city": "B", "user.age": 1})),
-        ("SELECT e.user.age, e.n FROM TOPIC e", json!({"user.age": 1, "n": 1})),
+        ("SELECT home.city FROM TOPIC", json!({"city": "B"})),
+        ("SELECT TOPIC.home.city, user.age FROM TOPIC", json!({"city": "B", "age": 1})),
+        ("SELECT e.user.age, e.n FROM TOPIC e", json!({"age": 1, "n": 1})),
         ("SELECT home.city, n AS city FROM TOPIC", json!({"home.city": "B", "city": 1})),
-        ("SELECT * FROM (SELECT home.city FROM TOPIC)", json!({"home.city": "B"})),
-        ("WITH w AS (SELECT user.age FROM TOPIC) SELECT \"user.age\" FROM w", json!({"user.age": 1})),
+        ("SELECT * FROM (SELECT home.city FROM TOPIC)", json!({"city": "B"})),
+        ("WITH w AS (SELECT user.age FROM TOPIC) SELECT age FROM w", json!({"age": 1})),
         (
             "SELECT a.home.city, b.home.city FROM TOPIC a JOIN TOPIC b ON a.n = b.n",
             json!({"a.home.city": "B", "b.home.city": "B"}),
         ),
         ("SELECT lines[1].p AS w FROM TOPIC", json!({"w": 2})),
-        ("SELECT DISTINCT home.city FROM TOPIC ORDER BY home.city", json!({"home.city": "B"})),
+        ("SELECT DISTINCT e.n FROM TOPIC e ORDER BY e.n", json!({"n": 1})),
         (
             "SELECT home.city, count(*) AS c FROM TOPIC GROUP BY home.city ORDER BY home.city",
-            json!({"home.city": "B", "c": 1}),
+            json!({"city": "B", "c": 1}),
         ),
     ] {
         let found = rows(&api, &sql.replace("TOPIC", &format!("\"{t}\""))).await;

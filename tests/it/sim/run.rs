@@ -110,6 +110,7 @@ impl Schedule {
             storage_roots: Vec::new(),
             auto_create: false,
             tail_bytes: 8 << 20,
+            process_bytes_max: None,
             // Committed records are read from the dataset by some, from memory by others.
             recent_bytes: if self.seed.is_multiple_of(3) { 8 << 20 } else { 0 },
             memory_limit_bytes: 1 << 20,

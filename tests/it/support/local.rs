@@ -70,6 +70,7 @@ impl Setup {
             storage_roots: Vec::new(),
             auto_create: false,
             tail_bytes: 256 * mib,
+            process_bytes_max: None,
             // What is flushed is read from the dataset.
             recent_bytes: 0,
             memory_limit_bytes: 1024 * mib,
