@@ -12,6 +12,7 @@ after, and samples of them have to read back as they were sent, byte by byte.
 import argparse
 import random
 import shutil
+import statistics
 import time
 from collections import Counter, defaultdict
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> tuple[dict, str]:
     """Each shape on a server of its own."""
     found = [one(args, name) for name in SHAPES if name.split()[0] in args.shapes]
     head = ["", "capacity/s", "offered/s", "sent/s", "admitted/s", "refused/s", "p50 ms", "p99 ms"]
-    head += ["peak MiB", "beyond idle", "bound MiB", "within"]
+    head += ["peak MiB", "beyond idle", "median beyond idle", "bound MiB", "within"]
     rows, notes = [], []
     for one_ in found:
         refused = ", ".join(f"{code}: {number(count, 1)}" for code, count in one_["refused_per_second"].items()) or "0"
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> tuple[dict, str]:
                 *(number(one_[quantile] and one_[quantile] / 1e3, 1) for quantile in ("p50_us", "p99_us")),
                 number(one_["peak_mib"]),
                 number(one_["peak_mib"] - one_["idle_mib"]),
+                number(one_["median_mib"] - one_["idle_mib"]),
                 number(one_["bound_mib"]),
                 verdict(one_["peak_mib"] - one_["idle_mib"] <= one_["bound_mib"]),
             ]
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> tuple[dict, str]:
             f"{one_['compared']:,} appends read back as sent, {one_['differing']} did not."
         )
     notes.append(
-        "Rates are of records (turned away and not sent: requests). Peaks are of VmHWM; the bound is --tail-bytes and "
+        "Rates are of records (turned away and not sent: requests). Peaks are of VmHWM, the median of VmRSS once a second; the bound is --tail-bytes and "
         "--max-inflight-bytes together, and stands for what comes on top of an idle process."
     )
     lost = sum(one_["lost"] + one_["doubled"] + one_["differing"] for one_ in found)
@@ -122,6 +124,7 @@ def one(args: argparse.Namespace, shape: str) -> dict:
         "seconds": outcome.seconds,
         "idle_mib": idle,
         "peak_mib": max(one_["VmHWM"] for one_ in samples),
+        "median_mib": statistics.median(one_["VmRSS"] for one_ in samples),
         "bound_mib": (args.tail_bytes + args.max_inflight_bytes) / MIB,
         "memory": samples,
         "acknowledged": len(outcome.topics) * batch,

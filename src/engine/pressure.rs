@@ -73,7 +73,7 @@ mod tests {
         assert!(kept_back < 128 * MIB);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn appends_have_all_of_their_room_again_when_the_process_has_shrunk() {
         let (tail, stopping) = (Budget::new(100), CancellationToken::new());
         let held = Arc::new(std::sync::atomic::AtomicU64::new(10_000));
