@@ -30,10 +30,6 @@ const FLUSH_SHARE: u32 = 2;
 const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long threads that block on the disk may hold up the very end.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// What the process takes for itself once it serves, beside what it has at its start.
-const ITSELF_BYTES: u64 = 32 << 20;
-/// The part of what the process may hold that is taken at once.
-const SUDDEN_PART: u64 = 8;
 
 /// How a server ended that was asked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,7 +268,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         storage_roots: config.storage_roots.clone(),
         auto_create: config.auto_create,
         tail_bytes: config.tail_bytes,
-        process_bytes_max: Some(process_bytes_max(config)),
+        process_bytes_max: Some(config.tail_bytes.saturating_add(config.max_inflight_bytes)),
         recent_bytes: config.recent_bytes,
         memory_limit_bytes: config.memory_limit_bytes,
         wal_bytes_max: config.wal_max_bytes,
@@ -283,14 +279,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         batch_records_max: config.max_batch_records,
         cursors_max: config.max_topic_cursors,
     }
-}
-
-/// What the process may hold: what its options allow, but for a part that a commit and a merge may take before it is looked
-/// again, beside itself as it is before it has begun.
-fn process_bytes_max(config: &Config) -> u64 {
-    let allowed = config.tail_bytes.saturating_add(config.max_inflight_bytes);
-    let itself = runtime::anonymous_bytes().unwrap_or(0).saturating_add(ITSELF_BYTES);
-    (allowed - allowed / SUDDEN_PART).saturating_add(itself)
 }
 
 /// What counts the log's syncs.

@@ -58,7 +58,7 @@ pub struct EngineOptions {
     pub auto_create: bool,
     /// The Tail's budget.
     pub tail_bytes: u64,
-    /// What the process may hold, but for memory topics; past it the Tail has less room. None: it is not looked at.
+    /// What the process may hold of records and requests; past it the Tail has less room. None: it is not looked at.
     pub process_bytes_max: Option<u64>,
     /// How much of it committed records may keep while nobody needs it.
     pub recent_bytes: u64,

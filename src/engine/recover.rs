@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, CatalogError, Loaded, TopicRow};
 use crate::codec::{Chunk, DecodeLimits, Values};
 use crate::engine::entry::Entry;
 use crate::engine::place::Places;
-use crate::engine::pressure::keep_within;
+use crate::engine::pressure::Pressure;
 use crate::engine::replayed::Replayed;
 use crate::engine::reserve::Reserve;
 use crate::engine::{Core, Engine, EngineOptions, Remains};
@@ -210,7 +210,8 @@ fn assemble(
     });
     if let Some(allowed) = options.process_bytes_max {
         let held = move || anonymous_bytes().map(|held| held.saturating_sub(memory.used()));
-        let looking = keep_within(tail, allowed, held, engine.draining());
+        let pressure = Pressure::new(tail, admission.recent(), allowed, held().unwrap_or(0));
+        let looking = pressure.keep_within(held, engine.draining());
         parts.tasks.spawn("memory", looking.map(Ok::<(), std::convert::Infallible>));
     }
     let core = Arc::new(Core {

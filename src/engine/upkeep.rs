@@ -293,6 +293,7 @@ impl Core {
         metrics.wal_bytes.set(gauge(self.wal.bytes()));
         metrics.tail_bytes.set(gauge(self.admission.tail().used()));
         metrics.recent_bytes.set(gauge(self.admission.recent().bytes()));
+        metrics.tail_room_bytes.set(gauge(self.admission.tail().room()));
         let (mut shown, mut degraded) = (Vec::new(), 0);
         let mut counts: HashMap<String, i64> =
             self.services.registry.names().into_iter().map(|name| (name, 0)).collect();

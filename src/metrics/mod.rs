@@ -44,6 +44,8 @@ pub struct Metrics {
     pub tail_bytes: IntGauge,
     /// Bytes of committed records that are still in memory.
     pub recent_bytes: IntGauge,
+    /// Bytes that records which wait for a commit may take at present.
+    pub tail_room_bytes: IntGauge,
     /// Seconds of each commit to a dataset.
     pub commit_duration: Histogram,
     /// Open streams.
@@ -161,6 +163,7 @@ impl Metrics {
             ),
             tail_bytes: families.gauge("tail_bytes", "Bytes of records in memory that wait for a commit."),
             recent_bytes: families.gauge("recent_bytes", "Bytes of committed records that are still in memory."),
+            tail_room_bytes: families.gauge("tail_room_bytes", "Bytes that uncommitted records may take at present."),
             commit_duration: families.histogram("commit_duration_seconds", "Commits to datasets.", seconds()),
             streams_open: families.gauge("streams_open", "Open streams."),
             recovery_duration: families

@@ -28,7 +28,7 @@ pub(super) fn bind(sql: &str, query: &mut Query, params: &[Json]) -> Result<(), 
         return Err(refused(detail).with_limit(TEXT_BYTES_MAX as u64));
     }
     let values = params.iter().enumerate().map(|(at, param)| literal(at, param)).collect::<Result<Vec<_>, _>>()?;
-    let mut binder = Binder { sql, values: &values, used: vec![false; values.len()] };
+    let mut binder = Binder { sql, values: &values, used: vec![false; values.len()], depth: 0 };
     if let ControlFlow::Break(problem) = VisitMut::visit(query, &mut binder) {
         return Err(problem);
     }
@@ -70,12 +70,15 @@ struct Binder<'a> {
     sql: &'a str,
     values: &'a [Expr],
     used: Vec<bool>,
+    /// In how many expressions what is visited stands.
+    depth: usize,
 }
 
 impl VisitorMut for Binder<'_> {
     type Break = Problem;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
+        self.depth += 1;
         if let Some(name) = as_name(expr) {
             *expr = name;
         }
@@ -84,7 +87,12 @@ impl VisitorMut for Binder<'_> {
             if let Some(path) = path_of(root, access_chain) {
                 *expr = Expr::CompoundIdentifier(path);
             } else {
-                access_chain.iter_mut().for_each(by_key);
+                // Up to the first item they are a path, which the planner knows.
+                let is_name =
+                    matches!(as_name(root).as_ref().unwrap_or(root), Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let path = access_chain.iter().take_while(|member| is_name && member_of(member).is_some()).count();
+                access_chain.iter_mut().take(path).for_each(by_name);
+                access_chain.iter_mut().skip(path).for_each(by_key);
             }
         }
         if let Expr::Function(function) = expr
@@ -97,6 +105,7 @@ impl VisitorMut for Binder<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Problem> {
+        self.depth -= 1;
         let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
         let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
         let at =
@@ -115,9 +124,11 @@ impl VisitorMut for Binder<'_> {
         ControlFlow::Continue(())
     }
 
-    /// In subqueries too: what is around them knows their columns by these names.
+    /// Also those that are read from: what is around them knows their columns by these names.
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Problem> {
-        name_columns(select);
+        if self.depth == 0 {
+            name_columns(select);
+        }
         ControlFlow::Continue(())
     }
 }
@@ -161,6 +172,13 @@ fn member_of(member: &AccessExpr) -> Option<Ident> {
     }
 }
 
+/// A name behind a dot as one, where it was taken for a function.
+fn by_name(member: &mut AccessExpr) {
+    if let Some(name) = member_of(member) {
+        *member = AccessExpr::Dot(Expr::Identifier(name));
+    }
+}
+
 /// `[1].p` as `[1]['p']`, which is all that the planner knows.
 fn by_key(member: &mut AccessExpr) {
     if let Some(name) = member_of(member) {
@@ -173,7 +191,10 @@ fn by_key(member: &mut AccessExpr) {
 /// have one name. Left to the planner, they would be called after its inner form of them.
 fn name_columns(select: &mut Select) {
     let tables = tables_of(select);
-    let names = [Part::Last, Part::WithinTable, Part::Whole]
+    let is_named = |item: &SelectItem| matches!(item, SelectItem::ExprWithAlias { .. } | SelectItem::UnnamedExpr(_));
+    // Which names `*` brings is not known here.
+    let shortest = if select.projection.iter().all(is_named) { Part::Last } else { Part::WithinTable };
+    let names = [shortest, Part::WithinTable, Part::Whole]
         .map(|part| select.projection.iter().map(|item| name_of(item, part, &tables)).collect::<Vec<_>>());
     let is_alone =
         |names: &[Option<String>], name: &String| names.iter().flatten().filter(|other| *other == name).count() == 1;
@@ -302,10 +323,16 @@ mod tests {
             ("SELECT x.a, y.a FROM x, y", "SELECT x.a AS \"x.a\", y.a AS \"y.a\" FROM x, y"),
             ("SELECT s.a, s.a FROM t", "SELECT s.a, s.a FROM t"),
             ("SELECT s.a, n AS a FROM t", "SELECT s.a AS \"s.a\", n AS a FROM t"),
+            ("SELECT *, t.s.a FROM t", "SELECT *, t.s.a AS \"s.a\" FROM t"),
+            ("SELECT t.user[1].p AS v, (x).y AS w FROM t", "SELECT t.user[1]['p'] AS v, (x)['y'] AS w FROM t"),
+            (
+                "SELECT (SELECT max(t.n) FROM t) FROM u",
+                "SELECT (SELECT max(t.n) FROM t) AS \"(SELECT max(t.n) FROM t)\" FROM u",
+            ),
             ("SELECT l[1].p FROM t", "SELECT l[1]['p'] AS \"l[1]['p']\" FROM t"),
             (
                 "WITH w AS (SELECT s.a FROM t) SELECT a FROM w WHERE EXISTS (SELECT t.s.b FROM t)",
-                "WITH w AS (SELECT s.a AS \"a\" FROM t) SELECT a FROM w WHERE EXISTS (SELECT t.s.b AS \"b\" FROM t)",
+                "WITH w AS (SELECT s.a AS \"a\" FROM t) SELECT a FROM w WHERE EXISTS (SELECT t.s.b FROM t)",
             ),
         ] {
             assert_eq!(bound(sql, &json!([])).unwrap(), expected);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::backend::StorageError;
 use crate::codec::{Body, Chunk, Decoded, Form, Sifted};
 use crate::model::{ErrorCode, Offset, Problem, ProducerWrite, Timestamp, TopicId, Writer};
 use crate::topic::producers::Producers;
@@ -20,6 +21,8 @@ use crate::topic::{AppendRequest, InflightPermit, Topic};
 /// How much of a quarantine is tried at once.
 const RUN_RECORDS: usize = 1_000;
 const RUN_BYTES: usize = 1 << 20;
+/// How often it is looked anew whether an earlier replay is durable, where the log has refused something meanwhile.
+const FINISHED_TRIES: u32 = 8;
 
 /// What became of quarantined records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +127,7 @@ impl Topic {
 
     /// Trims what an earlier replay has dealt with; where the next one begins.
     async fn finish_replay(&self, quarantine: &Arc<Topic>) -> Result<Offset, Problem> {
-        loop {
+        for _ in 0..FINISHED_TRIES {
             let (done, next, rewinds) = {
                 let log = self.log.lock();
                 (replayed_through(&log.producers, quarantine.id), log.next, log.rewinds)
@@ -137,6 +140,8 @@ impl Topic {
                 return quarantine.trim(done).await;
             }
         }
+        // Something is refused all the time.
+        Err(StorageError::Unwritable { code: ErrorCode::DiskFull }.to_problem())
     }
 
     /// How far replays of a quarantine have come, where that is known.

@@ -72,6 +72,8 @@ async fn a_range_frame_beside_the_current_row_is_served_for_places_alone() {
     assert_eq!(first, json!([null, 0, 0, 2, 5, 5, null, 12, null]));
     let sums = column(&api, &over("sum(x)", "3 PRECEDING AND CURRENT ROW")).await;
     assert_eq!(sums, json!([0, 1, 3, 7, 11, 18, 12, 25, 20]));
+    let with_itself = column(&api, &over("sum(x)", "1 PRECEDING AND 0 PRECEDING")).await;
+    assert_eq!(with_itself, json!([0, 1, 3, 5, 11, 13, 12, 25, 20]));
     let open = column(&api, &over("count(x)", "UNBOUNDED PRECEDING AND 1 PRECEDING")).await;
     assert_eq!(open, json!([0, 1, 2, 3, 4, 5, 6, 7, 8]));
 }
@@ -93,13 +95,20 @@ async fn a_membership_among_nulls_is_right_or_refused() {
         ("k NOT IN SUB", json!([])),
         ("k NOT IN SOME", json!([0])),
         ("k NOT IN SOME AND k > 0", json!([0])),
+        ("k > 0 AND k NOT IN SUB", json!([])),
+        ("k = 1 AND k NOT IN SUB", json!([])),
+        ("k IS NOT NULL AND NOT k IN SUB", json!([])),
+        ("NOT (k IN SUB)", json!([])),
+        ("NOT (k IN SOME)", json!([0])),
+        ("CASE WHEN k IN SUB THEN true ELSE false END", json!([2])),
+        ("(k IN SUB) IS TRUE OR k = 1", json!([0, 2])),
     ] {
         assert_eq!(column(&api, &offsets(condition)).await, expected, "{condition}");
     }
     for condition in [
         "k NOT IN SUB OR k = 7",
         "NOT (k IN SUB AND k > 0)",
-        "NOT (k IN SUB)",
+        "1 NOT IN SUB",
         "(k IN SUB) IS NULL",
         "(k NOT IN SUB) IS NOT TRUE",
         "CASE WHEN k NOT IN SUB THEN true ELSE false END",
@@ -165,6 +174,15 @@ async fn a_path_has_a_short_name_wherever_it_stands() {
             json!({"a.home.city": "B", "b.home.city": "B"}),
         ),
         ("SELECT lines[1].p AS w FROM TOPIC", json!({"w": 2})),
+        (
+            "SELECT e.lines[1].p AS w, e.lines[1]['p'] AS v, e.home['city'] AS c FROM TOPIC e",
+            json!({"w": 2, "v": 2, "c": "B"}),
+        ),
+        (
+            "SELECT a.n AS w FROM TOPIC a JOIN TOPIC b ON a.lines[1].p = b.lines[1].p WHERE a.lines[1]['p'] = 2",
+            json!({"w": 1}),
+        ),
+        ("SELECT * FROM (SELECT n, home.city, n AS city FROM TOPIC)", json!({"n": 1, "home.city": "B", "city": 1})),
         ("SELECT DISTINCT e.n FROM TOPIC e ORDER BY e.n", json!({"n": 1})),
         (
             "SELECT home.city, count(*) AS c FROM TOPIC GROUP BY home.city ORDER BY home.city",
