@@ -33,8 +33,7 @@ pub use rules::{AckLevels, EpochRule, RecordForm};
 
 pub use crate::schema::VersionedSchema;
 pub use layered::Lane;
-pub(crate) use layered::Still;
-pub(crate) use layered::{Admission, CommitQueue, Due, StoredMisfit};
+pub(crate) use layered::{Admission, CommitQueue, Due, Still, StoredMisfit};
 
 use crate::codec::{Chunk, Values};
 use crate::model::{Ack, Durability, Offset, Problem, SchemaVersion, Timestamp, TopicId, TopicName, Writer};

@@ -139,7 +139,7 @@ mod tests {
         let few = tail.try_reserve(20).unwrap();
         let looking = tokio::spawn(pressure(&tail, 160, 0).keep_within(look, stopping.clone()));
         while tail.room() > 80 {
-            tokio::time::sleep(LOOK_EVERY / 10).await;
+            tokio::task::yield_now().await;
         }
         assert!(tail.try_reserve(80).is_err());
         let waiting = tokio::spawn({

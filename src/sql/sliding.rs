@@ -20,11 +20,7 @@ const WRAPPED: &[&str] = &["bit_xor", "min", "stddev", "stddev_pop", "sum", "var
 
 /// The aggregate for a frame whose begin moves on.
 pub(super) fn sliding(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
-    let is_wrapped = function.inner().downcast_ref::<Sliding>().is_some();
-    if is_wrapped || !WRAPPED.contains(&function.name()) {
-        return function;
-    }
-    Arc::new(AggregateUDF::new_from_impl(Sliding(function)))
+    if WRAPPED.contains(&function.name()) { Arc::new(AggregateUDF::new_from_impl(Sliding(function))) } else { function }
 }
 
 /// An aggregate that is the planner's in everything but how it slides.

@@ -132,9 +132,8 @@ impl Topic {
                 let log = self.log.lock();
                 (replayed_through(&log.producers, quarantine.id), log.next, log.rewinds)
             };
-            let Some(done) = done.filter(|done| *done > quarantine.backend.levels().now().earliest) else {
-                return Ok(quarantine.backend.levels().now().earliest);
-            };
+            let earliest = quarantine.backend.levels().now().earliest;
+            let Some(done) = done.filter(|done| *done > earliest) else { return Ok(earliest) };
             // It was noted when the run's entry was sequenced, which the log may refuse yet, or never have taken.
             if self.settled(next, self.durable_level(), rewinds).await?.is_some() {
                 return quarantine.trim(done).await;

@@ -34,8 +34,7 @@ pub(crate) use admission::Admission;
 pub use factory::{LanceFactory, LayeredServices, PersistingFactory};
 pub use lane::Lane;
 pub(crate) use pace::Due;
-pub(crate) use posted::Still;
-pub(crate) use posted::StoredMisfit;
+pub(crate) use posted::{Still, StoredMisfit};
 pub(crate) use queue::CommitQueue;
 
 /// The records of one topic with a dataset. Clones share them.

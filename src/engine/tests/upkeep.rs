@@ -211,13 +211,13 @@ async fn a_posted_schema_that_waits_for_the_dataset_holds_up_no_append() {
     let topic = scattered(&engine, "rewritten", 1).await;
     let lane = topic.backend().lane().unwrap();
     let writing = lane.stand_still().await;
-    let posting = tokio::spawn({
+    let mut posting = tokio::spawn({
         let topic = Arc::clone(&topic);
         let added = json!([{"op": "add", "path": "m", "to": {"type": "int64"}}]);
         async move { topic.post_schema(None, Some(added), None).await }
     });
-    // It comes to where it waits.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let moment = Duration::from_millis(200);
+    assert!(tokio::time::timeout(moment, &mut posting).await.is_err(), "it does not wait for the dataset");
     soon(topic.append(record())).await.unwrap();
     assert!(!posting.is_finished(), "the lane is not free");
     drop(writing);
